@@ -95,7 +95,7 @@ class Context(Record):
     """In the order of the workflow."""
     workspace: Workspace | None = Field(default=None, exclude=True, repr=False)
 
-    # --- building -----------------------------------------------------------------------------------------------
+    # --- building ---
 
     def with_outcome(self, step: str, outcome: Outcome) -> Self:
         """Return a context that knows what ``step`` found."""
@@ -133,7 +133,7 @@ class Context(Record):
         """Return this context bound to the place that a step works in."""
         return self.model_copy(update={"workspace": workspace})
 
-    # --- asking ---------------------------------------------------------------------------------------------------
+    # --- asking ---
 
     def require_observation(self) -> Observation:
         """Return the observation.
@@ -178,9 +178,9 @@ class Context(Record):
         for table in self.tables:
             if table.name == name:
                 return table
-        raise ContextError(f"there is no calibration table {name!r}; there are: {_listing(t.name for t in self.tables)}")
+        raise ContextError(f"no calibration table {name!r}; there are: {_listing(t.name for t in self.tables)}")
 
-    # --- places -----------------------------------------------------------------------------------------------------
+    # --- places ---
 
     def place(self) -> Workspace:
         """Return the workspace.
@@ -273,7 +273,9 @@ def _with_groups(observation: Observation, groups: dict[str, dict[str, DataGroup
     """Return the observation with new data groups in its partitions."""
     known = {partition.name for partition in observation.partitions}
     if unknown := set(groups) - known:
-        raise ContextError(f"new data for unknown partitions {_listing(sorted(unknown))}; known: {_listing(sorted(known))}")
+        raise ContextError(
+            f"new data for unknown partitions {_listing(sorted(unknown))}; known: {_listing(sorted(known))}"
+        )
     partitions = tuple(
         partition.model_copy(update={"groups": {**partition.groups, **groups.get(partition.name, {})}})
         for partition in observation.partitions

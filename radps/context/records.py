@@ -18,7 +18,7 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-# --- the observation ---------------------------------------------------------------------------------------------
+# --- the observation ---
 
 
 class Antenna(Record):
@@ -118,7 +118,7 @@ class Observation(Record):
     """Estimate: wavelength of the band's centre over the longest baseline [rad]."""
 
 
-# --- calibration ---------------------------------------------------------------------------------------------------
+# --- calibration ---
 
 
 class FluxDensityRecord(Record):
@@ -175,7 +175,7 @@ class CalibrationTable(Record):
     state: Literal["pending", "applied"] = "pending"
 
 
-# --- imaging and products --------------------------------------------------------------------------------------------
+# --- imaging and products ---
 
 
 class FrequencyRange(Record):
@@ -253,7 +253,7 @@ class QAScore(Record):
     message: str
 
 
-# --- outcome and orchestration -----------------------------------------------------------------------------------------
+# --- outcome and orchestration ---
 
 
 class OutcomeStatus(enum.StrEnum):

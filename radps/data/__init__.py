@@ -1,0 +1,1 @@
+"""Open, load, create and write visibilities, images and calibration tables; plan chunks; simulate."""

@@ -1,0 +1,1 @@
+"""The science on plain numpy arrays: no IO, no dask, no xarray, no pydantic."""

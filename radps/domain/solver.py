@@ -5,8 +5,8 @@
 3. **Model update** (minor cycle): cheap and approximate. A number of CLEAN iterations, or one gain step.
 4. Back to 1.
 
-A problem brings the two updates; :func:`solve` brings the control, the reasons to stop and the history. Each plane of an
-image and each solution interval is a problem of its own, so that one that diverges does not hold up its neighbours.
+A problem brings the two updates; :func:`solve` brings the control, the reasons to stop and the history. Each plane of
+an image and each solution interval is a problem of its own, so that one that diverges does not hold up its neighbours.
 
 References
 ----------

@@ -1,0 +1,1 @@
+"""Where graphs are computed: in process, on a LocalCluster, at an address."""

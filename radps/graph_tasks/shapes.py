@@ -5,8 +5,8 @@
 ``reduce_tree``   many results to one, a few at a time, in an order that depends on their number only.
 ``count_tasks``   how many tasks a graph has.
 
-Keys are readable on the dashboard: ``image_cube.clean_channels-2-00012`` is chunk 12 of attempt 2. The attempt is a part of
-the key, so that a rerun never meets a result of the run before.
+Keys are readable on the dashboard: ``image_cube.clean_channels-2-00012`` is chunk 12 of attempt 2. The attempt is
+a part of the key, so that a rerun never meets a result of the run before.
 """
 
 from __future__ import annotations
@@ -24,7 +24,12 @@ FAN_IN = 8
 
 
 def run_task(
-    context: Context, function: Callable[..., Any], *arguments: Any, name: str = "", after: object = None, **options: Any
+    context: Context,
+    function: Callable[..., Any],
+    *arguments: Any,
+    name: str = "",
+    after: object = None,
+    **options: Any,
 ) -> Delayed:
     """Return a graph of one task.
 

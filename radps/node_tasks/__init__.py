@@ -1,0 +1,1 @@
+"""What runs on a worker: load a chunk, call domain functions, write the chunk, return a small summary."""

@@ -1,0 +1,1 @@
+"""Which steps, in what order; run them, commit each to the context."""
