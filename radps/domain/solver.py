@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import enum
 import math
-from typing import NamedTuple, Protocol
+from collections.abc import Generator
+from typing import NamedTuple, Protocol, TypeAlias, cast
 
 
 class StopReason(enum.IntEnum):
@@ -115,8 +116,64 @@ class Solution(NamedTuple):
         return sum(cycle.iterations for cycle in self.history)
 
 
+class ResidualRequest(NamedTuple):
+    """The loop asks for a :class:`Residual` that is exact for the present model."""
+
+
+class ModelRequest(NamedTuple):
+    """The loop asks for a :class:`ModelUpdate` from the present residual."""
+
+    goal: float
+    """Level at which the update ends at the deepest, in the unit of the residual."""
+    max_iterations: int
+
+
+Loop: TypeAlias = Generator[ResidualRequest | ModelRequest, Residual | ModelUpdate, Solution]
+"""What :func:`iterate` is: requests out, their results in, the solution at the end."""
+
+
+def iterate(control: IterationControl) -> Loop:
+    """Run the loop, asking for each update and being sent its result.
+
+    :func:`solve` answers at once, in a chunk task; continuum imaging answers with the result of a graph. The loop itself
+    stands here only.
+
+    Parameters
+    ----------
+    control : IterationControl
+        Limits and goals.
+
+    Yields
+    ------
+    ResidualRequest or ModelRequest
+        To be answered by ``send`` with a :class:`Residual` or a :class:`ModelUpdate`.
+
+    Returns
+    -------
+    Solution
+        The reason to stop and the history.
+    """
+    residual = cast("Residual", (yield ResidualRequest()))
+    history = [Cycle(residual.peak, 0, 0.0)]
+    smallest = residual.peak
+    spent = 0
+    while True:
+        reason = _reason_to_stop(residual, control, smallest=smallest, spent=spent, cycles=len(history) - 1)
+        if reason is not None:
+            return Solution(reason, tuple(history))
+        budget = min(control.max_iterations - spent, control.max_iterations_per_cycle)
+        goal = max(control.threshold, control.n_sigma * residual.noise)
+        update = cast("ModelUpdate", (yield ModelRequest(goal, budget)))
+        if update.iterations == 0:
+            return Solution(StopReason.STALLED, tuple(history))
+        spent += update.iterations
+        residual = cast("Residual", (yield ResidualRequest()))
+        history.append(Cycle(residual.peak, update.iterations, update.model_flux))
+        smallest = min(smallest, residual.peak)
+
+
 def solve(problem: Problem, control: IterationControl) -> Solution:
-    """Alternate residual and model updates until a reason to stop.
+    """Alternate residual and model updates of a problem until a reason to stop.
 
     Parameters
     ----------
@@ -130,23 +187,19 @@ def solve(problem: Problem, control: IterationControl) -> Solution:
     Solution
         The reason to stop and the history. The problem holds the model and a residual that is exact for it.
     """
-    residual = problem.residual_update()
-    history = [Cycle(residual.peak, 0, 0.0)]
-    smallest = residual.peak
-    spent = 0
+    loop = iterate(control)
+    request = next(loop)
     while True:
-        reason = _reason_to_stop(residual, control, smallest=smallest, spent=spent, cycles=len(history) - 1)
-        if reason is not None:
-            return Solution(reason, tuple(history))
-        budget = min(control.max_iterations - spent, control.max_iterations_per_cycle)
-        goal = max(control.threshold, control.n_sigma * residual.noise)
-        update = problem.model_update(goal, budget)
-        if update.iterations == 0:
-            return Solution(StopReason.STALLED, tuple(history))
-        spent += update.iterations
-        residual = problem.residual_update()
-        history.append(Cycle(residual.peak, update.iterations, update.model_flux))
-        smallest = min(smallest, residual.peak)
+        answer = (
+            problem.residual_update()
+            if isinstance(request, ResidualRequest)
+            else problem.model_update(request.goal, request.max_iterations)
+        )
+        try:
+            request = loop.send(answer)
+        except StopIteration as end:
+            solution: Solution = end.value
+            return solution
 
 
 def _reason_to_stop(
