@@ -135,8 +135,8 @@ Loop: TypeAlias = Generator[ResidualRequest | ModelRequest, Residual | ModelUpda
 def iterate(control: IterationControl) -> Loop:
     """Run the loop, asking for each update and being sent its result.
 
-    :func:`solve` answers at once, in a chunk task; continuum imaging answers with the result of a graph. The loop itself
-    stands here only.
+    :func:`solve` answers at once, in a chunk task; continuum imaging answers with the result of a graph. The loop
+    itself stands here only.
 
     Parameters
     ----------
