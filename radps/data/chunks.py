@@ -1,0 +1,140 @@
+"""How the work is cut into chunks, from sizes and limits alone.
+
+A plan is a pure function of its arguments: the same numbers give the same chunks, on every cluster and in every
+resumed run. Chunks are whole multiples of ``align`` (the zarr chunk), as even as possible, at least two a slot where
+there is enough to share out, and small enough for the memory of a slot.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from pydantic import BaseModel, ConfigDict
+
+from radps.data.stores import format_bytes
+from radps.errors import ResourceError
+
+TASKS_PER_SLOT = 2
+"""Chunks for each slot, if there are enough channels: the second one fills the gap while others still work."""
+
+
+class _Chunk(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    index: int
+    """Number of the chunk in its plan, from 0."""
+    start: int
+    """First element."""
+    stop: int
+    """One after the last element."""
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return self.stop - self.start
+
+    @property
+    def slice(self) -> slice:
+        """The elements as a slice."""
+        return slice(self.start, self.stop)
+
+
+class ChannelChunk(_Chunk):
+    """A range of channels that one task works on."""
+
+
+class TimeChunk(_Chunk):
+    """A range of integrations that one task works on."""
+
+
+def plan_channel_chunks(
+    n_channels: int,
+    *,
+    stage: str,
+    bytes_per_channel: int,
+    bytes_fixed: int,
+    slots: int,
+    memory_bytes: int,
+    align: int = 1,
+    max_tasks: int = 2000,
+) -> tuple[ChannelChunk, ...]:
+    """Cut the channels into chunks.
+
+    Parameters
+    ----------
+    n_channels : int
+        Number of channels.
+    stage : str
+        Name of the stage, for the message.
+    bytes_per_channel : int
+        Memory that a task needs for each channel.
+    bytes_fixed : int
+        Memory that a task needs whatever the number of channels.
+    slots : int
+        Tasks that run at the same time on the cluster.
+    memory_bytes : int
+        Memory of one slot.
+    align : int
+        Channels of a zarr chunk of what the task reads or writes; chunks start at multiples of it.
+    max_tasks : int
+        No more chunks than this, unless memory asks for more.
+
+    Returns
+    -------
+    tuple of ChannelChunk
+        Disjoint, in order, covering all channels.
+
+    Raises
+    ------
+    ResourceError
+        If ``align`` channels do not fit into the memory of a slot.
+    """
+    bounds = _plan(n_channels, stage, "channel", bytes_per_channel, bytes_fixed, slots, memory_bytes, align, max_tasks)
+    return tuple(ChannelChunk(index=index, start=a, stop=b) for index, (a, b) in enumerate(bounds))
+
+
+def plan_time_chunks(
+    n_times: int,
+    *,
+    stage: str,
+    bytes_per_time: int,
+    bytes_fixed: int,
+    slots: int,
+    memory_bytes: int,
+    align: int = 1,
+    max_tasks: int = 2000,
+) -> tuple[TimeChunk, ...]:
+    """Cut the integrations into chunks; parameters and errors as in :func:`plan_channel_chunks`."""
+    bounds = _plan(n_times, stage, "integration", bytes_per_time, bytes_fixed, slots, memory_bytes, align, max_tasks)
+    return tuple(TimeChunk(index=index, start=a, stop=b) for index, (a, b) in enumerate(bounds))
+
+
+def _plan(
+    size: int,
+    stage: str,
+    what: str,
+    bytes_each: int,
+    bytes_fixed: int,
+    slots: int,
+    memory_bytes: int,
+    align: int,
+    max_tasks: int,
+) -> list[tuple[int, int]]:
+    """Return (start, stop) of every chunk; the unit of the arithmetic is ``align`` elements."""
+    if size == 0:
+        return []
+    units = -(-size // align)
+    smallest = min(align, size)
+    needed = bytes_fixed + smallest * bytes_each
+    if needed > memory_bytes:
+        raise ResourceError(
+            f"stage {stage}: {smallest} {what}{'' if smallest == 1 else 's'} need {format_bytes(needed)} of memory "
+            f"({format_bytes(bytes_fixed)} whatever the number), and a worker slot has {format_bytes(memory_bytes)}; "
+            "give the workers more memory, run fewer tasks on each, or make the images smaller"
+        )
+    units_that_fit = units if bytes_each <= 0 else max(1, (memory_bytes - bytes_fixed) // (bytes_each * align))
+    for_memory = -(-units // units_that_fit)
+    for_slots = min(units, max(1, slots) * TASKS_PER_SLOT, max(1, max_tasks))
+    n_chunks = max(for_memory, for_slots)
+    edges = [align * (units * number // n_chunks) for number in range(n_chunks)] + [size]
+    return list(pairwise(edges))

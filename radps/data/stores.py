@@ -1,0 +1,331 @@
+"""Zarr arrays and groups by URL: local paths, ``memory://``, and every other fsspec URL.
+
+One policy for all stores of radps:
+
+1. zarr format 3, with dimension names, so that xarray opens each group.
+2. Compression by Blosc LZ4 with byte shuffle. Noise does not compress, so speed counts; flags and constant weights
+   shrink to almost nothing.
+3. Several tasks write one array at the same time. This is safe only if no two tasks touch one chunk, so that
+   :func:`write_region` takes whole chunks and nothing else.
+4. A chunk that equals the fill value is not stored.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import fsspec
+import numpy as np
+import numpy.typing as npt
+import zarr
+from fsspec.implementations.local import LocalFileSystem
+from zarr.codecs import BloscCodec
+from zarr.errors import ContainsArrayError, ContainsGroupError
+from zarr.storage import FsspecStore, LocalStore
+
+from radps.errors import DataError, ResourceError
+
+Region = tuple[slice, ...]
+
+
+def is_local(url: str) -> bool:
+    """Return True for a plain path or a ``file://`` URL."""
+    return "://" not in url or url.startswith("file://")
+
+
+def local_path(url: str) -> str:
+    """Return the absolute path of a local URL, ``~`` expanded."""
+    return os.path.abspath(os.path.expanduser(url.removeprefix("file://")))
+
+
+def absolute_url(url: str) -> str:
+    """Return the URL that means the same in every process: local paths become absolute."""
+    return local_path(url) if is_local(url) else url.rstrip("/")
+
+
+def join_url(url: str, *parts: str) -> str:
+    """Append path parts to a URL or a local path."""
+    return "/".join([url.rstrip("/"), *(part.strip("/") for part in parts)])
+
+
+def split_url(url: str) -> tuple[str, str]:
+    """Return the URL of the folder, and the last part of the path."""
+    folder, _, name = url.rstrip("/").rpartition("/")
+    return folder, name
+
+
+def file_system(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    """Return the fsspec file system of a URL, and the path on it."""
+    if is_local(url):
+        return LocalFileSystem(), local_path(url)
+    system, path = fsspec.core.url_to_fs(url)
+    return system, path
+
+
+def exists(url: str) -> bool:
+    """Return True if there is a file or folder at the URL."""
+    system, path = file_system(url)
+    return bool(system.exists(path))
+
+
+def delete(url: str) -> None:
+    """Remove a file, or a folder with all that is in it; nothing happens if there is none."""
+    system, path = file_system(url)
+    if system.exists(path):
+        system.rm(path, recursive=True)
+
+
+def list_children(url: str) -> tuple[str, ...]:
+    """Return the sorted names of what lies directly below a URL, hidden files left out."""
+    system, path = file_system(url)
+    names = (entry.rstrip("/").rpartition("/")[2] for entry in system.ls(path, detail=False))
+    return tuple(sorted(name for name in names if not name.startswith(".")))
+
+
+def free_bytes(url: str) -> int | None:
+    """Return the free bytes of the disk that holds a URL; None for object stores, which have no such limit."""
+    if not is_local(url):
+        return None
+    path = local_path(url)
+    while not os.path.exists(path):
+        path = os.path.dirname(path)
+    return shutil.disk_usage(path).free
+
+
+def check_free_bytes(url: str, needed_bytes: int, what: str) -> None:
+    """Refuse a product that does not fit on the disk.
+
+    Parameters
+    ----------
+    url : str
+        Where it is to be written.
+    needed_bytes : int
+        Its size.
+    what : str
+        Its name, for the message ("stage image_cube: 4 images of 46 channels").
+
+    Raises
+    ------
+    ResourceError
+        With both sizes and the remedy.
+    """
+    free = free_bytes(url)
+    if free is not None and needed_bytes > free:
+        raise ResourceError(
+            f"{what} needs {format_bytes(needed_bytes)} on disk, and {url} has {format_bytes(free)} free; "
+            "free some space, write the run elsewhere, or make the product smaller"
+        )
+
+
+def format_bytes(size: float) -> str:
+    """Return a size in binary units with three digits, e.g. ``1.46 GiB``."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(size) < 1024:
+            return f"{size:.3g} {unit}" if unit != "B" else f"{int(size)} B"
+        size /= 1024
+    return f"{size:.4g} TiB"
+
+
+def open_store(url: str, *, read_only: bool = False) -> LocalStore | FsspecStore:
+    """Return the zarr store of a URL, for use with zarr or xarray."""
+    if is_local(url):
+        return LocalStore(local_path(url), read_only=read_only)
+    return FsspecStore.from_url(url, read_only=read_only)
+
+
+def create_group(url: str, attrs: Mapping[str, Any] | None = None, *, overwrite: bool = False) -> None:
+    """Create a zarr group with attributes.
+
+    Raises
+    ------
+    DataError
+        If there is one already and ``overwrite`` is False.
+    """
+    try:
+        with _quiet():
+            zarr.create_group(store=open_store(url), attributes=dict(attrs or {}), overwrite=overwrite)
+    except (ContainsGroupError, ContainsArrayError) as error:
+        raise _already_there(url) from error
+
+
+def require_group(url: str) -> None:
+    """Create a zarr group without attributes unless there is one; several tasks may do so at once."""
+    zarr.open_group(store=open_store(url), mode="a")
+
+
+def open_group(url: str) -> zarr.Group:
+    """Open a zarr group for reading.
+
+    Raises
+    ------
+    DataError
+        If there is none.
+    """
+    try:
+        return zarr.open_group(store=open_store(url, read_only=True), mode="r")
+    except (FileNotFoundError, ValueError, OSError) as error:
+        raise DataError(f"no zarr group at {url}: {_first_line(error)}; check the path") from error
+
+
+def create_array(
+    url: str,
+    shape: Sequence[int],
+    *,
+    chunks: Sequence[int],
+    dtype: npt.DTypeLike,
+    dims: Sequence[str],
+    attrs: Mapping[str, Any] | None = None,
+    fill_value: Any = None,
+    overwrite: bool = False,
+) -> None:
+    """Create a zarr array that holds its fill value everywhere.
+
+    Parameters
+    ----------
+    url : str
+        Where.
+    shape, chunks : sequence of int
+        Size of the array and of a chunk; a chunk longer than its axis is cut to the axis.
+    dtype : dtype-like
+        Type of an element.
+    dims : sequence of str
+        Names of the axes.
+    attrs : mapping, optional
+        Attributes, JSON-able.
+    fill_value : optional
+        What a chunk holds that nobody wrote; default NaN for floats and complex numbers, else 0.
+    overwrite : bool
+        Replace what is there.
+
+    Raises
+    ------
+    DataError
+        If there is an array or group already and ``overwrite`` is False.
+    """
+    dtype = np.dtype(dtype)
+    if fill_value is None and dtype.kind in "fc":
+        fill_value = math.nan if dtype.kind == "f" else complex(math.nan, math.nan)
+    try:
+        with _quiet():
+            zarr.create_array(
+                store=open_store(url),
+                shape=tuple(shape),
+                chunks=tuple(max(1, min(chunk, size)) for chunk, size in zip(chunks, shape, strict=True)),
+                dtype=dtype,
+                dimension_names=tuple(dims),
+                attributes=dict(attrs or {}),
+                fill_value=fill_value,
+                compressors=BloscCodec(cname="lz4", clevel=5, shuffle="shuffle"),
+                overwrite=overwrite,
+            )
+    except (ContainsGroupError, ContainsArrayError) as error:
+        raise _already_there(url) from error
+
+
+def save_array(
+    url: str,
+    data: npt.ArrayLike,
+    *,
+    dims: Sequence[str],
+    attrs: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Create a small array in one chunk and write it; text is stored as XRADIO does, in fixed-length UTF-32."""
+    array = np.asarray(data)
+    if array.dtype.kind == "U" and array.dtype.itemsize == 0:
+        array = array.astype("U1")
+    create_array(url, array.shape, chunks=array.shape, dtype=array.dtype, dims=dims, attrs=attrs, overwrite=overwrite)
+    if array.size:
+        open_array(url, mode="r+")[...] = array
+
+
+def open_array(url: str, mode: Literal["r", "r+"] = "r") -> zarr.Array[Any]:
+    """Open a zarr array for reading (``"r"``) or writing of chunks (``"r+"``).
+
+    Raises
+    ------
+    DataError
+        If there is none.
+    """
+    try:
+        return zarr.open_array(store=open_store(url, read_only=mode == "r"), mode=mode)
+    except (FileNotFoundError, ValueError, OSError) as error:
+        raise DataError(f"no zarr array at {url}: {_first_line(error)}; check the path") from error
+
+
+def load_array(url: str, region: Region | None = None) -> npt.NDArray[Any]:
+    """Read an array, or a region of it, into memory."""
+    array = open_array(url)
+    try:
+        return np.asarray(array[region if region is not None else ...])
+    except (RuntimeError, ValueError, OSError) as error:
+        raise DataError(
+            f"the zarr array {url} is damaged: {_first_line(error)}; delete it and make it again"
+        ) from error
+
+
+def write_region(url: str, region: Region, data: npt.NDArray[Any]) -> None:
+    """Write whole chunks of an array.
+
+    Parameters
+    ----------
+    url : str
+        A zarr array.
+    region : tuple of slice
+        One slice an axis, without a step. Each one starts at a chunk boundary and ends at one or at the end of the
+        axis, so that tasks that write different regions never touch the same chunk.
+    data : ndarray
+        Values of that region.
+
+    Raises
+    ------
+    DataError
+        If the region cuts a chunk, or the data are of another shape.
+    """
+    array = open_array(url, mode="r+")
+    if len(region) != array.ndim:
+        raise DataError(f"{len(region)} slices for {url}, which has {array.ndim} axes {array.shape}; give one an axis")
+    expected = []
+    for axis, (part, size, chunk) in enumerate(zip(region, array.shape, array.chunks, strict=True)):
+        start, stop, _ = part.indices(size)
+        if start % chunk or (stop % chunk and stop != size):
+            raise DataError(
+                f"region {start}:{stop} of axis {axis} of {url} cuts a chunk of {chunk}; tasks write at the same time, "
+                f"so start at a multiple of {chunk} and stop at one or at the end ({size})"
+            )
+        expected.append(stop - start)
+    if tuple(expected) != data.shape:
+        raise DataError(f"data of shape {data.shape} for a region of shape {tuple(expected)} of {url}")
+    array[region] = data
+
+
+def consolidate(url: str) -> None:
+    """Copy the metadata of all members of a group into the group, so that xarray opens it with one read."""
+    with _quiet():
+        zarr.consolidate_metadata(open_store(url))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence zarr's two notes that fixed-length text and consolidated metadata are not in its specification yet.
+
+    XRADIO writes both, and radps follows the files that XRADIO writes.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        warnings.simplefilter("ignore", FutureWarning)
+        yield
+
+
+def _already_there(url: str) -> DataError:
+    return DataError(f"there is already something at {url}; choose another name, or overwrite it on purpose")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
