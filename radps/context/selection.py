@@ -1,7 +1,7 @@
 """Ranges of channels, as users write them.
 
-``"4~6"`` are channels, both ends included, as in CASA; ``"1412.7 MHz ~ 1412.8 MHz"`` are frequencies in the frame of the
-data, and mean the channels whose centres they hold.
+``"4~6"`` are channels, both ends included, as in CASA; ``"1412.7 MHz ~ 1412.8 MHz"`` are frequencies in the frame of
+the data, and mean the channels whose centres they hold.
 """
 
 from __future__ import annotations

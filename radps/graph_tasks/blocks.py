@@ -1,0 +1,92 @@
+"""Cut the visibilities of a stage into blocks, each small enough for a task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from radps.context.model import Context
+from radps.context.records import Partition
+from radps.data.chunks import plan_channel_chunks, plan_time_chunks
+from radps.node_tasks.blocks import Block
+
+VISIBILITY_BYTES = 8 + 1 + 4
+"""One visibility on disk: complex64, its flag, its float32 weight."""
+
+SUM_BLOCK_BYTES = 256 * 2**20
+"""Visibilities of one block of a sum. Fixed, because where chunks are summed their plan may not depend on the cluster."""
+
+
+def plan_blocks(
+    context: Context,
+    partitions: Sequence[Partition],
+    *,
+    group: str | None = None,
+    copies: float = 4.0,
+    whole: str = "",
+    channels: dict[str, tuple[int, int]] | None = None,
+) -> list[Block]:
+    """Cut partitions into blocks along time and frequency, on the borders of zarr chunks.
+
+    Parameters
+    ----------
+    context : Context
+        Gives the stage's name, the slots and the memory of one.
+    partitions : sequence of Partition
+        What to cut.
+    group : str, optional
+        Data group; the newest by default.
+    copies : float
+        Memory that the task needs, in units of its visibilities with flags and weights.
+    whole : {"", "time", "frequency"}
+        An axis along which a block is not cut, because the task needs all of it.
+    channels : dict of str to (start, stop), optional
+        Channels of a partition that are wanted, all by default. Blocks then need not begin at a zarr chunk, so they are
+        for reading only.
+    """
+    blocks: list[Block] = []
+    place = context.place()
+    for partition in partitions:
+        n_times, n_baselines, n_channels, n_polarizations = partition.shape
+        first, last = (channels or {}).get(partition.name, (0, n_channels))
+        cell = int(n_baselines * n_polarizations * VISIBILITY_BYTES * copies)
+        time_align, channel_align = partition.chunks
+        if whole == "time":
+            spans = [(0, n_times)]
+        else:
+            width = n_channels if whole == "frequency" else min(channel_align, n_channels)
+            spans = [
+                (chunk.start, chunk.stop)
+                for chunk in plan_time_chunks(
+                    n_times,
+                    stage=place.step,
+                    bytes_per_time=cell * width,
+                    bytes_fixed=0,
+                    slots=place.resources.slots if whole == "frequency" else 1,
+                    memory_bytes=place.resources.memory_bytes,
+                    align=time_align,
+                )
+            ]
+        longest = max(stop - start for start, stop in spans)
+        bands = (
+            [(first, last)]
+            if whole == "frequency"
+            else [
+                (first + chunk.start, first + chunk.stop)
+                for chunk in plan_channel_chunks(
+                    last - first,
+                    stage=place.step,
+                    bytes_per_channel=cell * longest,
+                    bytes_fixed=0,
+                    slots=place.resources.slots,
+                    memory_bytes=place.resources.memory_bytes,
+                    align=1 if channels else channel_align,
+                )
+            ]
+        )
+        address = context.address(partition, group)
+        blocks += [
+            Block(partition=partition.name, address=address, times=times, channels=band)
+            for times in spans
+            for band in bands
+        ]
+    return blocks
