@@ -1,0 +1,441 @@
+"""Gain and bandpass tables: sum the data of every solution interval, solve each sum, refer the phases.
+
+1. :func:`accumulate_gain_sums` reduces the data of an interval to two numbers a baseline, channel and hand.
+2. :func:`solve_gain_sums` solves each of them by StefCal; see :mod:`radps.domain.stefcal` for the method, its errors
+   and where it fails.
+3. The phases are turned to the reference antenna, see :mod:`radps.domain.reference_antennas`.
+
+:func:`solve_bandpass`, :func:`solve_time_gains` and :func:`solve_gains` do all three for data that fit into memory; for
+more, sum the parts, merge them by :func:`add_gain_sums`, and solve.
+
+References
+----------
+Salvini & Wijnholds 2014, A&A 571, A97 (StefCal); CASA ``gaincal`` and ``bandpass`` for the behaviour
+(``minblperant`` 4, ``minsnr`` 3, ``solnorm`` False: a bandpass carries the flux scale).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from radps.domain.reference_antennas import (
+    choose_reference_antenna,
+    order_reference_antennas,
+    rank_reference_antennas,
+    reference_phases,
+)
+from radps.domain.stefcal import GainMode, GainOptions, GainSolution, solve_cell
+from radps.errors import SelectionError
+
+__all__ = [
+    "GainMode",
+    "GainOptions",
+    "GainSolution",
+    "GainSums",
+    "GainTable",
+    "accumulate_gain_sums",
+    "add_gain_sums",
+    "choose_reference_antenna",
+    "rank_reference_antennas",
+    "reference_phases",
+    "solve_bandpass",
+    "solve_gain_sums",
+    "solve_gains",
+    "solve_time_gains",
+]
+
+
+class GainSums(NamedTuple):
+    """What the least-squares solution needs of the data; see :func:`accumulate_gain_sums`."""
+
+    vis_model: NDArray[np.complex128]
+    """Sum of w V conj(M), shape (interval, baseline, channel, polarization)."""
+    model_power: NDArray[np.float64]
+    """Sum of w |M|^2, same shape; 0 where there are no data."""
+    weight: NDArray[np.float64]
+    """Sum of the weights, shape (interval,)."""
+    weight_time: NDArray[np.float64]
+    """Sum of weight times time [s], shape (interval,)."""
+
+
+class GainTable(NamedTuple):
+    """Gains of antennas on a grid of times and channels.
+
+    A bandpass has one time, gains that vary with time have one channel.
+    """
+
+    time_s: NDArray[np.float64]
+    """Times of the solutions, UTC unix seconds, shape (time,), ascending."""
+    frequency_hz: NDArray[np.float64]
+    """Channel frequencies, or the mean frequency of the selected channels, shape (channel,)."""
+    gains: NDArray[np.complex128]
+    """Shape (time, antenna, channel, polarization); V_observed = g_1 conj(g_2) V_model. 1 where flagged."""
+    flags: NDArray[np.bool_]
+    """True = do not use; same shape."""
+    snr: NDArray[np.float64]
+    """Modulus of the gain over the error of its real part; same shape; 0 where there is no solution."""
+    stop_reason: NDArray[np.int8]
+    """:class:`~radps.domain.solver.StopReason`, shape (time, channel, polarization)."""
+    n_iterations: NDArray[np.int32]
+    """Gain steps, shape (time, channel, polarization)."""
+
+
+def accumulate_gain_sums(
+    visibilities: NDArray[Any],
+    model: NDArray[Any],
+    flags: NDArray[np.bool_],
+    weights: NDArray[Any],
+    *,
+    time_s: NDArray[np.float64],
+    interval: NDArray[np.int64],
+    channel: NDArray[np.int64],
+) -> GainSums:
+    """Sum the data of every solution interval and channel of a gain solution.
+
+    Data that are flagged, not finite, or without positive weight do not count. The order of the sums over time depends
+    on the data only, so that a channel has the same sums, to the bit, in whatever chunk of channels it comes.
+
+    Parameters
+    ----------
+    visibilities : ndarray of complex, shape (time, baseline, channel, polarization)
+        Parallel hands only [Jy].
+    model : ndarray of complex
+        The same shape, or any shape that broadcasts to it [Jy].
+    flags : ndarray of bool, same shape as `visibilities`
+        True = do not use.
+    weights : ndarray of float, same shape as `visibilities`
+        1 / sigma^2 of a real part; only ratios matter.
+    time_s : ndarray, shape (time,)
+        Times [s].
+    interval : ndarray of int, shape (time,)
+        The solution interval of each integration, from 0 up; -1 = not used.
+    channel : ndarray of int, shape (channel,)
+        The solution channel of each channel, from 0 up; -1 = not used.
+
+    Returns
+    -------
+    GainSums
+        They merge by :func:`add_gain_sums`.
+    """
+    n_intervals = int(interval.max(initial=-1)) + 1
+    n_channels = int(channel.max(initial=-1)) + 1
+    shape = (n_intervals, visibilities.shape[1], n_channels, visibilities.shape[3])
+    sums = GainSums(np.zeros(shape, np.complex128), np.zeros(shape), np.zeros(n_intervals), np.zeros(n_intervals))
+    model = _align(model, visibilities.ndim)
+    _accumulate(visibilities, model, flags, weights, np.asarray(time_s, np.float64), interval, channel, *sums)
+    return sums
+
+
+def add_gain_sums(first: GainSums, second: GainSums) -> GainSums:
+    """Merge the sums of two disjoint parts of the same intervals and channels."""
+    return GainSums(
+        vis_model=first.vis_model + second.vis_model,
+        model_power=first.model_power + second.model_power,
+        weight=first.weight + second.weight,
+        weight_time=first.weight_time + second.weight_time,
+    )
+
+
+def solve_gains(
+    visibilities: NDArray[Any],
+    model: NDArray[Any],
+    weights: NDArray[Any],
+    antenna1: NDArray[np.integer[Any]],
+    antenna2: NDArray[np.integer[Any]],
+    n_antennas: int,
+    reference_antenna: int | Sequence[int] | NDArray[np.int64],
+    options: GainOptions = GainOptions(),  # noqa: B008 - a NamedTuple is immutable
+) -> GainSolution:
+    """Solve for one gain of every antenna and hand of polarization.
+
+    Parameters
+    ----------
+    visibilities : ndarray of complex, shape (n, baseline, polarization)
+        n integrations and channels that share their gains [Jy].
+    model : ndarray of complex
+        The same shape, or any shape that broadcasts to it [Jy].
+    weights : ndarray of float, same shape as `visibilities`
+        1 / sigma^2; 0 = do not use.
+    antenna1, antenna2 : ndarray of int, shape (baseline,)
+        Antenna indices. Autocorrelations are not used.
+    n_antennas : int
+        Number of antennas.
+    reference_antenna : int or sequence of int
+        Its phase will be 0. Of several, the first that has a solution; where none has, the antenna with the lowest
+        index.
+    options : GainOptions
+        Mode, limits and tolerance.
+
+    Returns
+    -------
+    GainSolution
+        Antennas without enough data are flagged, and so are all antennas of a hand that did not converge.
+
+    Raises
+    ------
+    SelectionError
+        If the reference antenna is not one of the antennas.
+    """
+    weights = np.broadcast_to(weights, visibilities.shape)
+    sums = accumulate_gain_sums(
+        visibilities[:, :, np.newaxis, :],
+        _align(model, 3)[:, :, np.newaxis, :],
+        np.zeros((*visibilities.shape[:2], 1, visibilities.shape[2]), np.bool_),
+        weights[:, :, np.newaxis, :],
+        time_s=np.zeros(len(visibilities)),
+        interval=np.zeros(len(visibilities), np.int64),
+        channel=np.zeros(1, np.int64),
+    )
+    order = order_reference_antennas(reference_antenna, n_antennas)
+    return solve_cell(
+        sums.vis_model[0, :, 0], sums.model_power[0, :, 0], antenna1, antenna2, n_antennas, order, options
+    )
+
+
+def solve_bandpass(
+    visibilities: NDArray[Any],
+    model: NDArray[Any],
+    flags: NDArray[np.bool_],
+    weights: NDArray[Any],
+    antenna1: NDArray[np.integer[Any]],
+    antenna2: NDArray[np.integer[Any]],
+    n_antennas: int,
+    reference_antenna: int | Sequence[int] | NDArray[np.int64],
+    *,
+    time_s: NDArray[np.float64],
+    frequency_hz: NDArray[np.float64],
+    options: GainOptions = GainOptions(),  # noqa: B008 - a NamedTuple is immutable
+) -> GainTable:
+    """Solve for one gain of every antenna, channel and hand, over all times given.
+
+    Every channel is a solution by itself: any split of the channels gives the same bits. The bandpass is not
+    normalised, so it carries the flux scale (CASA ``solnorm=False``). Where the reference antenna is flagged in a
+    channel, that channel is referred to the next one; phases between antennas are right there too.
+
+    Parameters
+    ----------
+    visibilities, flags, weights : ndarray, shape (time, baseline, channel, polarization)
+        Data of one field whose gains are constant over the times given. Parallel hands only.
+    model : ndarray of complex
+        The same shape, or any shape that broadcasts to it [Jy].
+    antenna1, antenna2, n_antennas, reference_antenna, options
+        As in :func:`solve_gains`.
+    time_s : ndarray, shape (time,)
+        Times [s]; the table has their mean.
+    frequency_hz : ndarray, shape (channel,)
+        Channel frequencies [Hz].
+
+    Returns
+    -------
+    GainTable
+        With one time.
+
+    Raises
+    ------
+    SelectionError
+        If the reference antenna is not one of the antennas.
+    """
+    sums = accumulate_gain_sums(
+        visibilities,
+        model,
+        flags,
+        weights,
+        time_s=time_s,
+        interval=np.zeros(len(time_s), np.int64),
+        channel=np.arange(visibilities.shape[2]),
+    )
+    # the mean of the times, not of the data: with flags that would depend on the chunk of channels
+    sums = sums._replace(weight=np.ones(1), weight_time=np.array([np.mean(time_s)]))
+    return solve_gain_sums(sums, antenna1, antenna2, n_antennas, reference_antenna, frequency_hz, options)
+
+
+def solve_time_gains(
+    visibilities: NDArray[Any],
+    model: NDArray[Any],
+    flags: NDArray[np.bool_],
+    weights: NDArray[Any],
+    antenna1: NDArray[np.integer[Any]],
+    antenna2: NDArray[np.integer[Any]],
+    n_antennas: int,
+    reference_antenna: int | Sequence[int] | NDArray[np.int64],
+    *,
+    time_s: NDArray[np.float64],
+    frequency_hz: NDArray[np.float64],
+    interval: NDArray[np.int64],
+    channels: NDArray[np.bool_] | None = None,
+    options: GainOptions = GainOptions(),  # noqa: B008 - a NamedTuple is immutable
+) -> GainTable:
+    """Solve for one gain of every antenna, interval and hand, from the selected channels.
+
+    The data must have the bandpass applied (:func:`radps.domain.interpolation.apply_gains`).
+
+    Parameters
+    ----------
+    visibilities, flags, weights : ndarray, shape (time, baseline, channel, polarization)
+        Data of any number of fields. Parallel hands only.
+    model : ndarray of complex
+        The same shape, or any shape that broadcasts to it [Jy].
+    antenna1, antenna2, n_antennas, reference_antenna, options
+        As in :func:`solve_gains`.
+    time_s : ndarray, shape (time,)
+        Times [s].
+    frequency_hz : ndarray, shape (channel,)
+        Channel frequencies [Hz]; the table has the mean of the selected ones.
+    interval : ndarray of int, shape (time,)
+        The solution interval (scan) of each integration, from 0 up; -1 = not used.
+    channels : ndarray of bool, shape (channel,), optional
+        True = use; all by default.
+
+    Returns
+    -------
+    GainTable
+        With one channel, at the weighted mean times of the intervals; intervals without data are flagged and have the
+        mean of their times.
+
+    Raises
+    ------
+    SelectionError
+        If no channel is selected, or the reference antenna is not one of the antennas.
+    """
+    selected = np.ones(len(frequency_hz), np.bool_) if channels is None else channels
+    if not selected.any():
+        raise SelectionError(
+            f"none of the {len(selected)} channels is selected for the gain solution; select at least one"
+        )
+    sums = accumulate_gain_sums(
+        visibilities,
+        model,
+        flags,
+        weights,
+        time_s=time_s,
+        interval=interval,
+        channel=np.where(selected, 0, -1),
+    )
+    empty = sums.weight <= 0
+    if empty.any():
+        used = interval >= 0
+        count = np.bincount(interval[used], minlength=len(empty))
+        total = np.bincount(interval[used], time_s[used], minlength=len(empty))
+        sums = sums._replace(
+            weight=np.where(empty, count, sums.weight), weight_time=np.where(empty, total, sums.weight_time)
+        )
+    mean_hz = np.array([np.mean(frequency_hz[selected])])
+    return solve_gain_sums(sums, antenna1, antenna2, n_antennas, reference_antenna, mean_hz, options)
+
+
+def solve_gain_sums(
+    sums: GainSums,
+    antenna1: NDArray[np.integer[Any]],
+    antenna2: NDArray[np.integer[Any]],
+    n_antennas: int,
+    reference_antenna: int | Sequence[int] | NDArray[np.int64],
+    frequency_hz: NDArray[np.float64],
+    options: GainOptions = GainOptions(),  # noqa: B008 - a NamedTuple is immutable
+) -> GainTable:
+    """Solve every interval, channel and hand of the sums for the gains of the antennas.
+
+    Parameters
+    ----------
+    sums : GainSums
+        Of all data of the intervals, from :func:`accumulate_gain_sums`.
+    antenna1, antenna2, n_antennas, reference_antenna, options
+        As in :func:`solve_gains`.
+    frequency_hz : ndarray, shape (channel,)
+        Frequencies of the table [Hz].
+
+    Returns
+    -------
+    GainTable
+        At the weighted mean times of the intervals. Phases are 0 at the reference antenna; see
+        :func:`reference_phases` for intervals without it.
+
+    Raises
+    ------
+    SelectionError
+        If the reference antenna is not one of the antennas.
+    """
+    order = order_reference_antennas(reference_antenna, n_antennas)
+    n_times, _, n_channels, n_polarizations = sums.vis_model.shape
+    shape = (n_times, n_antennas, n_channels, n_polarizations)
+    gains = np.ones(shape, np.complex128)
+    flags = np.ones(shape, np.bool_)
+    snr = np.zeros(shape)
+    stop_reason = np.zeros((n_times, n_channels, n_polarizations), np.int8)
+    n_iterations = np.zeros((n_times, n_channels, n_polarizations), np.int32)
+    for time, channel in np.ndindex(n_times, n_channels):
+        cell = solve_cell(
+            sums.vis_model[time, :, channel],
+            sums.model_power[time, :, channel],
+            antenna1,
+            antenna2,
+            n_antennas,
+            order,
+            options,
+        )
+        gains[time, :, channel] = cell.gains
+        flags[time, :, channel] = cell.flags
+        snr[time, :, channel] = cell.snr
+        stop_reason[time, channel] = cell.stop_reason
+        n_iterations[time, channel] = cell.n_iterations
+    time_s = np.divide(sums.weight_time, sums.weight, out=np.zeros(n_times), where=sums.weight > 0)
+    if n_times > 1:
+        gains = reference_phases(gains, flags, order)
+    return GainTable(time_s, np.asarray(frequency_hz, np.float64), gains, flags, snr, stop_reason, n_iterations)
+
+
+def _align(model: NDArray[Any], n_dimensions: int) -> NDArray[Any]:
+    """Return the model with all dimensions, those along which it does not change with length 1."""
+    model = np.asarray(model)
+    model = model.reshape((1,) * (n_dimensions - model.ndim) + model.shape)
+    model = model[tuple(slice(0, 1) if stride == 0 else slice(None) for stride in model.strides)]
+    return model if model.dtype.kind == "c" else model.astype(np.complex128)
+
+
+@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+def _accumulate(
+    visibilities: NDArray[Any],
+    model: NDArray[Any],
+    flags: NDArray[np.bool_],
+    weights: NDArray[Any],
+    time_s: NDArray[np.float64],
+    interval: NDArray[np.int64],
+    channel: NDArray[np.int64],
+    vis_model: NDArray[np.complex128],
+    model_power: NDArray[np.float64],
+    weight_sum: NDArray[np.float64],
+    weight_time: NDArray[np.float64],
+) -> None:
+    """Add the usable data to the sums, in the order of time for every baseline, channel and hand."""
+    n_times, n_baselines, n_channels, n_polarizations = visibilities.shape
+    # 0 for the axes along which the model does not change: its only element is used for all
+    step_t, step_b = int(model.shape[0] > 1), int(model.shape[1] > 1)
+    step_c, step_p = int(model.shape[2] > 1), int(model.shape[3] > 1)
+    for t in range(n_times):
+        i = interval[t]
+        if i < 0:
+            continue
+        for b in range(n_baselines):
+            for c in range(n_channels):
+                k = channel[c]
+                if k < 0:
+                    continue
+                for p in range(n_polarizations):
+                    weight = np.float64(weights[t, b, c, p])
+                    value = np.complex128(visibilities[t, b, c, p])
+                    if flags[t, b, c, p] or not weight > 0 or not np.isfinite(weight):
+                        continue
+                    if not (np.isfinite(value.real) and np.isfinite(value.imag)):
+                        continue
+                    expected = np.complex128(model[t * step_t, b * step_b, c * step_c, p * step_p])
+                    power = expected.real * expected.real + expected.imag * expected.imag
+                    if not (power > 0 and np.isfinite(power)):
+                        continue
+                    vis_model[i, b, k, p] += weight * (value * expected.conjugate())
+                    model_power[i, b, k, p] += weight * power
+                    weight_sum[i] += weight
+                    weight_time[i] += weight * time_s[t]
