@@ -194,6 +194,11 @@ class Context(Record):
             raise ContextError("this context is not bound to a run folder: open it by `radps.open_run(url)`")
         return self.workspace
 
+    def task_key(self, name: str) -> str:
+        """Return the start of the key of a task of this step, as the dashboard shows it."""
+        place = self.place()
+        return f"{place.step}.{name}-{place.attempt}"
+
     def locate(self, path: str) -> str:
         """Return the absolute URL of a path relative to the run folder."""
         return join_url(self.place().url, path)

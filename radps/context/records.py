@@ -97,6 +97,8 @@ class Partition(Record):
     chunks: tuple[int, int]
     """Times and channels of one zarr chunk."""
     polarizations: tuple[str, ...]
+    scans: dict[str, tuple[int, int]]
+    """Scan -> its first time, and one after its last."""
     groups: dict[str, DataGroup]
     """Versions of the data by name, oldest first: ``base``, ``corrected``, ``continuum_subtracted``."""
 
@@ -136,15 +138,16 @@ class FluxDensityRecord(Record):
 class SkyComponent(Record):
     """A point source or Gaussian of a calibrator's model."""
 
-    l_rad: float = 0.0
+    l: float = 0.0
     """Direction cosine towards the east of the phase centre."""
-    m_rad: float = 0.0
+    m: float = 0.0
     """Direction cosine towards the north of the phase centre."""
     flux_jy: float
-    """At ``reference_hz``."""
-    reference_hz: float
-    log_polynomial: tuple[float, ...] = (0.0,)
-    """log10(S / flux) = sum a_k x^(k+1), x = log10(f / reference): spectral index, curvature ..."""
+    """At ``reference_frequency_hz``."""
+    reference_frequency_hz: float
+    spectral_index: float = 0.0
+    spectral_curvature: tuple[float, ...] = ()
+    """log10(S / flux) = spectral_index x + curvature[0] x^2 + ..., x = log10(f / reference)."""
     major_rad: float = 0.0
     """Full width at half maximum; 0 is a point source."""
     minor_rad: float = 0.0

@@ -12,19 +12,25 @@ a part of the key, so that a rerun never meets a result of the run before.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import dask
 from dask.delayed import Delayed
 
-from radps.context.model import Context
+
+class TaskNames(Protocol):
+    """What names the tasks of a step; the context is one."""
+
+    def task_key(self, name: str) -> str:
+        """Return the start of a task's key: step, name, attempt."""
+
 
 FAN_IN = 8
 """How many results one task of a reduction takes."""
 
 
 def run_task(
-    context: Context,
+    names: TaskNames,
     function: Callable[..., Any],
     *arguments: Any,
     name: str = "",
@@ -35,8 +41,8 @@ def run_task(
 
     Parameters
     ----------
-    context : Context
-        Bound to the step: gives the name of the task.
+    names : TaskNames
+        The context, bound to a step: gives the key of the task.
     function : callable
         A function of a module (workers import it by name).
     *arguments, **options
@@ -46,12 +52,12 @@ def run_task(
     after : Delayed or sequence of Delayed, optional
         Graphs that have to be computed first, and whose results are not needed.
     """
-    key = _key(context, name or function.__name__)
+    key = names.task_key(name or function.__name__)
     return _delayed(function, key, arguments, options, after)
 
 
 def map_chunks(
-    context: Context,
+    names: TaskNames,
     function: Callable[..., Any],
     chunks: Sequence[Any],
     *arguments: Any,
@@ -60,7 +66,7 @@ def map_chunks(
     **options: Any,
 ) -> list[Delayed]:
     """Return a graph for each chunk: ``function(chunk, *arguments, **options)``; parameters as of :func:`run_task`."""
-    key = _key(context, name or function.__name__)
+    key = names.task_key(name or function.__name__)
     return [
         _delayed(function, f"{key}-{number:05d}", (chunk, *arguments), options, after)
         for number, chunk in enumerate(chunks)
@@ -68,7 +74,7 @@ def map_chunks(
 
 
 def reduce_tree(
-    context: Context, function: Callable[[list[Any]], Any], parts: Sequence[Delayed], *, name: str = ""
+    names: TaskNames, function: Callable[[list[Any]], Any], parts: Sequence[Delayed], *, name: str = ""
 ) -> Delayed:
     """Return a graph that merges many results into one.
 
@@ -82,7 +88,7 @@ def reduce_tree(
     parts : sequence of Delayed
         At least one.
     """
-    key = _key(context, name or function.__name__)
+    key = names.task_key(name or function.__name__)
     level = 0
     while True:
         parts = [
@@ -97,12 +103,6 @@ def reduce_tree(
 def count_tasks(graph: Delayed) -> int:
     """Return the number of tasks of a graph."""
     return len(dict(graph.__dask_graph__()))
-
-
-def _key(context: Context, name: str) -> str:
-    """Return the start of a task's key."""
-    place = context.place()
-    return f"{place.step}.{name}-{place.attempt}"
 
 
 def _delayed(

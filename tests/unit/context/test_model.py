@@ -45,6 +45,7 @@ def observation() -> Observation:
             shape=(4, 3, 11, 2),
             chunks=(4, 11),
             polarizations=("RR", "LL"),
+            scans={"1": (0, 4)},
             groups={"base": group},
         )
 

@@ -13,7 +13,7 @@ VISIBILITY_BYTES = 8 + 1 + 4
 """One visibility on disk: complex64, its flag, its float32 weight."""
 
 SUM_BLOCK_BYTES = 256 * 2**20
-"""Visibilities of one block of a sum. Fixed, because where chunks are summed their plan may not depend on the cluster."""
+"""Visibilities of one block of a sum: fixed, because the plan of what is summed may not depend on the cluster."""
 
 
 def plan_blocks(
