@@ -1,0 +1,330 @@
+"""Interpolate gains to the times and channels of the data, and apply them.
+
+1. Along frequency, then along time, each gain of an antenna and hand is interpolated by itself. Flagged solutions are
+   skipped: the interpolation runs between the unflagged ones on either side.
+2. ``linear``: amplitude and phase are linear between two solutions, the phase going the shorter way round.
+   ``nearest``: the nearest solution, the earlier one of two equally near. Outside the range of the solutions, both take
+   the first or last one (CASA ``applycal``). A single solution holds everywhere.
+3. Where an antenna and hand has no unflagged solution at all, its gains are flagged.
+4. Corrected visibilities are V / (g_1 conj(g_2)); data with a flagged gain are flagged (CASA ``applymode="calflag"``).
+   Calibrated weights are w |g_1|^2 |g_2|^2, since the noise is scaled with the data.
+
+Where it fails: a phase that turns by more than half a turn between two solutions goes the wrong way round; solutions of
+different fields or bands must not share a table, as nothing here looks at fields.
+
+References
+----------
+CASA ``applycal``: ``interp="linear"`` and ``"nearest"``, ``calwt``.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from radps.domain.gains import GainTable
+from radps.errors import SelectionError
+
+
+class InterpolationMethod(enum.StrEnum):
+    """How a gain between two solutions is found."""
+
+    LINEAR = "linear"
+    """Amplitude and phase linear between the solutions on either side."""
+    NEAREST = "nearest"
+    """The nearest solution."""
+
+
+class InterpolatedGains(NamedTuple):
+    """Gains at the times and channels of data."""
+
+    gains: NDArray[np.complex128]
+    """Shape (time, antenna, channel, polarization); 1 where flagged. Along an axis with one solution it is a view that
+    repeats it, so the array may be read-only."""
+    flags: NDArray[np.bool_]
+    """True = no solution; same shape."""
+
+
+class CorrectedVisibilities(NamedTuple):
+    """Visibilities with the gains divided out."""
+
+    visibilities: NDArray[np.complexfloating[Any, Any]]
+    """Corrected where the gains are known, as they were where not; dtype of the input."""
+    flags: NDArray[np.bool_]
+    """Flags of the input, and of the gains."""
+    weights: NDArray[np.floating[Any]]
+    """As they were, or scaled to the corrected data; dtype of the input."""
+    n_flagged: int
+    """Data that were unflagged and have no gains."""
+
+
+def interpolate_gains(
+    table: GainTable,
+    time_s: NDArray[np.float64],
+    frequency_hz: NDArray[np.float64],
+    *,
+    time_method: InterpolationMethod | str = InterpolationMethod.LINEAR,
+    frequency_method: InterpolationMethod | str = InterpolationMethod.LINEAR,
+) -> InterpolatedGains:
+    """Interpolate a table to times and channels.
+
+    Parameters
+    ----------
+    table : GainTable
+        Solutions, ascending in time; frequencies ascending or descending.
+    time_s : ndarray, shape (time,)
+        Times of the data [s].
+    frequency_hz : ndarray, shape (channel,)
+        Channel frequencies of the data [Hz].
+    time_method, frequency_method : InterpolationMethod or str
+        ``"linear"`` or ``"nearest"``.
+
+    Returns
+    -------
+    InterpolatedGains
+        Of shape (time, antenna, channel, polarization) of the data. Gains of several tables multiply by
+        :func:`multiply_gains`.
+
+    Raises
+    ------
+    SelectionError
+        If a method is not known.
+    """
+    along_time = _parse_method(time_method, "time")
+    along_frequency = _parse_method(frequency_method, "frequency")
+    gains, flags = _interpolate_axis(
+        table.gains, table.flags, table.frequency_hz, frequency_hz, axis=2, method=along_frequency
+    )
+    gains, flags = _interpolate_axis(gains, flags, table.time_s, time_s, axis=0, method=along_time)
+    n_times, n_channels = len(time_s), len(frequency_hz)
+    shape = (n_times, table.gains.shape[1], n_channels, table.gains.shape[3])
+    return InterpolatedGains(np.broadcast_to(gains, shape), np.broadcast_to(flags, shape))
+
+
+def multiply_gains(*factors: InterpolatedGains) -> InterpolatedGains:
+    """Multiply gains of several tables (bandpass, time gains); flagged where any of them is.
+
+    Parameters
+    ----------
+    *factors : InterpolatedGains
+        At least one, all of the same shape.
+
+    Returns
+    -------
+    InterpolatedGains
+        Their product.
+    """
+    gains, flags = factors[0]
+    for factor in factors[1:]:
+        gains = gains * factor.gains
+        flags = flags | factor.flags
+    return InterpolatedGains(gains, flags)
+
+
+def apply_gains(
+    visibilities: NDArray[Any],
+    flags: NDArray[np.bool_],
+    weights: NDArray[Any],
+    gains: NDArray[np.complex128],
+    gain_flags: NDArray[np.bool_],
+    antenna1: NDArray[np.integer[Any]],
+    antenna2: NDArray[np.integer[Any]],
+    calibrate_weights: bool = False,
+) -> CorrectedVisibilities:
+    """Divide the gains out of visibilities.
+
+    Parameters
+    ----------
+    visibilities : ndarray of complex, shape (time, baseline, channel, correlation)
+        One or two parallel hands, or four correlations in the order of the Stokes of the telescope
+        (RR, RL, LR, LL or XX, XY, YX, YY).
+    flags : ndarray of bool, same shape
+        True = do not use.
+    weights : ndarray of float, same shape
+        1 / sigma^2 [Jy^-2].
+    gains, gain_flags : ndarray, shape (time, antenna, channel, hand)
+        From :func:`interpolate_gains`; axes of length 1 hold for all. As many hands as parallel hands of the data.
+    antenna1, antenna2 : ndarray of int, shape (baseline,)
+        Antenna indices.
+    calibrate_weights : bool
+        True: scale the weights to the corrected data (CASA ``calwt``).
+
+    Returns
+    -------
+    CorrectedVisibilities
+        New arrays; the input is unchanged.
+
+    Raises
+    ------
+    SelectionError
+        If the hands of the gains do not fit the correlations of the data.
+    """
+    hand1, hand2 = _hands(visibilities.shape[3], gains.shape[3])
+    corrected = np.empty_like(visibilities)
+    new_flags = np.empty_like(flags, dtype=np.bool_)
+    new_weights = np.empty_like(weights)
+    n_flagged = _divide(
+        visibilities,
+        flags,
+        weights,
+        _without_repeats(gains),
+        _without_repeats(gain_flags),
+        antenna1,
+        antenna2,
+        hand1,
+        hand2,
+        calibrate_weights,
+        corrected,
+        new_flags,
+        new_weights,
+    )
+    return CorrectedVisibilities(corrected, new_flags, new_weights, int(n_flagged))
+
+
+def _parse_method(method: InterpolationMethod | str, axis: str) -> InterpolationMethod:
+    """Return the method of that name."""
+    try:
+        return InterpolationMethod(method)
+    except ValueError:
+        allowed = ", ".join(repr(known.value) for known in InterpolationMethod)
+        raise SelectionError(f"interpolation along {axis}: found {method!r}, allowed are {allowed}") from None
+
+
+def _interpolate_axis(
+    gains: NDArray[np.complex128],
+    flags: NDArray[np.bool_],
+    solved: NDArray[np.float64],
+    wanted: NDArray[np.float64],
+    *,
+    axis: int,
+    method: InterpolationMethod,
+) -> tuple[NDArray[np.complex128], NDArray[np.bool_]]:
+    """Interpolate from coordinates `solved` to `wanted`; one solution stays one, to be repeated by broadcasting."""
+    if len(solved) == 1 or (not flags.any() and np.array_equal(solved, wanted)):
+        return np.where(flags, 1.0, gains), flags
+    order = np.argsort(solved, kind="stable")
+    columns = np.moveaxis(gains, axis, -1)[..., order]
+    column_flags = np.moveaxis(flags, axis, -1)[..., order]
+    shape = columns.shape[:-1]
+    new_gains, new_flags = _interpolate_columns(
+        np.ascontiguousarray(columns.reshape(-1, len(solved))),
+        np.ascontiguousarray(column_flags.reshape(-1, len(solved))),
+        np.asarray(solved, np.float64)[order],
+        np.asarray(wanted, np.float64),
+        method is InterpolationMethod.LINEAR,
+    )
+    return (
+        np.ascontiguousarray(np.moveaxis(new_gains.reshape(*shape, len(wanted)), -1, axis)),
+        np.ascontiguousarray(np.moveaxis(new_flags.reshape(*shape, len(wanted)), -1, axis)),
+    )
+
+
+def _hands(n_correlations: int, n_hands: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the hand of the first and of the second antenna of every correlation."""
+    if n_correlations == 4 and n_hands == 2:
+        return np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])
+    if n_correlations == n_hands and n_correlations in (1, 2):
+        return np.arange(n_hands), np.arange(n_hands)
+    raise SelectionError(
+        f"gains of {n_hands} hands for data of {n_correlations} correlations; allowed are 1 for 1, 2 for 2 and "
+        "2 for 4: solve the same hands that are to be corrected"
+    )
+
+
+def _without_repeats(array: NDArray[Any]) -> NDArray[Any]:
+    """Return the array with repeated axes (of stride 0) cut to length 1, contiguous."""
+    cut = array[tuple(slice(0, 1) if stride == 0 else slice(None) for stride in array.strides)]
+    return np.ascontiguousarray(cut)
+
+
+@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+def _interpolate_columns(
+    gains: NDArray[np.complex128],
+    flags: NDArray[np.bool_],
+    solved: NDArray[np.float64],
+    wanted: NDArray[np.float64],
+    linear: bool,
+) -> tuple[NDArray[np.complex128], NDArray[np.bool_]]:
+    """Interpolate each row of gains, shape (row, solution), to `wanted`; `solved` ascends."""
+    n_rows, n_solved = gains.shape
+    result = np.ones((n_rows, len(wanted)), np.complex128)
+    missing = np.ones((n_rows, len(wanted)), np.bool_)
+    valid = np.empty(n_solved, np.int64)
+    for row in range(n_rows):
+        count = 0
+        for k in range(n_solved):
+            if not flags[row, k]:
+                valid[count] = k
+                count += 1
+        if count == 0:
+            continue
+        for n in range(len(wanted)):
+            x = wanted[n]
+            after = np.searchsorted(solved[valid[:count]], x)
+            missing[row, n] = False
+            if after == 0:
+                result[row, n] = gains[row, valid[0]]
+                continue
+            if after == count:
+                result[row, n] = gains[row, valid[count - 1]]
+                continue
+            low, high = valid[after - 1], valid[after]
+            fraction = (x - solved[low]) / (solved[high] - solved[low])
+            if not linear:
+                result[row, n] = gains[row, low] if fraction <= 0.5 else gains[row, high]
+                continue
+            amplitude = (1.0 - fraction) * abs(gains[row, low]) + fraction * abs(gains[row, high])
+            turn = np.angle(gains[row, high] * gains[row, low].conjugate())
+            result[row, n] = amplitude * np.exp(1j * (np.angle(gains[row, low]) + fraction * turn))
+    return result, missing
+
+
+@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+def _divide(
+    visibilities: NDArray[Any],
+    flags: NDArray[np.bool_],
+    weights: NDArray[Any],
+    gains: NDArray[np.complex128],
+    gain_flags: NDArray[np.bool_],
+    antenna1: NDArray[Any],
+    antenna2: NDArray[Any],
+    hand1: NDArray[np.int64],
+    hand2: NDArray[np.int64],
+    calibrate_weights: bool,
+    corrected: NDArray[Any],
+    new_flags: NDArray[np.bool_],
+    new_weights: NDArray[Any],
+) -> int:
+    """Write corrected data, flags and weights, and return how many unflagged data were flagged."""
+    n_times, n_baselines, n_channels, n_correlations = visibilities.shape
+    # 0 for axes of length 1, whose only element holds for all
+    gain_t, gain_c = int(gains.shape[0] > 1), int(gains.shape[2] > 1)
+    flag_t, flag_c = int(gain_flags.shape[0] > 1), int(gain_flags.shape[2] > 1)
+    n_flagged = 0
+    for t in range(n_times):
+        for b in range(n_baselines):
+            i, j = antenna1[b], antenna2[b]
+            for c in range(n_channels):
+                for p in range(n_correlations):
+                    product = (
+                        gains[t * gain_t, i, c * gain_c, hand1[p]]
+                        * gains[t * gain_t, j, c * gain_c, hand2[p]].conjugate()
+                    )
+                    power = product.real * product.real + product.imag * product.imag
+                    bad = (
+                        gain_flags[t * flag_t, i, c * flag_c, hand1[p]]
+                        or gain_flags[t * flag_t, j, c * flag_c, hand2[p]]
+                        or not power > 0
+                    )
+                    value = visibilities[t, b, c, p]
+                    weight = weights[t, b, c, p]
+                    corrected[t, b, c, p] = value if bad else value * (product.conjugate() / power)
+                    new_weights[t, b, c, p] = weight * power if calibrate_weights and not bad else weight
+                    new_flags[t, b, c, p] = flags[t, b, c, p] or bad
+                    if bad and not flags[t, b, c, p]:
+                        n_flagged += 1
+    return n_flagged
