@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from radps.data.stores import join_url
+from radps.data.urls import join_url
 
 
 class VisibilityAddress(BaseModel):

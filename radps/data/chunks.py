@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from pydantic import BaseModel, ConfigDict
 
-from radps.data.stores import format_bytes
+from radps.data.urls import format_bytes
 from radps.errors import ResourceError
 
 TASKS_PER_SLOT = 2

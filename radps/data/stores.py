@@ -29,35 +29,13 @@ from zarr.codecs import BloscCodec
 from zarr.errors import ContainsArrayError, ContainsGroupError
 from zarr.storage import FsspecStore, LocalStore
 
+from radps.data.urls import absolute_url as absolute_url
+from radps.data.urls import format_bytes, is_local, local_path
+from radps.data.urls import join_url as join_url
+from radps.data.urls import split_url as split_url
 from radps.errors import DataError, ResourceError
 
 Region = tuple[slice, ...]
-
-
-def is_local(url: str) -> bool:
-    """Return True for a plain path or a ``file://`` URL."""
-    return "://" not in url or url.startswith("file://")
-
-
-def local_path(url: str) -> str:
-    """Return the absolute path of a local URL, ``~`` expanded."""
-    return os.path.abspath(os.path.expanduser(url.removeprefix("file://")))
-
-
-def absolute_url(url: str) -> str:
-    """Return the URL that means the same in every process: local paths become absolute."""
-    return local_path(url) if is_local(url) else url.rstrip("/")
-
-
-def join_url(url: str, *parts: str) -> str:
-    """Append path parts to a URL or a local path."""
-    return "/".join([url.rstrip("/"), *(part.strip("/") for part in parts)])
-
-
-def split_url(url: str) -> tuple[str, str]:
-    """Return the URL of the folder, and the last part of the path."""
-    folder, _, name = url.rstrip("/").rpartition("/")
-    return folder, name
 
 
 def file_system(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
@@ -121,15 +99,6 @@ def check_free_bytes(url: str, needed_bytes: int, what: str) -> None:
             f"{what} needs {format_bytes(needed_bytes)} on disk, and {url} has {format_bytes(free)} free; "
             "free some space, write the run elsewhere, or make the product smaller"
         )
-
-
-def format_bytes(size: float) -> str:
-    """Return a size in binary units with three digits, e.g. ``1.46 GiB``."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if abs(size) < 1024:
-            return f"{size:.3g} {unit}" if unit != "B" else f"{int(size)} B"
-        size /= 1024
-    return f"{size:.4g} TiB"
 
 
 def open_store(url: str, *, read_only: bool = False) -> LocalStore | FsspecStore:

@@ -1,0 +1,84 @@
+"""FITS export of images and cubes.
+
+XRADIO's writer makes the file: SIN projection with right ascension on the first axis and decreasing, Stokes and
+frequency axes, RESTFRQ, SPECSYS, DATE-OBS, TELESCOP, OBJECT; one beam as BMAJ, BMIN, BPA, different beams as the table
+``BEAMS`` (CASAMBM) that CASA and CARTA read. It writes plane by plane, so that a cube is never in memory.
+
+Two things are done here, because XRADIO's writer leaves them to its caller: channels without a beam (NaN) get a beam of
+size zero, casacore's null beam, because a table of beams with NaN means nothing to a reader; and a file for another
+place than the local disk is written to a scratch folder and copied.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from radps.data import stores
+from radps.data.images import BEAM_VARIABLE, open_image
+from radps.data.urls import is_local, local_path
+from radps.errors import DataError
+
+
+def export_fits(image_url: str, path: str, variable: str = "SKY", *, overwrite: bool = False) -> None:
+    """Write one variable of an image store as a FITS file.
+
+    Parameters
+    ----------
+    image_url : str
+        The image store.
+    path : str
+        The file to write: a local path or any fsspec URL. Missing folders are made.
+    variable : str
+        e.g. ``SKY`` or ``SKY_RESIDUAL``.
+    overwrite : bool
+        Replace a file that is there.
+
+    Raises
+    ------
+    DataError
+        If the image or the variable is missing, the file exists and ``overwrite`` is False, or FITS cannot hold the
+        image.
+    """
+    from xradio.image import write_image  # seconds to import; only the export needs it
+
+    image = open_image(image_url)
+    if variable not in image.data_vars:
+        known = ", ".join(sorted(str(name) for name in image.data_vars))
+        raise DataError(f"image {image_url} has no variable {variable!r}; it has {known}")
+    if stores.exists(path) and not overwrite:
+        raise DataError(f"there is already a file {path}; choose another name, or overwrite it on purpose")
+    single = image[[variable]].assign_attrs(data_groups={"base": {"sky": variable}}, user=_history(image.attrs))
+    sky = single[variable]
+    flag, beam = sky.attrs.pop("flag", None), sky.attrs.pop("beam_fit_params", None)
+    beams = image[BEAM_VARIABLE].load()
+    if beam is not None and np.isfinite(beams.values).any():
+        single[BEAM_VARIABLE] = beams.fillna(0.0)
+        sky.attrs["beam_fit_params"] = BEAM_VARIABLE
+        single.attrs["data_groups"]["base"]["beam_fit_params_sky"] = BEAM_VARIABLE
+    if flag is not None:
+        single[flag] = image[flag]
+        sky.attrs["flag"] = flag
+        single.attrs["data_groups"]["base"]["flag"] = flag
+    try:
+        if is_local(path):
+            write_image(single, local_path(path), out_format="fits", overwrite=overwrite)
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            scratch = Path(folder) / "image.fits"
+            write_image(single, str(scratch), out_format="fits")
+            system, target = stores.file_system(path)
+            system.makedirs(target.rpartition("/")[0], exist_ok=True)
+            system.put_file(str(scratch), target)
+    except (RuntimeError, ValueError) as error:
+        raise DataError(f"variable {variable!r} of {image_url} cannot be written to FITS: {error}") from error
+
+
+def _history(attrs: dict[str, object]) -> dict[str, object]:
+    """Return the provenance of an image as HISTORY cards."""
+    provenance = attrs.get("provenance")
+    if not isinstance(provenance, dict) or not provenance:
+        return {}
+    return {"HISTORY": [f"radps {key}: {value}" for key, value in provenance.items()]}

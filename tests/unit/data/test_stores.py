@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from radps.data import stores
+from radps.errors import DataError, ResourceError
+
+
+def test_array_comes_back_and_unwritten_chunks_hold_the_fill_value(folder: str) -> None:
+    url = f"{folder}/group/A"
+    stores.create_group(f"{folder}/group")
+    stores.create_array(url, (5, 4), chunks=(2, 4), dtype=np.float32, dims=("x", "y"), attrs={"units": "Jy"})
+    stores.write_region(url, (slice(2, 4), slice(None)), np.ones((2, 4), dtype=np.float32))
+    array = stores.load_array(url)
+    assert np.isnan(array[[0, 1, 4]]).all()
+    assert (array[2:4] == 1).all()
+    assert stores.open_array(url).attrs["units"] == "Jy"
+
+
+def test_xarray_opens_a_group_with_axes_and_text(folder: str) -> None:
+    import xarray as xr
+
+    stores.create_group(f"{folder}/group", {"type": "test"})
+    stores.save_array(f"{folder}/group/name", ["a", "bcd"], dims=("name",))
+    stores.save_array(f"{folder}/group/VALUE", np.arange(6.0).reshape(2, 3), dims=("name", "y"))
+    stores.consolidate(f"{folder}/group")
+    dataset = xr.open_zarr(stores.open_store(f"{folder}/group", read_only=True), chunks=None)
+    assert dataset.name.values.tolist() == ["a", "bcd"]
+    assert dataset.VALUE.sel(name="bcd").values.tolist() == [3.0, 4.0, 5.0]
+
+
+def test_empty_text_is_stored(folder: str) -> None:
+    stores.save_array(f"{folder}/text", ["", ""], dims=("x",))
+    assert stores.load_array(f"{folder}/text").tolist() == ["", ""]
+
+
+@pytest.mark.parametrize("region", [slice(1, 4), slice(2, 3), slice(0, 3)])
+def test_region_that_cuts_a_chunk_is_refused(folder: str, region: slice) -> None:
+    stores.create_array(f"{folder}/A", (5,), chunks=(2,), dtype=float, dims=("x",))
+    with pytest.raises(DataError, match=r"cuts a chunk of 2; .* start at a multiple of 2"):
+        stores.write_region(f"{folder}/A", (region,), np.zeros(region.stop - region.start))
+
+
+def test_last_chunk_may_be_short(folder: str) -> None:
+    stores.create_array(f"{folder}/A", (5,), chunks=(2,), dtype=float, dims=("x",))
+    stores.write_region(f"{folder}/A", (slice(4, 5),), np.array([7.0]))
+    assert stores.load_array(f"{folder}/A", (slice(4, 5),)).tolist() == [7.0]
+
+
+def test_data_of_another_shape_are_refused(folder: str) -> None:
+    stores.create_array(f"{folder}/A", (4, 3), chunks=(2, 3), dtype=float, dims=("x", "y"))
+    with pytest.raises(DataError, match=r"data of shape \(3,\) for a region of shape \(2, 3\)"):
+        stores.write_region(f"{folder}/A", (slice(0, 2), slice(None)), np.zeros(3))
+    with pytest.raises(DataError, match=r"1 slices for .* has 2 axes"):
+        stores.write_region(f"{folder}/A", (slice(0, 2),), np.zeros((2, 3)))
+
+
+def test_many_writers_of_different_chunks_do_not_disturb_each_other(folder: str) -> None:
+    stores.create_array(f"{folder}/A", (40, 8), chunks=(2, 8), dtype=np.complex64, dims=("x", "y"))
+    truth = np.random.default_rng(5).normal(size=(40, 8)).astype(np.complex64)
+
+    def write(start: int) -> None:
+        stores.write_region(f"{folder}/A", (slice(start, start + 2), slice(None)), truth[start : start + 2])
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(0, 40, 2)))
+    np.testing.assert_array_equal(stores.load_array(f"{folder}/A"), truth)
+
+
+def test_what_is_there_is_not_overwritten_unless_asked(folder: str) -> None:
+    stores.create_group(f"{folder}/g", {"a": 1})
+    with pytest.raises(DataError, match="already something at"):
+        stores.create_group(f"{folder}/g")
+    stores.require_group(f"{folder}/g")
+    assert stores.open_group(f"{folder}/g").attrs["a"] == 1
+    stores.create_group(f"{folder}/g", {"a": 2}, overwrite=True)
+    assert stores.open_group(f"{folder}/g").attrs["a"] == 2
+    stores.create_array(f"{folder}/A", (4,), chunks=(2,), dtype=float, dims=("x",))
+    with pytest.raises(DataError, match="already something at"):
+        stores.create_array(f"{folder}/A", (4,), chunks=(2,), dtype=float, dims=("x",))
+
+
+def test_missing_array_and_group_are_named(folder: str) -> None:
+    with pytest.raises(DataError, match=r"no zarr array at .*/nothing"):
+        stores.load_array(f"{folder}/nothing")
+    with pytest.raises(DataError, match=r"no zarr group at .*/nothing"):
+        stores.open_group(f"{folder}/nothing")
+
+
+def test_damaged_chunk_is_named(tmp_path: Path) -> None:
+    url = str(tmp_path / "A")
+    stores.create_array(url, (4,), chunks=(4,), dtype=float, dims=("x",))
+    stores.write_region(url, (slice(0, 4),), np.arange(4.0))
+    (chunk,) = (path for path in (tmp_path / "A" / "c").rglob("*") if path.is_file())
+    chunk.write_bytes(chunk.read_bytes()[:7])
+    with pytest.raises(DataError, match=r"A is damaged: .*; delete it and make it again"):
+        stores.load_array(url)
+
+
+def test_exists_list_and_delete(folder: str) -> None:
+    stores.create_group(f"{folder}/g")
+    stores.save_array(f"{folder}/g/b", [1], dims=("x",))
+    stores.save_array(f"{folder}/g/a", [1], dims=("x",))
+    assert stores.list_children(f"{folder}/g") == ("a", "b", "zarr.json")
+    assert stores.exists(f"{folder}/g/a")
+    stores.delete(f"{folder}/g/a")
+    stores.delete(f"{folder}/g/a")
+    assert not stores.exists(f"{folder}/g/a")
+
+
+def test_free_space_is_known_on_a_disk_only(tmp_path: Path) -> None:
+    free = stores.free_bytes(str(tmp_path / "not" / "yet" / "there"))
+    assert free is not None
+    assert free > 0
+    assert stores.free_bytes("memory://a") is None
+
+
+def test_product_larger_than_the_disk_is_refused(tmp_path: Path) -> None:
+    stores.check_free_bytes(str(tmp_path), 1, "a byte")
+    stores.check_free_bytes("memory://a", 2**80, "an object store has no end")
+    with pytest.raises(ResourceError, match=r"stage image_cube: 4 images needs 1.049e\+06 TiB on disk, and .* free"):
+        stores.check_free_bytes(str(tmp_path), 2**60, "stage image_cube: 4 images")
