@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import enum
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numba as nb
@@ -235,7 +236,7 @@ def draw_interference(
     outside = [channel for channel in carrier_channels if not 0 <= channel < n_channels]
     if outside:
         raise SelectionError(f"interference in channels {outside}; the band has the channels 0 to {n_channels - 1}")
-    if not 1 <= burst_channels <= n_channels:
+    if bursts_per_hour and not 1 <= burst_channels <= n_channels:
         raise SelectionError(f"bursts of {burst_channels} channels; the band has {n_channels}: ask for 1 to that many")
     rng = random_stream(seed, Purpose.INTERFERENCE)
     n_carriers = len(carrier_channels)
@@ -244,7 +245,7 @@ def draw_interference(
     strength = np.exp(0.7 * rng.standard_normal(n_signals))
     start = duration_s * rng.random(n_bursts)
     stop = start + rng.exponential(burst_duration_s, n_bursts)
-    bursts = rng.integers(0, n_channels - burst_channels + 1, n_bursts)
+    bursts = rng.integers(0, max(1, n_channels - burst_channels + 1), n_bursts)
     first = np.concatenate([np.array(carrier_channels, np.int64), bursts])
     return Interference(
         start_s=np.concatenate([np.full(n_carriers, -np.inf), start]),
@@ -259,14 +260,14 @@ def draw_interference(
 
 
 def draw_noise(
-    seed: int, integrations: range, channels: range, n_baselines: int, n_polarizations: int
+    seed: int, integrations: Sequence[int], channels: Sequence[int], n_baselines: int, n_polarizations: int
 ) -> NDArray[np.float32]:
     """Draw standard normal numbers for a block of the data.
 
     Parameters
     ----------
     seed : int
-    integrations, channels : range
+    integrations, channels : sequence of int
         Numbers of the integrations of the observation and of the channels of the band.
     n_baselines, n_polarizations : int
 

@@ -65,6 +65,8 @@ class Component(NamedTuple):
     """Centre of the line."""
     line_width_hz: float = 0.0
     """FWHM of the line."""
+    spectral_curvature: tuple[float, ...] = ()
+    """Further terms of the spectrum: log10(S / flux) = index x + curvature[0] x^2 + ..., x = log10(f / reference)."""
 
 
 def direction_cosines(
@@ -143,7 +145,10 @@ def component_flux(components: Sequence[Component], frequency_hz: NDArray[np.flo
                 f"a sky component has the reference frequency {component.reference_frequency_hz} Hz; "
                 "it must be positive: give the frequency where its flux density holds"
             )
-        row[:] = component.flux_jy * (frequency / component.reference_frequency_hz) ** component.spectral_index
+        ratio = frequency / component.reference_frequency_hz
+        row[:] = component.flux_jy * ratio**component.spectral_index
+        if component.spectral_curvature:
+            row *= 10.0 ** np.polynomial.polynomial.polyval(np.log10(ratio), (0.0, 0.0, *component.spectral_curvature))
         if component.line_peak_jy != 0.0:
             if component.line_width_hz <= 0:
                 raise ModelError(

@@ -1,0 +1,310 @@
+"""What a simulated observation consists of: array, band, fields with their skies, scans, and what corrupts the data.
+
+The model is everything: each datum is a function of it (:mod:`radps.data.simulate`), so that it travels to the tasks in
+place of arrays, and the truth can be computed from it again at any time. Quantities take a number in SI units or a text
+with a unit, such as ``"1.42 GHz"``. This module imports nothing heavy: workflow files are checked with it.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+
+from radps.domain.array import AntennaArray, VlaConfiguration, random_array, vla_array
+from radps.errors import RadpsError, SelectionError
+from radps.units import Angle, Duration, FluxDensity, Frequency, Length
+
+FLUX_INTENT = "CALIBRATE_FLUX#ON_SOURCE"
+BANDPASS_INTENT = "CALIBRATE_BANDPASS#ON_SOURCE"
+PHASE_INTENT = "CALIBRATE_PHASE#ON_SOURCE"
+TARGET_INTENT = "OBSERVE_TARGET#ON_SOURCE"
+
+_POSITION_TEXT = "give a component either east and north of the phase centre, or ra and dec"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SkyComponent(_Frozen):
+    """A point or Gaussian source of a field, with a power-law continuum and perhaps a line."""
+
+    east: Angle = 0.0
+    """Direction cosine l from the phase centre (SIN projection) [rad]."""
+    north: Angle = 0.0
+    """Direction cosine m from the phase centre [rad]."""
+    ra: Angle | None = None
+    """Right ascension (ICRS) [rad], with ``dec`` in place of ``east`` and ``north``."""
+    dec: Angle | None = None
+    """Declination (ICRS) [rad]."""
+    flux: FluxDensity = 0.0
+    """Apparent integrated continuum flux density at ``reference_frequency`` [Jy]; no primary beam is applied."""
+    reference_frequency: Annotated[Frequency, Field(gt=0)] = 1.4e9
+    """Where ``flux`` holds [Hz]."""
+    spectral_index: float = 0.0
+    """The continuum goes as frequency to this power."""
+    flux_standard: str | None = None
+    """A standard calibrator, e.g. ``3C286``, whose spectrum (Perley & Butler 2017) takes the place of ``flux``."""
+    major: Annotated[Angle, Field(ge=0)] = 0.0
+    """FWHM of the major axis [rad]; 0 = a point."""
+    minor: Annotated[Angle, Field(ge=0)] = 0.0
+    """FWHM of the minor axis [rad]."""
+    position_angle: Angle = 0.0
+    """Of the major axis, from north through east [rad]."""
+    line_peak: FluxDensity = 0.0
+    """Flux density of a Gaussian spectral line at its centre [Jy]; 0 = no line, negative = absorption."""
+    line_center: Frequency = 0.0
+    """Centre of the line [Hz], in the frame of the band."""
+    line_width: Annotated[Frequency, Field(ge=0)] = 0.0
+    """FWHM of the line [Hz]."""
+
+    @model_validator(mode="after")
+    def _check(self) -> SkyComponent:
+        if (self.ra is None) != (self.dec is None) or (self.ra is not None and (self.east or self.north)):
+            raise ValueError(_POSITION_TEXT)
+        if self.east**2 + self.north**2 >= 1:
+            raise ValueError(f"east = {self.east}, north = {self.north} rad are outside of the hemisphere")
+        if self.line_peak and not self.line_width:
+            raise ValueError(f"a line of {self.line_peak} Jy has no width; give line_width, its FWHM")
+        if self.flux_standard is not None and self.flux:
+            raise ValueError("give a component either flux or flux_standard")
+        return self
+
+
+class SimulatedField(_Frozen):
+    """A direction that is observed, why, and what is there."""
+
+    name: str = Field(min_length=1)
+    ra: Angle
+    """Right ascension of the phase centre (ICRS) [rad]."""
+    dec: Annotated[Angle, Field(ge=-np.pi / 2, le=np.pi / 2)]
+    """Declination of the phase centre (ICRS) [rad]."""
+    intents: tuple[str, ...] = (TARGET_INTENT,)
+    """MSv4 scan intents."""
+    components: tuple[SkyComponent, ...] = ()
+    """Its sky; empty = nothing but noise."""
+
+
+class Scan(_Frozen):
+    """A visit to a field."""
+
+    field: str
+    """Name of the field."""
+    n_integrations: PositiveInt
+
+
+class Band(_Frozen):
+    """The spectral window."""
+
+    name: str = "spw0"
+    start_frequency: Annotated[Frequency, Field(gt=0)]
+    """Centre of the first channel [Hz]."""
+    channel_width: Annotated[Frequency, Field(gt=0)]
+    """Distance of the channels [Hz]; the frequency rises with the number of the channel."""
+    n_channels: PositiveInt
+    spectral_frame: Literal["TOPO", "LSRK", "BARY"] = "LSRK"
+    """Frame of the frequencies."""
+    rest_frequency: Annotated[Frequency, Field(gt=0)] = 1420.405751768e6
+    """Of the line to look for [Hz]; the default is HI."""
+
+    @property
+    def frequency_hz(self) -> NDArray[np.float64]:
+        """Centres of the channels, shape (channel,) [Hz]."""
+        return np.asarray(self.start_frequency + self.channel_width * np.arange(self.n_channels), np.float64)
+
+
+class VlaLayout(_Frozen):
+    """The VLA."""
+
+    kind: Literal["vla"] = "vla"
+    configuration: VlaConfiguration = "D"
+    """A (36 km) to D (1 km)."""
+    n_antennas: Annotated[int, Field(ge=2, le=27)] = 27
+    """Fewer than 27 are spread over the arms."""
+
+    def build(self, rng: np.random.Generator) -> AntennaArray:
+        """Return the antennas; nothing of it is random."""
+        return vla_array(self.configuration, self.n_antennas)
+
+
+class RandomLayout(_Frozen):
+    """Antennas in a disc at the place of the VLA, drawn from the seed of the observation."""
+
+    kind: Literal["random"] = "random"
+    n_antennas: Annotated[int, Field(ge=2)]
+    longest_baseline: Annotated[Length, Field(gt=0)]
+    """Diameter of the disc [m]."""
+    dish_diameter: Annotated[Length, Field(gt=0)] = 25.0
+    """[m]."""
+
+    def build(self, rng: np.random.Generator) -> AntennaArray:
+        """Draw the antennas."""
+        return random_array(self.n_antennas, self.longest_baseline, rng, self.dish_diameter)
+
+
+class GainErrors(_Frozen):
+    """Antenna gains along time; see :func:`radps.domain.corruption.draw_gains`."""
+
+    mean_amplitude: PositiveFloat = 1.0
+    """Of a typical antenna: the square is raw units per Jy."""
+    amplitude_scatter: Annotated[float, Field(ge=0)] = 0.1
+    """Relative, between antennas and hands."""
+    amplitude_drift: Annotated[float, Field(ge=0)] = 0.03
+    """Relative, along time."""
+    phase_drift: Annotated[Angle, Field(ge=0)] = 0.5
+    """Standard deviation along time [rad], on top of a random constant."""
+    timescale: Annotated[Duration, Field(gt=0)] = 3600.0
+    """The drifts have periods of 1 to 4 times this [s]."""
+
+
+class BandpassErrors(_Frozen):
+    """Bandpasses, constant in time; see :func:`radps.domain.corruption.draw_bandpasses`."""
+
+    amplitude_ripple: Annotated[float, Field(ge=0)] = 0.05
+    """Relative standard deviation along frequency."""
+    phase_ripple: Annotated[Angle, Field(ge=0)] = 0.05
+    """Standard deviation along frequency [rad]."""
+    delay: Annotated[Duration, Field(ge=0)] = 2e-9
+    """Standard deviation of the residual delay of an antenna and hand [s]."""
+    edge_fraction: Annotated[float, Field(ge=0, le=0.5)] = 0.06
+    """Part of the band, at each end, where the amplitude falls off."""
+    edge_level: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """Amplitude at the very ends, relative to the middle."""
+
+
+class Noise(_Frozen):
+    """Noise of the receivers."""
+
+    sefd: Annotated[FluxDensity, Field(gt=0)] = 420.0
+    """System equivalent flux density of an antenna and hand [Jy]; the default is the VLA's at 1.4 GHz (NRAO, Guide to
+    Observing with the VLA, table of sensitivities)."""
+    efficiency: Annotated[float, Field(gt=0, le=1)] = 0.93
+    """Of the correlator."""
+
+
+class InterferenceErrors(_Frozen):
+    """Signals from the ground; see :func:`radps.domain.corruption.draw_interference`."""
+
+    carrier_channels: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    """Channels that have a carrier all the time."""
+    carrier_flux: Annotated[FluxDensity, Field(ge=0)] = 100.0
+    """Typical strength of a carrier [Jy]."""
+    bursts_per_hour: Annotated[float, Field(ge=0)] = 0.0
+    """Mean number of bursts."""
+    burst_duration: Annotated[Duration, Field(gt=0)] = 30.0
+    """Mean length [s]."""
+    burst_channels: PositiveInt = 4
+    """Channels that a burst fills."""
+    burst_flux: Annotated[FluxDensity, Field(ge=0)] = 500.0
+    """Typical strength of a burst [Jy]."""
+
+
+class NoisyAntenna(_Frozen):
+    """An antenna with more noise than its weights say."""
+
+    name: str
+    sefd_factor: PositiveFloat
+    """Its SEFD over that of the others."""
+
+
+class ObservationModel(_Frozen):
+    """A simulated observation: one spectral window, some fields, scans one after the other."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = "simulation"
+    """Name of the data set; its partitions are ``<name>_0``, ``<name>_1``, ... in the order of the fields."""
+    seed: Annotated[int, Field(ge=0)] = 1
+    """Of everything that is random."""
+    start: AwareDatetime = datetime(2026, 3, 20, 9, 15, tzinfo=UTC)
+    """Start of the first scan, with its time zone."""
+    integration_time: Annotated[Duration, Field(gt=0)] = 30.0
+    """[s]."""
+    slew_time: Annotated[Duration, Field(ge=0)] = 60.0
+    """Time without data between two scans [s]."""
+    late_integrations: Annotated[int, Field(ge=0)] = 0
+    """At the start of each scan, integrations in which the antennas do not yet see the sky (to be quacked)."""
+    layout: Annotated[VlaLayout | RandomLayout, Field(discriminator="kind")] = VlaLayout()
+    autocorrelations: bool = False
+    """True = the data have the autocorrelations too."""
+    polarizations: Literal["RR LL", "XX YY"] = "RR LL"
+    """The correlations, parallel hands."""
+    band: Band
+    fields: Annotated[tuple[SimulatedField, ...], Field(min_length=1)]
+    scans: Annotated[tuple[Scan, ...], Field(min_length=1)]
+    gains: GainErrors | None = GainErrors()
+    """None = all gains are 1."""
+    bandpasses: BandpassErrors | None = BandpassErrors()
+    """None = all bandpasses are 1."""
+    noise: Noise | None = Noise()
+    """None = no noise; the weights are 1."""
+    interference: InterferenceErrors | None = None
+    dead_antennas: tuple[str, ...] = ()
+    """Antennas that deliver noise only."""
+    noisy_antennas: tuple[NoisyAntenna, ...] = ()
+
+    @property
+    def polarization_names(self) -> tuple[str, ...]:
+        """The correlations one by one."""
+        return tuple(self.polarizations.split())
+
+    @property
+    def n_integrations(self) -> int:
+        """Integrations of the whole observation."""
+        return sum(scan.n_integrations for scan in self.scans)
+
+    def find_field(self, name: str) -> SimulatedField:
+        """Return a field by its name.
+
+        Raises
+        ------
+        SelectionError
+            There is no such field.
+        """
+        for field in self.fields:
+            if field.name == name:
+                return field
+        names = ", ".join(field.name for field in self.fields)
+        raise SelectionError(f"the simulated observation {self.name!r} has no field {name!r}; it has {names}")
+
+    @model_validator(mode="after")
+    def _check(self) -> ObservationModel:
+        problems = [*self._field_problems(), *self._antenna_problems()]
+        if self.interference is not None:
+            outside = [c for c in self.interference.carrier_channels if c >= self.band.n_channels]
+            if outside:
+                problems.append(
+                    f"interference.carrier_channels {outside}: the last channel is {self.band.n_channels - 1}"
+                )
+            if self.interference.bursts_per_hour and self.interference.burst_channels > self.band.n_channels:
+                problems.append(
+                    f"interference.burst_channels {self.interference.burst_channels}: "
+                    f"the band has {self.band.n_channels} channels"
+                )
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def _field_problems(self) -> list[str]:
+        """Return what is wrong between fields and scans."""
+        names = [field.name for field in self.fields]
+        visited = {scan.field for scan in self.scans}
+        problems = [f"the field {name!r} is there twice" for name in sorted(set(names)) if names.count(name) > 1]
+        known = ", ".join(names)
+        problems += [f"a scan of the field {name!r}: the fields are {known}" for name in sorted(visited - set(names))]
+        problems += [f"the field {name!r} has no scan" for name in names if name not in visited]
+        return problems
+
+    def _antenna_problems(self) -> list[str]:
+        """Return which antennas are named that the array does not have, or why there is no such array."""
+        try:
+            known = self.layout.build(np.random.default_rng(0)).names
+        except RadpsError as error:
+            return [f"layout: {error}"]
+        named = {*self.dead_antennas, *(antenna.name for antenna in self.noisy_antennas)}
+        return [
+            f"a broken antenna {name!r}: the antennas are {known[0]} to {known[-1]}"
+            for name in sorted(named - set(known))
+        ]
