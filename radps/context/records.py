@@ -97,6 +97,7 @@ class Partition(Record):
     chunks: tuple[int, int]
     """Times and channels of one zarr chunk."""
     polarizations: tuple[str, ...]
+    integration_time_s: float
     scans: dict[str, tuple[int, int]]
     """Scan -> its first time, and one after its last."""
     groups: dict[str, DataGroup]

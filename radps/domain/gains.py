@@ -78,7 +78,7 @@ class GainTable(NamedTuple):
     flags: NDArray[np.bool_]
     """True = do not use; same shape."""
     snr: NDArray[np.float64]
-    """Modulus of the gain over the error of its real part; same shape; 0 where there is no solution."""
+    """Modulus of the gain over the error of the complex gain; same shape; 0 where there is no solution."""
     stop_reason: NDArray[np.int8]
     """:class:`~radps.domain.solver.StopReason`, shape (time, channel, polarization)."""
     n_iterations: NDArray[np.int32]
@@ -272,7 +272,9 @@ def solve_time_gains(
 ) -> GainTable:
     """Solve for one gain of every antenna, interval and hand, from the selected channels.
 
-    The data must have the bandpass applied (:func:`radps.domain.interpolation.apply_gains`).
+    The data must have the bandpass applied, with calibrated weights: ``apply_gains(..., calibrate_weights=True)`` of
+    :mod:`radps.domain.interpolation`. So the gains are the least-squares ones (and those of CASA, whose ``gaincal``
+    scales the weights by the tables that it applies on the fly).
 
     Parameters
     ----------

@@ -12,10 +12,11 @@ hand of polarization by itself. The gains minimise :math:`\chi^2 = \sum w |V_{ij
    :math:`g_i = \sum_j A_{ij} g_j / \sum_j B_{ij} |g_j|^2` (for phases only: the same, scaled to modulus 1). All
    antennas take the step at once; every second step is averaged with the gains before it, without which the amplitudes
    would oscillate. :func:`radps.domain.solver.solve` does the steps, until the gains change by less than the tolerance.
-4. **Errors.** The error of a real part of a gain is
-   :math:`\sigma_i = (\chi^2_a / (\nu \sum_j B_{ij} |g_j|^2))^{1/2}`, with :math:`\chi^2_a` of the *averaged*
+4. **Errors.** The error of a gain, real and imaginary part together, is
+   :math:`\sigma_i = (2 \chi^2_a / (\nu \sum_j B_{ij} |g_j|^2))^{1/2}`, with :math:`\chi^2_a` of the *averaged*
    visibilities A/B and its :math:`\nu` degrees of freedom. So it follows from the scatter between baselines, closure
-   errors included, and needs no absolute weights. The signal-to-noise is :math:`|g_i| / \sigma_i`.
+   errors included, and needs no absolute weights. The signal-to-noise is :math:`|g_i| / \sigma_i`. CASA's
+   agrees on average and to 5 % for well-constrained gains (10 to 20 % for single channels).
 5. **Reference.** Phases are turned so that the reference antenna has phase 0.
 
 Where it fails: with a wrong model; where the phase winds within an interval (the amplitudes come out low); where the
@@ -77,7 +78,7 @@ class GainSolution(NamedTuple):
     flags: NDArray[np.bool_]
     """True = do not use; same shape."""
     snr: NDArray[np.float64]
-    """Same shape; 0 where there is no solution."""
+    """Modulus of the gain over the error of the complex gain; same shape; 0 where there is no solution."""
     stop_reason: NDArray[np.int8]
     """:class:`~radps.domain.solver.StopReason` of every polarization, shape (polarization,)."""
     n_iterations: NDArray[np.int32]
@@ -206,7 +207,7 @@ def _solve_hand(
     solution = solve(problem, control)
     scale = _residual_variance(vis_model, model_power, antenna1, antenna2, problem.gains, int(valid.sum()), phase_only)
     with np.errstate(divide="ignore", invalid="ignore"):
-        snr = np.where(valid, np.abs(problem.gains) * np.sqrt(problem.curvature / scale), 0.0)
+        snr = np.where(valid, np.abs(problem.gains) * np.sqrt(0.5 * problem.curvature / scale), 0.0)
     return solution, problem.gains, snr
 
 

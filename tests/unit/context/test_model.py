@@ -45,6 +45,7 @@ def observation() -> Observation:
             shape=(4, 3, 11, 2),
             chunks=(4, 11),
             polarizations=("RR", "LL"),
+            integration_time_s=10.0,
             scans={"1": (0, 4)},
             groups={"base": group},
         )

@@ -1,0 +1,47 @@
+"""radps: from the raw visibilities of a radio interferometer to calibrated data, images and spectral cubes.
+
+The names below are the public interface; each one is imported when it is first used, so that ``import radps`` costs nothing::
+
+    run, open_run, Run       a workflow, from Python
+    load_workflow, Workflow  a config, checked
+    Context, Outcome         what a stage reads, and what it returns
+    StageParams              base of the parameters of a stage
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from radps.context.model import Context
+    from radps.context.records import Outcome
+    from radps.stages.base import StageParams
+    from radps.workflows.api import Run, open_run, run
+    from radps.workflows.model import Workflow, load_workflow
+
+__version__ = "0.1.0"
+
+__all__ = ["Context", "Outcome", "Run", "StageParams", "Workflow", "load_workflow", "open_run", "run"]
+
+_HOMES = {
+    "Context": "radps.context.model",
+    "Outcome": "radps.context.records",
+    "Run": "radps.workflows.api",
+    "StageParams": "radps.stages.base",
+    "Workflow": "radps.workflows.model",
+    "load_workflow": "radps.workflows.model",
+    "open_run": "radps.workflows.api",
+    "run": "radps.workflows.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use: a worker process, or ``radps-run --help``, needs few of them."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'radps' has no attribute {name!r}; public names: {', '.join(__all__)}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

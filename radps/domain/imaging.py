@@ -1,0 +1,347 @@
+"""CLEAN imaging of one plane: a problem for the common solver, and the whole way from visibilities to a restored image.
+
+The plane is one channel of a cube, or several channels of a continuum image whose pieces the caller sums.
+
+1. Samples of weight 0 are dropped; the dirty image is made once, at full accuracy.
+2. **Residual update**: residual = dirty - N model, N = the normal operator: predict from the model, weight, transform back. Two ways of
+   the same accuracy, chosen from uvw, frequency and grid alone (:func:`plan_residual_update`):
+
+   - by convolutions (:mod:`radps.domain.normal_operator`), where the phase of the w-term stays small: the visibilities are not needed again;
+   - through the visibilities: predict and transform back. Early cycles use an accuracy of 1 % of the depth that the next model update can
+     reach, relative to the peak; whenever the result could end the loop, it is made again at full accuracy.
+
+3. **Model update**: Hogbom CLEAN down to the cycle goal max(goal, f * peak), f = clip(cycle_factor * largest sidelobe, min_psf_fraction,
+   max_psf_fraction) (CASA: cyclethreshold).
+4. **Restore**: model convolved with the restoring beam, plus residual.
+
+A plane depends on its own samples only, never on the planes that share a task, and is bit-reproducible.
+
+References
+----------
+Schwab 1984, AJ 89, 1076. Rau, Bhatnagar, Voronkov & Cornwell 2009, Proc. IEEE 97, 1472.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from radps.domain.beam import NO_BEAM, RestoringBeam, fit_restoring_beam, gaussian_image, restore_image
+from radps.domain.deconvolution import clean_minor_cycle
+from radps.domain.geometry import ImageGrid, find_good_size
+from radps.domain.gridding import DEFAULT_EPSILON, dirty_sum, point_spread_function, predict
+from radps.domain.normal_operator import (
+    MAX_TERMS,
+    NormalOperator,
+    apply_normal_operator,
+    count_terms,
+    make_normal_operator,
+)
+from radps.domain.solver import IterationControl, ModelUpdate, Residual, Solution, solve
+from radps.domain.statistics import robust_rms
+from radps.errors import DataError
+
+MAX_CONVOLUTION_PIXELS = 2048 * 2048
+"""Largest image whose residuals are updated by convolution; larger ones would need GBs for the spectra."""
+
+EARLY_ACCURACY = 0.01
+"""Error of an early residual update relative to the deepest level that the next model update can reach."""
+
+MAX_EPSILON = 1e-2
+"""Coarsest accuracy of an early residual update."""
+
+
+class ResidualMethod(enum.Enum):
+    """How a residual update is done; both are exact to epsilon."""
+
+    CONVOLUTION = "convolution"
+    """Convolutions of the model image."""
+    VISIBILITIES = "visibilities"
+    """Prediction of the visibilities and transformation back."""
+
+
+class CleanOptions(NamedTuple):
+    """How a plane is CLEANed; the limits of the loop are in :class:`radps.domain.solver.IterationControl`."""
+
+    gain: float = 0.1
+    """Part of a peak that a component takes."""
+    cycle_factor: float = 1.0
+    """Depth of a model update in units of the largest PSF sidelobe."""
+    min_psf_fraction: float = 0.05
+    """A model update goes no deeper than this part of the peak."""
+    max_psf_fraction: float = 0.8
+    """A model update goes at least as deep as this part of the peak."""
+    w_term: bool = True
+    """True = with the w-term."""
+    epsilon: float = DEFAULT_EPSILON
+    """Accuracy of the transforms, relative to the peak."""
+    method: ResidualMethod | None = None
+    """How residuals are updated; None = the cheaper one."""
+
+
+class PlaneImages(NamedTuple):
+    """The images of one plane, float32, shape (n_l, n_m); NaN everywhere (model: 0) where there are no data."""
+
+    dirty: NDArray[np.float32]
+    """Dirty image [Jy/beam]."""
+    psf: NDArray[np.float32]
+    """PSF without the w-term, 1 at the centre."""
+    model: NDArray[np.float32]
+    """CLEAN components [Jy/pixel]."""
+    residual: NDArray[np.float32]
+    """Residual [Jy/beam], exact for the model."""
+    restored: NDArray[np.float32]
+    """Model convolved with the beam, plus residual [Jy/beam]."""
+    beam: RestoringBeam
+    """The restoring beam; NaN if there is none."""
+    solution: Solution
+    """Why CLEAN stopped, and its history."""
+    weight: float
+    """Sum of imaging weights."""
+
+
+def plan_residual_update(
+    uvw_m: NDArray[np.float64], frequency_hz: float, grid: ImageGrid, options: CleanOptions
+) -> tuple[ResidualMethod, int]:
+    """Return the method and, for convolutions, the number of terms.
+
+    Raises
+    ------
+    DataError
+        If convolutions are asked for but would need more than ``MAX_TERMS`` terms.
+    """
+    terms = count_terms(uvw_m, frequency_hz, grid, epsilon=options.epsilon, w_term=options.w_term)
+    if options.method is ResidualMethod.CONVOLUTION and terms > MAX_TERMS:
+        raise DataError(
+            f"residual updates by convolution would take {terms} terms for the w-term, at most {MAX_TERMS} are supported; "
+            "leave the method open, or make the image smaller"
+        )
+    fits = terms <= MAX_TERMS and grid.n_l * grid.n_m <= MAX_CONVOLUTION_PIXELS
+    return options.method or (ResidualMethod.CONVOLUTION if fits else ResidualMethod.VISIBILITIES), terms
+
+
+def estimate_plane_memory(n_rows: int, grid: ImageGrid, *, n_terms: int = MAX_TERMS) -> int:
+    """Return the memory [byte] that imaging of one plane takes at its peak, its visibilities included.
+
+    Parameters
+    ----------
+    n_rows : int
+        Visibilities of the plane.
+    grid : ImageGrid
+        The image.
+    n_terms : int
+        Terms of the normal operator (1 = no w-term).
+    """
+    samples = n_rows * (24 + 8 + 4 + 16)  # uvw, visibility, weight, and the gridder's copies
+    plane = 4 * grid.n_l * grid.n_m
+    if grid.n_l * grid.n_m > MAX_CONVOLUTION_PIXELS:
+        n_terms = 1
+    # of the double-size grid, in planes: spectra 2 a term, transforms 4 a term, PSF 4, gridder 16; images 10
+    return samples + plane * (6 * n_terms + 20 + 10)
+
+
+class PlaneProblem:
+    """One image plane as a problem for :func:`radps.domain.solver.solve`.
+
+    Parameters
+    ----------
+    uvw_m : ndarray of float64, shape (row, 3)
+        Baseline coordinates as stored in MSv4 [m].
+    frequency_hz : float
+        Frequency [Hz].
+    visibilities : ndarray of complex64, shape (row,)
+        Stokes I [Jy].
+    weights : ndarray of float32, shape (row,)
+        Imaging weights; 0 = not used.
+    grid : ImageGrid
+        The image.
+    options : CleanOptions
+        How to CLEAN.
+    mask : ndarray of bool, shape (n_l, n_m), optional
+        True = components are allowed; default: everywhere.
+    with_noise : bool
+        True = the robust noise of the residual is found in each cycle (needed for ``n_sigma``).
+
+    Attributes
+    ----------
+    dirty, residual, model, psf : ndarray of float32, shape (n_l, n_m)
+        The images as they stand; ``psf`` without the w-term. Before the first residual update the residual is the dirty image.
+    beam : RestoringBeam
+        Fit to the PSF.
+    weight : float
+        Sum of weights; 0 = no data, then images are NaN and the model is 0.
+    """
+
+    def __init__(
+        self,
+        uvw_m: NDArray[np.float64],
+        frequency_hz: float,
+        visibilities: NDArray[np.complex64],
+        weights: NDArray[np.float32],
+        grid: ImageGrid,
+        options: CleanOptions | None = None,
+        *,
+        mask: NDArray[np.bool_] | None = None,
+        with_noise: bool = True,
+    ) -> None:
+        self.grid = grid
+        self.options = options or CleanOptions()
+        self.mask = mask
+        self._with_noise = with_noise
+        used = np.flatnonzero(weights > 0)
+        self._uvw_m = uvw_m[used]
+        self._frequency_hz = np.array([float(frequency_hz)])
+        self._visibilities = visibilities[used, np.newaxis]
+        self._weights = weights[used, np.newaxis]
+        self.weight = float(self._weights.sum(dtype=np.float64))
+        self.model = np.zeros(grid.shape, np.float32)
+        self.beam = NO_BEAM
+        self._operator: NormalOperator | None = None
+        self._goal = 0.0
+        if self.weight > 0:
+            self._transform_data()
+        else:
+            self.dirty = np.full(grid.shape, np.nan, np.float32)
+            self.psf = self._large_psf = self.dirty
+        self.residual = self.dirty
+        self.psf_fraction = self._find_psf_fraction()
+
+    def residual_update(self) -> Residual:
+        """Bring the residual up to date with the model."""
+        if self.weight <= 0:
+            return Residual(math.nan)
+        if self.model.any():
+            self.residual = self._exact_residual()
+        return self._measure_residual()
+
+    def model_update(self, goal: float, max_iterations: int) -> ModelUpdate:
+        """CLEAN the residual down to ``goal``, or to the cycle goal where that is higher."""
+        self._goal = goal
+        cycle_goal = max(goal, self.psf_fraction * self._peak(self.residual))
+        result = clean_minor_cycle(
+            self.residual,
+            self._large_psf,
+            self.mask,
+            gain=self.options.gain,
+            goal=cycle_goal,
+            max_iterations=max_iterations,
+        )
+        self.model = self.model + result.model
+        return ModelUpdate(result.iterations, float(self.model.sum(dtype=np.float64)))
+
+    def restore(self) -> NDArray[np.float32]:
+        """Return the model convolved with the beam plus the residual [Jy/beam]."""
+        return restore_image(self.model, self.residual, self.beam, self.grid)
+
+    def _transform_data(self) -> None:
+        """Make dirty image, PSF, beam and, for the method of convolutions, the normal operator."""
+        frequency = float(self._frequency_hz[0])
+        method, terms = plan_residual_update(self._uvw_m, frequency, self.grid, self.options)
+        epsilon = self.options.epsilon
+        self.dirty = self._transform_back(self._visibilities, epsilon)
+        if method is ResidualMethod.CONVOLUTION:
+            self._operator = make_normal_operator(
+                self._uvw_m, frequency, self._weights[:, 0], self.grid, n_terms=terms, epsilon=epsilon
+            )
+            self._large_psf = self._operator.psf
+            self._visibilities = self._visibilities[:0]
+        else:
+            large = self.grid.resized(find_good_size(2 * self.grid.n_l), find_good_size(2 * self.grid.n_m))
+            psf = point_spread_function(self._uvw_m, self._frequency_hz, self._weights, large, epsilon=epsilon)
+            self._large_psf = psf.astype(np.float32, copy=False)
+        first_l = (self._large_psf.shape[0] - self.grid.n_l) // 2
+        first_m = (self._large_psf.shape[1] - self.grid.n_m) // 2
+        self.psf = self._large_psf[first_l : first_l + self.grid.n_l, first_m : first_m + self.grid.n_m]
+        self.beam = fit_restoring_beam(self.psf, self.grid)
+
+    def _find_psf_fraction(self) -> float:
+        """Return the depth of a model update relative to its peak (CASA: psffraction)."""
+        options = self.options
+        wanted = options.cycle_factor * find_sidelobe_level(self.psf, self.beam, self.grid)
+        if math.isnan(wanted):
+            return options.max_psf_fraction
+        return min(max(wanted, options.min_psf_fraction), options.max_psf_fraction)
+
+    def _exact_residual(self) -> NDArray[np.float32]:
+        if self._operator is not None:
+            return self.dirty - apply_normal_operator(self._operator, self.model)
+        epsilon = max(self.options.epsilon, min(MAX_EPSILON, EARLY_ACCURACY * self.psf_fraction * self._early_scale()))
+        residual = self._residual_from_visibilities(epsilon)
+        if epsilon > self.options.epsilon and self._peak(residual) <= self._goal / self.psf_fraction:
+            residual = self._residual_from_visibilities(self.options.epsilon)
+        return residual
+
+    def _early_scale(self) -> float:
+        """Return the present peak relative to that of the dirty image: errors scale with the model, goals with the peak."""
+        return self._peak(self.residual) / max(self._peak(self.dirty), np.finfo(np.float32).tiny)
+
+    def _residual_from_visibilities(self, epsilon: float) -> NDArray[np.float32]:
+        options = self.options
+        model = predict(self.model, self._uvw_m, self._frequency_hz, self.grid, epsilon=epsilon, w_term=options.w_term)
+        return self._transform_back(self._visibilities - model, epsilon)
+
+    def _transform_back(self, visibilities: NDArray[np.complex64], epsilon: float) -> NDArray[np.float32]:
+        total = dirty_sum(
+            self._uvw_m,
+            self._frequency_hz,
+            visibilities,
+            self._weights,
+            self.grid,
+            epsilon=epsilon,
+            w_term=self.options.w_term,
+        )
+        return total.normalised().astype(np.float32, copy=False)
+
+    def _measure_residual(self) -> Residual:
+        noise = robust_rms(self.residual) if self._with_noise else 0.0
+        return Residual(self._peak(self.residual), noise)
+
+    def _peak(self, image: NDArray[np.float32]) -> float:
+        if self.mask is None:
+            return float(max(image.max(), -image.min()))
+        return float(np.abs(image).max(initial=0.0, where=self.mask))
+
+
+def find_sidelobe_level(psf: NDArray[np.float32], beam: RestoringBeam, grid: ImageGrid) -> float:
+    """Return the largest sidelobe of a PSF: the largest of -PSF and of PSF minus the fitted beam (as CASA); NaN without beam."""
+    if not beam.is_valid:
+        return math.nan
+    return max(-float(psf.min()), float((psf - gaussian_image(beam, grid)).max()))
+
+
+def image_plane(
+    uvw_m: NDArray[np.float64],
+    frequency_hz: float,
+    visibilities: NDArray[np.complex64],
+    weights: NDArray[np.float32],
+    grid: ImageGrid,
+    control: IterationControl,
+    options: CleanOptions | None = None,
+    *,
+    mask: NDArray[np.bool_] | None = None,
+) -> PlaneImages:
+    """Image one plane, from visibilities to the restored image. The arguments are those of :class:`PlaneProblem`.
+
+    Returns
+    -------
+    PlaneImages
+        The images and how CLEAN ended. ``control.max_iterations = 0`` makes the dirty image only.
+    """
+    problem = PlaneProblem(
+        uvw_m, frequency_hz, visibilities, weights, grid, options, mask=mask, with_noise=control.n_sigma > 0
+    )
+    solution = solve(problem, control)
+    return PlaneImages(
+        dirty=problem.dirty,
+        psf=problem.psf,
+        model=problem.model,
+        residual=problem.residual,
+        restored=problem.restore(),
+        beam=problem.beam,
+        solution=solution,
+        weight=problem.weight,
+    )

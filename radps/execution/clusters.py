@@ -1,0 +1,156 @@
+"""Where to compute: the models of the config's ``cluster``, and how each becomes an engine.
+
+=================  ====================================================================================
+``none``           in this process, one task after the other: a breakpoint works everywhere
+``local``          worker processes on this machine
+``tcp://...``      the scheduler of a cluster that runs already (also ``tls://``, ``ucx://``, ``ws://``)
+=================  ====================================================================================
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+import psutil
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from radps.data.stores import format_bytes
+from radps.errors import ClusterError
+from radps.execution.engine import Engine, InProcess
+from radps.units import DataSize, Duration
+
+_PROTOCOLS = ("tcp://", "tls://", "ucx://", "ws://", "wss://")
+_CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+_SHARE_OF_MEMORY = 0.9
+"""Of the machine's memory, for the workers; the rest is for the scheduler and the driver."""
+SMALLEST_WORKER_BYTES = 256 * 2**20
+"""Below this a worker has no room for the libraries."""
+
+
+class _Cluster(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class InProcessCluster(_Cluster):
+    """No cluster."""
+
+    kind: Literal["none"] = "none"
+
+
+class LocalMachine(_Cluster):
+    """Worker processes on this machine, one thread each."""
+
+    kind: Literal["local"] = "local"
+    workers: int | None = Field(default=None, ge=1)
+    """Number of worker processes; default: the cores that this process may use."""
+    memory_limit: DataSize | None = Field(default=None, ge=SMALLEST_WORKER_BYTES)
+    """Memory of one worker; default: an equal share of 90 % of the machine's (or container's) memory."""
+
+
+class RunningScheduler(_Cluster):
+    """A cluster that somebody else started."""
+
+    kind: Literal["address"] = "address"
+    address: str = Field(pattern=r"^(tcp|tls|ucx|wss?)://\S+$")
+    """Of the scheduler, e.g. ``tcp://10.0.0.5:8786``."""
+    timeout: Duration = Field(default=10.0, gt=0)
+    """How long to wait for its answer."""
+
+
+ClusterConfig = Annotated[InProcessCluster | LocalMachine | RunningScheduler, Field(discriminator="kind")]
+"""What the config says under ``cluster``."""
+
+_ADAPTER: TypeAdapter[InProcessCluster | LocalMachine | RunningScheduler] = TypeAdapter(ClusterConfig)
+
+
+def parse_cluster(value: Any) -> InProcessCluster | LocalMachine | RunningScheduler:
+    """Return the cluster that a short text (``none``, ``local``, an address) or a mapping means.
+
+    Raises
+    ------
+    ValueError
+        It is none of these. For a mapping this is pydantic's ValidationError, with the place of every mistake.
+    """
+    if isinstance(value, str):
+        if value in ("none", "local"):
+            value = {"kind": value}
+        elif value.startswith(_PROTOCOLS):
+            value = {"kind": "address", "address": value}
+        else:
+            raise ValueError(
+                f"{value!r} is not a cluster; write none, local, the address of a scheduler (tcp://HOST:PORT), "
+                "or a mapping with kind: none | local | address"
+            )
+    return _ADAPTER.validate_python(value)
+
+
+@contextlib.contextmanager
+def open_engine(config: InProcessCluster | LocalMachine | RunningScheduler, run_url: str = "") -> Iterator[Engine]:
+    """Start or reach the cluster, and release it at the end.
+
+    Parameters
+    ----------
+    config : InProcessCluster, LocalMachine or RunningScheduler
+        Of :func:`parse_cluster`.
+    run_url : str
+        The run folder, to refuse one that worker processes cannot see.
+
+    Raises
+    ------
+    ClusterError
+        The cluster cannot be started or reached, its software differs, or its workers cannot see the run folder.
+    """
+    if isinstance(config, InProcessCluster):
+        yield InProcess(memory_limit_bytes())
+        return
+    if run_url.startswith("memory://"):
+        raise ClusterError(
+            f"the run folder {run_url} lives in this process, and worker processes cannot see it; "
+            "use --cluster none, or a run folder on a disk or in an object store"
+        )
+    # Imported here: half a second that a run without a cluster need not pay.
+    from radps.execution.client import open_local, open_running
+
+    if isinstance(config, LocalMachine):
+        workers, memory = local_shares(config)
+        with open_local(workers, memory) as engine:
+            yield engine
+    else:
+        with open_running(config.address, config.timeout) as engine:
+            yield engine
+
+
+def local_shares(config: LocalMachine) -> tuple[int, int]:
+    """Return the number of worker processes and the memory of each [bytes].
+
+    Raises
+    ------
+    ClusterError
+        A worker would have too little memory to start.
+    """
+    workers = config.workers or count_cores()
+    share = int(memory_limit_bytes() * _SHARE_OF_MEMORY / workers)
+    memory = share if config.memory_limit is None else int(config.memory_limit)
+    if memory < SMALLEST_WORKER_BYTES:
+        raise ClusterError(
+            f"{workers} workers on a machine with {format_bytes(memory_limit_bytes())} would have {format_bytes(memory)} "
+            f"each, and need {format_bytes(SMALLEST_WORKER_BYTES)} at least; use fewer (--workers N)"
+        )
+    return workers, memory
+
+
+def count_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def memory_limit_bytes() -> int:
+    """Return the memory of the machine, or of the container if that has less [bytes]."""
+    limit = psutil.virtual_memory().total
+    for path in _CGROUP_LIMITS:
+        with contextlib.suppress(OSError, ValueError), open(path, encoding="ascii") as stream:
+            limit = min(limit, int(stream.read()))
+    return limit

@@ -1,0 +1,47 @@
+"""What the export does on a worker: write a file, measure it, take its checksum."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, NamedTuple
+
+from radps.data.urls import file_system
+
+_PIECE_BYTES = 2**24
+
+
+class ProductFile(NamedTuple):
+    """A file that was written."""
+
+    size_bytes: int
+    sha256: str
+
+
+def export_image(image_url: str, url: str, variable: str) -> ProductFile:
+    """Write one variable of an image as FITS."""
+    from radps.data.fits import export_fits  # XRADIO takes seconds to import, and only this task needs it
+
+    export_fits(image_url, url, variable, overwrite=True)
+    return measure_file(url)
+
+
+def write_manifest(url: str, content: dict[str, Any]) -> ProductFile:
+    """Write the list of products as JSON."""
+    system, path = file_system(url)
+    system.makedirs(system._parent(path), exist_ok=True)
+    with system.open(path, "wb") as file:
+        file.write(json.dumps(content, indent=1).encode())
+    return measure_file(url)
+
+
+def measure_file(url: str) -> ProductFile:
+    """Return size and checksum of a file."""
+    system, path = file_system(url)
+    digest = hashlib.sha256()
+    size = 0
+    with system.open(path, "rb") as file:
+        while piece := file.read(_PIECE_BYTES):
+            digest.update(piece)
+            size += len(piece)
+    return ProductFile(size, digest.hexdigest())

@@ -1,0 +1,125 @@
+"""Correct the data by the pending calibration tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dask.delayed import Delayed
+
+from radps.context.model import Context
+from radps.context.planning import plan_blocks
+from radps.context.records import CalibrationTable, DataGroup, Outcome, OutcomeStatus, Partition
+from radps.data.visibilities import create_like
+from radps.domain.interpolation import InterpolationMethod
+from radps.errors import ContextError
+from radps.graph_tasks.shapes import map_chunks, run_task
+from radps.node_tasks.calibration import AppliedTable, ApplySummary, correct_block
+from radps.stages.base import StageParams
+
+GROUP = "corrected"
+"""Data group of what this stage makes."""
+
+COPIES = 4.0
+"""Memory of a task, in units of its visibilities: the data, the gains a baseline, the corrected data."""
+
+
+class Params(StageParams):
+    """Parameters of the stage `apply_calibration`."""
+
+    fields: tuple[str, ...] = ("all",)
+    """Fields to correct."""
+    time_interpolation: InterpolationMethod = InterpolationMethod.LINEAR
+    """Gains between two solutions: linear in amplitude and unwrapped phase, or nearest."""
+    frequency_interpolation: InterpolationMethod = InterpolationMethod.NEAREST
+    """Bandpass at a channel whose solution is flagged: linear between its neighbours, or nearest."""
+    calibrate_weights: bool = False
+    """Scale the weights by the gains too (CASA `calwt`)."""
+
+
+def apply_calibration(context: Context, params: Params) -> Delayed:
+    """Divide the gains out of the data of each field; what has no solution is flagged and counted.
+
+    Each field is corrected by the tables that apply to it: calibrators by their own gains, targets by those of the phase
+    calibrators around them in time.
+    """
+    if not context.tables:
+        raise ContextError("there is no calibration table to apply; put the step `calibrate` before this one")
+    partitions = context.visibilities(params.fields)
+    groups, counts = {}, []
+    for partition in partitions:
+        group, graphs = _correct_partition(context, params, partition)
+        groups[partition.name] = {GROUP: group}
+        counts += graphs
+    tables = tuple(table.name for table in context.tables)
+    return run_task(context, _finish, counts, groups, tables)
+
+
+def _correct_partition(context: Context, params: Params, partition: Partition) -> tuple[DataGroup, list[Delayed]]:
+    """Return the new data group of a partition, and the graphs that make it."""
+    base = partition.groups["base"]
+    folder = context.new_path("visibilities", partition.name)
+    variables = {"visibility": "VISIBILITY_CORRECTED", "flag": "FLAG_CORRECTED"}
+    if params.calibrate_weights:
+        variables["weight"] = "WEIGHT_CORRECTED"
+    paths = {role: f"{folder}/{name}" for role, name in variables.items()}
+    address = context.address(partition, "base")
+    created = [
+        run_task(
+            context, create_like, address, context.locate(folder), name, name=f"create-{partition.name}-{name.lower()}"
+        )
+        for name in variables.values()
+    ]
+    graphs = map_chunks(
+        context,
+        correct_block,
+        plan_blocks(context, [partition], group="base", copies=COPIES),
+        partition.field,
+        [_applied(context, params, table, partition.field) for table in context.tables if _fits(table, partition)],
+        context.locate(paths["visibility"]),
+        context.locate(paths["flag"]),
+        context.locate(paths["weight"]) if params.calibrate_weights else None,
+        name=f"correct-{partition.name}",
+        after=created,
+    )
+    return DataGroup(**{**base.model_dump(), **paths}), graphs
+
+
+def _fits(table: CalibrationTable, partition: Partition) -> bool:
+    return table.window == partition.window and partition.field in table.applies_to
+
+
+def _applied(context: Context, params: Params, table: CalibrationTable, field: str) -> AppliedTable:
+    """Return where a table is and how it is applied to a field."""
+    return AppliedTable(
+        url=context.locate(table.path),
+        from_fields=table.applies_to[field],
+        time_method=params.time_interpolation,
+        frequency_method=params.frequency_interpolation,
+    )
+
+
+def _finish(
+    counts: Sequence[ApplySummary], groups: dict[str, dict[str, DataGroup]], tables: tuple[str, ...]
+) -> Outcome:
+    """Add up what was flagged for want of a solution."""
+    fields: dict[str, dict[str, int]] = {}
+    for count in counts:
+        one = fields.setdefault(count.field, {"data": 0, "flagged_before": 0, "flagged_after": 0})
+        one["data"] += count.n_data
+        one["flagged_before"] += count.n_flagged_before
+        one["flagged_after"] += count.n_flagged_after
+    lost = [
+        f"{field}: {100 * (one['flagged_after'] - one['flagged_before']) / one['data']:.1f} %"
+        for field, one in fields.items()
+    ]
+    empty = [field for field, one in fields.items() if one["flagged_after"] == one["data"]]
+    message = "flagged for want of a solution: " + ", ".join(lost)
+    if empty:
+        message += f"; nothing is left of {', '.join(empty)}"
+    return Outcome(
+        status=OutcomeStatus.CAVEATS if empty else OutcomeStatus.SUCCESS,
+        message=message,
+        groups=groups,
+        applied=tables,
+        summary={"fields": fields},
+    )

@@ -1,0 +1,168 @@
+"""What a stage is, and how it is found.
+
+A stage is a function ``stage(context, params)`` and a model of its parameters. It either returns a graph that computes to
+an :class:`~radps.context.records.Outcome`, or is a generator: it yields graphs, gets the result of each one back, and
+returns an Outcome, or a graph that computes to one.
+
+1. A stage of radps is the function ``<name>`` of the file ``radps/stages/<name>.py``, and its parameters are ``Params``
+   of that file. There is no list to keep: the file is the registration.
+2. A stage of a user is named ``package.module:function``. The annotation of its second argument says what its
+   parameters are.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib
+import inspect
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar, NamedTuple
+
+from pydantic import BaseModel, ConfigDict
+
+from radps.errors import ConfigError
+
+_FOLDER = Path(__file__).parent
+_NOT_STAGES = ("__init__", "base")
+
+
+class StageParams(BaseModel):
+    """Base of the parameters of all stages: immutable, strict about names; each field has a default, a unit, a meaning."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    reads_data: ClassVar[bool] = False
+    """True for a stage that reads the data sets named in the config: it is done again when these change."""
+
+
+class Stage(NamedTuple):
+    """A stage that was found."""
+
+    name: str
+    """As it stands in the workflow file."""
+    function: Callable[[Any, Any], Any]
+    params_model: type[StageParams]
+    doc: str
+    """First line of the function's docstring."""
+
+
+def stage_names() -> tuple[str, ...]:
+    """Return the names of the stages of radps, sorted."""
+    return tuple(
+        sorted(path.stem for path in _FOLDER.glob("*.py") if path.stem not in _NOT_STAGES and path.stem[0] != "_")
+    )
+
+
+def stage_summaries() -> dict[str, str]:
+    """Return name -> first line of the docstring of all stages, without importing them."""
+    summaries = {}
+    for name in stage_names():
+        tree = ast.parse((_FOLDER / f"{name}.py").read_text(encoding="utf-8"))
+        functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name]
+        summaries[name] = _first_line(ast.get_docstring(functions[0]) if functions else None)
+    return summaries
+
+
+def find_stage(name: str) -> Stage:
+    """Return the stage of that name.
+
+    Parameters
+    ----------
+    name : str
+        One of :func:`stage_names`, or ``package.module:function``.
+
+    Raises
+    ------
+    ConfigError
+        There is no such stage (lists those there are), its module cannot be imported (with the place of the error), or
+        it is not built like a stage.
+    """
+    if ":" in name:
+        return _find_user_stage(name)
+    if name not in stage_names():
+        raise _problem(
+            name,
+            f"there is no stage {name!r}{close_match(name, stage_names())}; stages: "
+            f"{', '.join(stage_names()) or 'none'}; a stage of your own is named 'package.module:function'",
+        )
+    module = _import(f"radps.stages.{name}", name)
+    function, params_model = getattr(module, name, None), getattr(module, "Params", None)
+    if not inspect.isfunction(function) or not _is_params(params_model):
+        raise _problem(name, f"{module.__file__} needs a function `{name}` and a class `Params(StageParams)`")
+    return Stage(name, function, params_model, _first_line(function.__doc__))
+
+
+def close_match(word: str, known: tuple[str, ...]) -> str:
+    """Return ``"; did you mean 'x'?"`` for a misspelt word, or an empty text."""
+    matches = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f"; did you mean {matches[0]!r}?" if matches else ""
+
+
+def _find_user_stage(name: str) -> Stage:
+    """Return the stage ``package.module:function``."""
+    module_name, _, function_name = name.partition(":")
+    module = _import(module_name, name)
+    function = getattr(module, function_name, None)
+    if not inspect.isfunction(function):
+        functions = tuple(key for key, value in vars(module).items() if inspect.isfunction(value))
+        raise _problem(
+            name,
+            f"module {module_name!r} has no function {function_name!r}{close_match(function_name, functions)}; "
+            f"functions: {', '.join(functions) or 'none'}",
+        )
+    return Stage(name, function, _params_of(function, module, name), _first_line(function.__doc__))
+
+
+def _params_of(function: Callable[..., Any], module: ModuleType, name: str) -> type[StageParams]:
+    """Return the annotation of the second argument of a stage."""
+    arguments = list(inspect.signature(function).parameters.values())
+    if len(arguments) != 2:
+        raise _problem(name, f"a stage takes two arguments, (context, params: Params); this one takes {len(arguments)}")
+    annotation = arguments[1].annotation
+    if isinstance(annotation, str):
+        annotation = getattr(module, annotation, annotation)
+    if not _is_params(annotation):
+        found = "no annotation" if annotation is inspect.Parameter.empty else repr(annotation)
+        raise _problem(
+            name,
+            f"the second argument of the stage needs an annotation that is a subclass of radps.StageParams, "
+            f"known in the module; found {found}",
+        )
+    return annotation  # type: ignore[no-any-return]
+
+
+def _is_params(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, StageParams)
+
+
+def _import(module_name: str, stage: str) -> ModuleType:
+    """Import the module of a stage; an error names the line that raised it."""
+    try:
+        return importlib.import_module(module_name)
+    except Exception as error:
+        # The machinery of imports is left out: what helps is the last line of a real file.
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
+        own = [frame for frame in frames if frame.filename != __file__]
+        if isinstance(error, SyntaxError) and error.filename:
+            place = f" ({error.filename}:{error.lineno}: {(error.text or '').strip()})"
+        elif own:
+            place = f" ({own[-1].filename}:{own[-1].lineno}: {own[-1].line})"
+        else:
+            place = "; it has to be importable from the folder of the config or from the Python path"
+        raise _problem(
+            stage,
+            f"cannot import module {module_name!r}: {type(error).__name__}: {getattr(error, 'msg', error)}{place}",
+        ) from error
+
+
+def _problem(name: str, text: str) -> ConfigError:
+    return ConfigError(f"stage {name}", [text])
+
+
+def _first_line(doc: str | None) -> str:
+    """Return the first line of a docstring."""
+    return (doc or "").strip().partition("\n")[0].strip()

@@ -1,0 +1,101 @@
+"""Subtract the continuum from the visibilities of the target."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dask.delayed import Delayed
+from pydantic import Field
+
+from radps.context.model import Context
+from radps.context.planning import plan_blocks
+from radps.context.records import DataGroup, FrequencyRange, Outcome, OutcomeStatus
+from radps.context.selection import ChannelRange, channels_of, frequency_ranges
+from radps.data.visibilities import create_like
+from radps.errors import SelectionError
+from radps.graph_tasks.shapes import map_chunks, run_task
+from radps.node_tasks.continuum import SubtractSummary, subtract_continuum_block
+from radps.stages.base import StageParams
+
+GROUP = "continuum_subtracted"
+"""Data group of what this stage makes."""
+
+COPIES = 4.0
+"""Memory of a task, in units of its visibilities: the data, the model, the difference."""
+
+
+class Params(StageParams):
+    """Parameters of the stage `subtract_continuum`."""
+
+    line_free: tuple[ChannelRange, ...] = Field(min_length=1)
+    """Channels without line, such as ["4~6", "50~59"], or frequencies in the frame of the data."""
+    order: int = Field(default=0, ge=0, le=5)
+    """Order of the polynomial in frequency."""
+    fields: tuple[str, ...] = ("target",)
+    """Fields to subtract the continuum of."""
+
+
+def subtract_continuum(context: Context, params: Params) -> Delayed:
+    """Fit a polynomial to the line-free channels of every time, baseline and polarization, and subtract it.
+
+    The ranges are recorded in the context, in Hz, for the stages after this one. Rows with too few line-free data are
+    flagged and counted (CASA `uvcontsub`).
+    """
+    windows = {window.name: window for window in context.require_observation().windows}
+    partitions = context.visibilities(params.fields)
+    groups, counts = {}, []
+    ranges: dict[str, tuple[FrequencyRange, ...]] = {}
+    for partition in partitions:
+        window = windows[partition.window]
+        channels = channels_of(params.line_free, window)
+        n_line_free = sum(stop - start for start, stop in channels)
+        if n_line_free <= params.order:
+            raise SelectionError(
+                f"{n_line_free} line-free channels for a polynomial of order {params.order}; it needs at least "
+                f"{params.order + 1}"
+            )
+        ranges[window.name] = frequency_ranges(channels, window, "config")
+        folder = context.new_path("visibilities", partition.name)
+        names = {"visibility": "VISIBILITY_CONTINUUM_SUBTRACTED", "flag": "FLAG_CONTINUUM_SUBTRACTED"}
+        paths = {role: f"{folder}/{name}" for role, name in names.items()}
+        address = context.address(partition)
+        created = [
+            run_task(
+                context, create_like, address, context.locate(folder), name, name=f"create-{partition.name}-{role}"
+            )
+            for role, name in names.items()
+        ]
+        counts += map_chunks(
+            context,
+            subtract_continuum_block,
+            plan_blocks(context, [partition], whole="frequency", copies=COPIES),
+            partition.field,
+            channels,
+            params.order,
+            context.locate(paths["visibility"]),
+            context.locate(paths["flag"]),
+            name=f"subtract-{partition.name}",
+            after=created,
+        )
+        newest = list(partition.groups.values())[-1]
+        groups[partition.name] = {GROUP: DataGroup(**{**newest.model_dump(), **paths})}
+    return run_task(context, _finish, counts, groups, tuple(one for found in ranges.values() for one in found))
+
+
+def _finish(
+    counts: Sequence[SubtractSummary], groups: dict[str, dict[str, DataGroup]], line_free: tuple[FrequencyRange, ...]
+) -> Outcome:
+    """Count the rows that could not be fitted."""
+    fields: dict[str, dict[str, int]] = {}
+    for count in counts:
+        one = fields.setdefault(count.field, {"rows": 0, "failed": 0})
+        one["rows"] += count.n_rows
+        one["failed"] += count.n_failed
+    failed = sum(one["failed"] for one in fields.values())
+    return Outcome(
+        status=OutcomeStatus.CAVEATS if failed else OutcomeStatus.SUCCESS,
+        message=f"{failed} rows have too few line-free data and are flagged" if failed else "",
+        groups=groups,
+        line_free=line_free,
+        summary={"fields": fields},
+    )

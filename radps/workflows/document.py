@@ -1,0 +1,134 @@
+"""A config as plain data that remembers where each value stands, so that every problem can name its line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import yaml
+from pydantic import ValidationError
+
+from radps.stages.base import close_match
+
+Path = tuple[str | int, ...]
+
+
+class Document(NamedTuple):
+    """Plain data, and the places of its values."""
+
+    source: str
+    """Name of the file, ``<dict>`` for a config given in Python."""
+    data: Any
+    places: dict[Path, str]
+    """Path of a value -> ``file:line``, or the option that set it."""
+    problems: tuple[str, ...] = ()
+    """What is wrong with the text as such."""
+
+    def place(self, path: Path) -> str:
+        """Return where a value, or the nearest thing around it, stands."""
+        while path and path not in self.places:
+            path = path[:-1]
+        return self.places.get(path, self.source)
+
+
+def read_yaml(text: str, source: str) -> Document:
+    """Parse YAML; a mistake of syntax, or a key that stands twice, is noted as a problem."""
+    try:
+        # pyyaml's tree of nodes is what knows the lines.
+        loader = yaml.SafeLoader(text)
+        try:
+            node = loader.get_single_node()
+            data = None if node is None else loader.construct_document(node)
+        finally:
+            loader.dispose()
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"{source}:{mark.line + 1}" if mark else source
+        what = getattr(error, "problem", None) or str(error).partition("\n")[0]
+        return Document(source, None, {}, (f"{place}: no valid YAML: {what}",))
+    places: dict[Path, str] = {}
+    problems: list[str] = []
+    for path, line in _walk(node, (), problems, source):
+        places[path] = f"{source}:{line}"
+    return Document(source, data, places, tuple(problems))
+
+
+def _walk(node: yaml.Node | None, path: Path, problems: list[str], source: str) -> Iterator[tuple[Path, int]]:
+    """Yield path and line of every value of a tree of nodes; note keys that stand twice."""
+    if node is None:
+        return
+    yield path, node.start_mark.line + 1
+    if isinstance(node, yaml.SequenceNode):
+        for number, child in enumerate(node.value):
+            yield from _walk(child, (*path, number), problems, source)
+    elif isinstance(node, yaml.MappingNode):
+        seen: dict[str, int] = {}
+        for key, child in node.value:
+            name, line = str(key.value), key.start_mark.line + 1
+            if name in seen:
+                problems.append(f"{source}:{line}: {name!r} stands here and in line {seen[name]}; keep one")
+            seen[name] = line
+            yield from ((place, max(line, found)) for place, found in _walk(child, (*path, name), problems, source))
+
+
+def parse_scalar(text: str) -> Any:
+    """Return the value of an option's text: a number, true, a list ``[a, b]``, a text.
+
+    Raises
+    ------
+    ValueError
+        It is no valid YAML.
+    """
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{text!r} is no valid YAML value: {getattr(error, 'problem', error)}") from error
+
+
+def unknown_keys(found: Mapping[Any, Any], known: tuple[str, ...], what: str) -> Iterator[tuple[str, str]]:
+    """Yield key and message for every key of a mapping that is not known."""
+    for key in found:
+        if str(key) not in known:
+            yield str(key), f"{what} has no key {str(key)!r}{close_match(str(key), known)}; keys: {', '.join(known)}"
+
+
+def describe(error: ValidationError, known: tuple[str, ...], what: str, skip: int = 0) -> Iterator[tuple[Path, str]]:
+    """Yield path and message for every mistake that pydantic found.
+
+    Parameters
+    ----------
+    error : ValidationError
+        Of a model.
+    known : tuple of str
+        Names of the model's fields, for unknown ones.
+    what : str
+        What the model describes, e.g. ``stage image_cube``.
+    skip : int
+        Parts of a path that pydantic puts before it: the name of the branch of a union.
+    """
+    for detail in error.errors(include_url=False):
+        path: Path = detail["loc"][skip:]
+        name = ".".join(str(part) for part in path)
+        if detail["type"] == "extra_forbidden":
+            yield path, f"{what} has no {name!r}{close_match(name, known)}; it has: {', '.join(known) or 'none'}"
+        elif detail["type"] == "missing":
+            yield path, f"{what} needs {name!r}"
+        elif not path:
+            yield path, f"{what}: {_text(detail['msg'])}"
+        else:
+            yield path, f"{name} of {what}: {_text(detail['msg'])}{_found(detail)}"
+
+
+def _found(detail: Any) -> str:
+    """Return the value that was found, unless the message says it already."""
+    value = repr(detail.get("input"))
+    value = value if len(value) <= 80 else value[:77] + "..."
+    return "" if value in detail["msg"] else f" (found {value})"
+
+
+def _text(message: str) -> str:
+    """Return pydantic's message without its own prefixes."""
+    message = message.removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    if message.startswith("Input should be"):
+        return "should be" + message.removeprefix("Input should be")
+    return message

@@ -1,0 +1,179 @@
+"""The plan of a run: which steps are done, which have to be done, and why."""
+
+from __future__ import annotations
+
+import enum
+from typing import NamedTuple
+
+from radps.context.fingerprint import code_stamp, current_versions, data_stamp, fingerprint, why_not_done
+from radps.context.model import Context
+from radps.context.records import StepRecord, StepState
+from radps.errors import ConfigError
+from radps.stages.base import find_stage
+from radps.workflows.model import Step, Workflow
+
+
+class PlanState(enum.StrEnum):
+    """Where a step stands before the run."""
+
+    DONE = "done"
+    """Up to date: nothing to do."""
+    NEW = "new"
+    """Never run."""
+    CHANGED = "changed"
+    """Done, but its parameters, data, code or the software changed."""
+    STALE = "stale"
+    """Done, but a step that it needs is done again."""
+    AGAIN = "again"
+    """Failed or was interrupted, or the user asked to do it again."""
+    LEFT_OUT = "left out"
+    """The user did not select it."""
+
+
+class PlannedStep(NamedTuple):
+    """One step of the plan."""
+
+    step: Step
+    state: PlanState
+    runs: bool
+    reason: str
+
+
+class Selection(NamedTuple):
+    """Which steps the user wants; the default is all of them, done again only if something changed."""
+
+    start: str | None = None
+    """This step and those that need it."""
+    until: str | None = None
+    """This step and those that it needs."""
+    only: tuple[str, ...] = ()
+    """These steps."""
+    redo: tuple[str, ...] = ()
+    """These steps are done again, changed or not."""
+
+    def names(self) -> tuple[str, ...]:
+        """Return every step that is named."""
+        return tuple(name for name in (self.start, self.until, *self.only, *self.redo) if name is not None)
+
+
+def plan_steps(workflow: Workflow, context: Context | None, selection: Selection | None = None) -> tuple[PlannedStep, ...]:
+    """Return what a run would do, in the order of the workflow.
+
+    Parameters
+    ----------
+    workflow : Workflow
+        What is wanted.
+    context : Context or None
+        What is there; None for a new run.
+    selection : Selection, optional
+        Which steps; default all.
+
+    Raises
+    ------
+    ConfigError
+        The selection names unknown steps, or a step whose inputs are neither there nor selected.
+    """
+    selection = selection or Selection()
+    _check_names(workflow, selection)
+    selected = _selected(workflow, selection)
+    records = dict(context.steps) if context else {}
+    versions = current_versions()
+    planned: dict[str, PlannedStep] = {}
+    for step in workflow.steps:
+        planned[step.id] = _plan_step(workflow, step, records, planned, selected, selection.redo, versions)
+    _check_inputs(workflow, planned, records)
+    return tuple(planned.values())
+
+
+def step_fingerprint(workflow: Workflow, step: Step, records: dict[str, StepRecord]) -> str:
+    """Return the fingerprint that a step has now; the steps before it have to be in ``records``."""
+    stage = find_stage(step.stage)
+    data = data_stamp(workflow.data.path, workflow.data.intents) if stage.params_model.reads_data else ""
+    return fingerprint(
+        stage=step.stage,
+        params=step.params.model_dump(mode="json"),
+        code=code_stamp(stage.function),
+        versions=current_versions(),
+        data=data,
+        ancestors=[records[name] for name in step.after],
+    )
+
+
+def _plan_step(
+    workflow: Workflow,
+    step: Step,
+    records: dict[str, StepRecord],
+    planned: dict[str, PlannedStep],
+    selected: set[str],
+    redo: tuple[str, ...],
+    versions: dict[str, str],
+) -> PlannedStep:
+    """Return the plan of one step; those before it are planned."""
+    record = records.get(step.id)
+    done = record is not None and record.state is StepState.DONE
+    if step.id not in selected:
+        reason = "not selected; what it made before stays" if done else "not selected"
+        return PlannedStep(step, PlanState.LEFT_OUT, False, reason)
+    if step.id in redo:
+        return PlannedStep(step, PlanState.AGAIN, True, "asked for by --redo")
+    before = [name for name in step.after if planned[name].runs]
+    if done and before:
+        return PlannedStep(step, PlanState.STALE, True, f"after {', '.join(before)}, which will run")
+    if not done and (record is None or record.attempt == 0):
+        return PlannedStep(step, PlanState.NEW, True, "never run")
+    if any(name not in records for name in step.after):
+        return PlannedStep(step, PlanState.AGAIN, True, "what it needs is not done")
+    reason = why_not_done(
+        record,
+        step_fingerprint(workflow, step, records),
+        stage=step.stage,
+        params=step.params.model_dump(mode="json"),
+        versions=versions,
+    )
+    if not reason:
+        return PlannedStep(step, PlanState.DONE, False, "unchanged")
+    return PlannedStep(step, PlanState.CHANGED if done else PlanState.AGAIN, True, reason)
+
+
+def _check_names(workflow: Workflow, selection: Selection) -> None:
+    """Refuse names that are no steps, all of them at once."""
+    problems: list[str] = []
+    for name in selection.names():
+        try:
+            workflow.step(name)
+        except ConfigError as error:
+            problems.extend(error.problems)
+    if problems:
+        raise ConfigError("selection of steps", problems)
+
+
+def _selected(workflow: Workflow, selection: Selection) -> set[str]:
+    """Return the ids of the selected steps."""
+    selected = {step.id for step in workflow.steps}
+    if selection.start is not None:
+        selected &= {selection.start, *(step.id for step in workflow.descendants(selection.start))}
+    if selection.until is not None:
+        selected &= {selection.until, *(step.id for step in workflow.ancestors(selection.until))}
+    if selection.only:
+        selected &= set(selection.only)
+    if problems := [
+        f"step {name!r} is to be done again, but the other options leave it out; drop one of them"
+        for name in selection.redo
+        if name not in selected
+    ]:
+        raise ConfigError("selection of steps", problems)
+    return selected
+
+
+def _check_inputs(workflow: Workflow, planned: dict[str, PlannedStep], records: dict[str, StepRecord]) -> None:
+    """Refuse steps that would run although what they need is neither done nor selected."""
+    problems = []
+    for step in workflow.steps:
+        if not planned[step.id].runs:
+            continue
+        for name in step.after:
+            record = records.get(name)
+            if planned[name].state is PlanState.LEFT_OUT and (record is None or record.state is not StepState.DONE):
+                problems.append(f"step {step.id!r} needs step {name!r}, which is not done; run it first: --until {name}")
+    if problems:
+        raise ConfigError("selection of steps", problems)
