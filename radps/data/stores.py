@@ -8,16 +8,18 @@ One policy for all stores of radps:
 3. Several tasks write one array at the same time. This is safe only if no two tasks touch one chunk, so that
    :func:`write_region` takes whole chunks and nothing else.
 4. A chunk that equals the fill value is not stored.
+5. A task may run twice, so creating exactly what is there already does nothing; anything else is refused.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Literal
 
 import fsspec
@@ -114,18 +116,32 @@ def create_group(url: str, attrs: Mapping[str, Any] | None = None, *, overwrite:
     Raises
     ------
     DataError
-        If there is one already and ``overwrite`` is False.
+        If there is another one already and ``overwrite`` is False.
     """
     try:
         with _quiet():
             zarr.create_group(store=open_store(url), attributes=dict(attrs or {}), overwrite=overwrite)
     except (ContainsGroupError, ContainsArrayError) as error:
-        raise _already_there(url) from error
+        if isinstance(error, ContainsArrayError) or not _same_attributes(open_group(url).attrs, attrs):
+            raise _already_there(url) from error
 
 
-def require_group(url: str) -> None:
-    """Create a zarr group without attributes unless there is one; several tasks may do so at once."""
-    zarr.open_group(store=open_store(url), mode="a")
+def require_group(url: str, attrs: Mapping[str, Any] | None = None) -> None:
+    """Create a zarr group with attributes unless there is one; several tasks may do so at once."""
+    with suppress(ContainsGroupError), _quiet():  # another task may come between the look and the creation
+        zarr.open_group(store=open_store(url), mode="a", attributes=dict(attrs or {}))
+
+
+def require_parents(url: str) -> None:
+    """Make every folder above a URL a zarr group, up to the nearest one whose name ends in ``.zarr``.
+
+    So a tree that several tasks write at once, piece by piece, opens as a whole.
+    """
+    parts = url.rstrip("/").split("/")
+    roots = [number for number, part in enumerate(parts[:-1]) if part.endswith(".zarr")]
+    if roots:
+        for stop in range(roots[-1] + 1, len(parts)):
+            require_group("/".join(parts[:stop]))
 
 
 def open_group(url: str) -> zarr.Group:
@@ -175,17 +191,18 @@ def create_array(
     Raises
     ------
     DataError
-        If there is an array or group already and ``overwrite`` is False.
+        If there is a group or another array already and ``overwrite`` is False.
     """
     dtype = np.dtype(dtype)
     if fill_value is None and dtype.kind in "fc":
         fill_value = math.nan if dtype.kind == "f" else complex(math.nan, math.nan)
+    chunks = tuple(max(1, min(chunk, size)) for chunk, size in zip(chunks, shape, strict=True))
     try:
         with _quiet():
             zarr.create_array(
                 store=open_store(url),
                 shape=tuple(shape),
-                chunks=tuple(max(1, min(chunk, size)) for chunk, size in zip(chunks, shape, strict=True)),
+                chunks=chunks,
                 dtype=dtype,
                 dimension_names=tuple(dims),
                 attributes=dict(attrs or {}),
@@ -193,8 +210,45 @@ def create_array(
                 compressors=BloscCodec(cname="lz4", clevel=5, shuffle="shuffle"),
                 overwrite=overwrite,
             )
-    except (ContainsGroupError, ContainsArrayError) as error:
+    except ContainsGroupError as error:
         raise _already_there(url) from error
+    except ContainsArrayError as error:
+        found = open_array(url)
+        same = (found.shape, found.chunks, found.dtype) == (tuple(shape), chunks, dtype)
+        if not same or not _same_attributes(found.attrs, attrs):
+            raise _already_there(url) from error
+
+
+def require_array(
+    url: str,
+    shape: Sequence[int],
+    *,
+    chunks: Sequence[int],
+    dtype: npt.DTypeLike,
+    dims: Sequence[str],
+    attrs: Mapping[str, Any] | None = None,
+    fill_value: Any = None,
+) -> None:
+    """Create a zarr array unless there is one of this shape, chunks and type, whose chunks are then kept.
+
+    A task that is repeated, because the worker that held its result was lost, so leaves what other tasks have written
+    since. Parameters as of :func:`create_array`.
+
+    Raises
+    ------
+    DataError
+        If there is something else at the URL.
+    """
+    try:
+        create_array(url, shape, chunks=chunks, dtype=dtype, dims=dims, attrs=attrs, fill_value=fill_value)
+    except DataError as error:
+        there = open_array(url)
+        wanted = tuple(max(1, min(chunk, size)) for chunk, size in zip(chunks, shape, strict=True))
+        if (there.shape, there.chunks, there.dtype) != (tuple(shape), wanted, np.dtype(dtype)):
+            raise DataError(
+                f"{url} has shape {there.shape}, chunks {there.chunks}, type {there.dtype}; wanted are {tuple(shape)}, "
+                f"{wanted}, {np.dtype(dtype)}; choose another name, or delete what is there"
+            ) from error
 
 
 def save_array(
@@ -290,6 +344,11 @@ def _quiet() -> Iterator[None]:
         warnings.simplefilter("ignore", UserWarning)
         warnings.simplefilter("ignore", FutureWarning)
         yield
+
+
+def _same_attributes(found: Mapping[str, Any], wanted: Mapping[str, Any] | None) -> bool:
+    """Return True if attributes read from a store are those that would be written."""
+    return json.dumps(dict(found), sort_keys=True) == json.dumps(dict(wanted or {}), sort_keys=True)
 
 
 def _already_there(url: str) -> DataError:
