@@ -41,7 +41,7 @@ from radps.domain.normal_operator import (
     count_terms,
     make_normal_operator,
 )
-from radps.domain.solver import IterationControl, ModelUpdate, Residual, Solution, solve
+from radps.domain.solver import IterationControl, ModelUpdate, Residual, SolverResult, solve
 from radps.domain.statistics import robust_rms
 from radps.errors import DataError
 
@@ -98,7 +98,7 @@ class PlaneImages(NamedTuple):
     """Model convolved with the beam, plus residual [Jy/beam]."""
     beam: RestoringBeam
     """The restoring beam; NaN if there is none."""
-    solution: Solution
+    solution: SolverResult
     """Why CLEAN stopped, and its history."""
     weight: float
     """Sum of imaging weights."""
@@ -208,7 +208,7 @@ class PlaneProblem:
             self.dirty = np.full(grid.shape, np.nan, np.float32)
             self.psf = self._large_psf = self.dirty
         self.residual = self.dirty
-        self.psf_fraction = self._find_psf_fraction()
+        self.psf_fraction = find_psf_fraction(self.psf, self.beam, grid, self.options)
 
     def residual_update(self) -> Residual:
         """Bring the residual up to date with the model."""
@@ -258,14 +258,6 @@ class PlaneProblem:
         self.psf = self._large_psf[first_l : first_l + self.grid.n_l, first_m : first_m + self.grid.n_m]
         self.beam = fit_restoring_beam(self.psf, self.grid)
 
-    def _find_psf_fraction(self) -> float:
-        """Return the depth of a model update relative to its peak (CASA: psffraction)."""
-        options = self.options
-        wanted = options.cycle_factor * find_sidelobe_level(self.psf, self.beam, self.grid)
-        if math.isnan(wanted):
-            return options.max_psf_fraction
-        return min(max(wanted, options.min_psf_fraction), options.max_psf_fraction)
-
     def _exact_residual(self) -> NDArray[np.float32]:
         if self._operator is not None:
             return self.dirty - apply_normal_operator(self._operator, self.model)
@@ -311,6 +303,16 @@ def find_sidelobe_level(psf: NDArray[np.float32], beam: RestoringBeam, grid: Ima
     if not beam.is_valid:
         return math.nan
     return max(-float(psf.min()), float((psf - gaussian_image(beam, grid)).max()))
+
+
+def find_psf_fraction(
+    psf: NDArray[np.float32], beam: RestoringBeam, grid: ImageGrid, options: CleanOptions
+) -> float:
+    """Return the depth of a model update relative to its peak (CASA: psffraction): sidelobe level within its limits."""
+    wanted = options.cycle_factor * find_sidelobe_level(psf, beam, grid)
+    if math.isnan(wanted):
+        return options.max_psf_fraction
+    return min(max(wanted, options.min_psf_fraction), options.max_psf_fraction)
 
 
 def image_plane(

@@ -90,10 +90,18 @@ def test_without_a_rest_frequency_the_middle_channel_stands_in(folder: str, imag
     assert dataset.velocity.values[2] == 0.0
 
 
-def test_second_image_at_the_same_place_is_refused(folder: str, image: ImageDescription) -> None:
+def test_another_image_at_the_same_place_is_refused(folder: str, image: ImageDescription) -> None:
     images.create_image(f"{folder}/cube.zarr", image)
     with pytest.raises(DataError, match="already something at"):
-        images.create_image(f"{folder}/cube.zarr", image)
+        images.create_image(f"{folder}/cube.zarr", image._replace(cell_size_rad=2 * image.cell_size_rad, n_l=64))
+
+
+def test_creating_the_same_image_again_keeps_its_planes(folder: str, image: ImageDescription) -> None:
+    images.create_image(f"{folder}/cube.zarr", image)
+    planes = np.ones((1, image.n_l, image.n_m), np.float32)
+    images.write_planes(f"{folder}/cube.zarr", "SKY", slice(0, 1), planes)
+    images.create_image(f"{folder}/cube.zarr", image)
+    np.testing.assert_array_equal(images.load_planes(f"{folder}/cube.zarr", "SKY", slice(0, 1)), planes)
 
 
 def test_unknown_variable_is_refused(folder: str, image: ImageDescription) -> None:

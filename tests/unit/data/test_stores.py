@@ -81,7 +81,17 @@ def test_what_is_there_is_not_overwritten_unless_asked(folder: str) -> None:
     assert stores.open_group(f"{folder}/g").attrs["a"] == 2
     stores.create_array(f"{folder}/A", (4,), chunks=(2,), dtype=float, dims=("x",))
     with pytest.raises(DataError, match="already something at"):
-        stores.create_array(f"{folder}/A", (4,), chunks=(2,), dtype=float, dims=("x",))
+        stores.create_array(f"{folder}/A", (5,), chunks=(2,), dtype=float, dims=("x",))
+    with pytest.raises(DataError, match="already something at"):
+        stores.create_array(f"{folder}/A", (4,), chunks=(2,), dtype=float, dims=("x",), attrs={"b": 1})
+
+
+def test_creating_the_same_again_keeps_what_is_there(folder: str) -> None:
+    for _ in range(2):
+        stores.create_group(f"{folder}/g", {"a": 1})
+        stores.create_array(f"{folder}/g/A", (4,), chunks=(2,), dtype=float, dims=("x",), attrs={"b": [1, 2]})
+        stores.write_region(f"{folder}/g/A", (slice(0, 2),), np.ones(2))
+    np.testing.assert_array_equal(stores.load_array(f"{folder}/g/A"), [1, 1, np.nan, np.nan])
 
 
 def test_missing_array_and_group_are_named(folder: str) -> None:
