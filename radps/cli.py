@@ -1,0 +1,234 @@
+"""`radps-run`: run, check and look at workflows from the command line.
+
+``radps-run CONFIG`` runs or resumes; the other commands stand beside it. Exit codes: 0 done, 1 a step failed, 2 the
+config or the usage is wrong, 130 stopped by Ctrl-C or SIGTERM.
+
+The commands import what they need themselves: all of it together takes half a second, which `--help` need not pay.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+import radps
+from radps.errors import ConfigError, RadpsError
+
+if TYPE_CHECKING:
+    from radps.workflows.model import Workflow
+    from radps.workflows.plan import Selection
+
+EXIT_STEP_FAILED = 1
+EXIT_USAGE = 2
+EXIT_STOPPED = 130
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="From raw visibilities to calibrated data, images and spectral cubes.\n\n"
+    "`radps-run CONFIG` runs or resumes the workflow of a config; see `radps-run run --help` for its options.",
+)
+
+Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="Workflow file (YAML).")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="NAME=VALUE", help="Override, e.g. data.path=FILE or STEP.parameter=value; repeatable."
+    ),
+]
+RunUrl = Annotated[str | None, typer.Option("--run", metavar="URL", help="Run folder, instead of that of the config.")]
+ClusterName = Annotated[
+    str | None,
+    typer.Option("--cluster", metavar="none|local|ADDRESS", help="Where to compute, instead of what the config says."),
+]
+Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Worker processes of the local cluster.")]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Without the name of the program; default those of the process.
+    """
+    app(_with_command(list(sys.argv[1:] if arguments is None else arguments)), prog_name="radps-run")
+
+
+def _with_command(arguments: list[str]) -> list[str]:
+    """Return the arguments with the command `run` put before a config."""
+    names = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    if not arguments or arguments[0] in names or arguments[0] in ("--help", "--version"):
+        return arguments
+    return ["run", *arguments]
+
+
+@app.callback(invoke_without_command=True)
+def _options(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    if version:
+        typer.echo(radps.__version__)
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    config: Config,
+    run_url: RunUrl = None,
+    settings: Set = None,
+    cluster: ClusterName = None,
+    workers: Workers = None,
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="STEP", help="This step and those that need it.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--until", metavar="STEP", help="This step and those that it needs.")
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="STEP", help="Only this step; repeatable.")
+    ] = None,
+    redo: Annotated[
+        list[str] | None, typer.Option("--redo", metavar="STEP", help="Do this step again, changed or not; repeatable.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done and why, and do nothing.")] = False,
+) -> None:
+    """Run a workflow, or go on where it ended: steps that are done and unchanged are skipped."""
+    from radps.workflows.plan import Selection
+
+    with _errors():
+        workflow = _load(config, run_url, settings, cluster, workers)
+        selection = Selection(start, until, tuple(only or ()), tuple(redo or ()))
+        if dry_run:
+            _dry_run(workflow, selection)
+        else:
+            _run(workflow, selection)
+
+
+@app.command()
+def check(
+    config: Config,
+    run_url: RunUrl = None,
+    settings: Set = None,
+    cluster: ClusterName = None,
+    workers: Workers = None,
+) -> None:
+    """Check a config: every problem at once, each with its line. Stages are imported, nothing is written."""
+    with _errors():
+        workflow = _load(config, run_url, settings, cluster, workers)
+        typer.echo(f"{config}: fine, {len(workflow.steps)} steps: {', '.join(step.id for step in workflow.steps)}")
+
+
+@app.command()
+def status(
+    run_url: Annotated[str, typer.Argument(metavar="RUN", help="Run folder: a path or URL.")],
+    as_json: Annotated[bool, typer.Option("--json", help="For programs; the schema: docs/schema/status.json.")] = False,
+) -> None:
+    """Show where a run stands and what it made."""
+    from radps.workflows.status import load_status
+
+    with _errors():
+        found = load_status(run_url)
+        if as_json:
+            typer.echo(found.model_dump_json(indent=2))
+            return
+        from radps.terminal import show_status
+
+        console = Console()
+        console.print(f"Run {found.run_id}: {found.state}" + (f", driven by {found.driver}" if found.driver else ""))
+        show_status(console, found)
+
+
+@app.command()
+def stages() -> None:
+    """List the stages, with what they do."""
+    from radps.stages.base import stage_summaries
+
+    summaries = stage_summaries()
+    width = max(map(len, summaries))
+    for name, summary in summaries.items():
+        typer.echo(f"{name:{width}}  {summary}")
+
+
+def _load(
+    config: Path, run_url: str | None, settings: list[str] | None, cluster: str | None, workers: int | None
+) -> Workflow:
+    """Return the workflow of a config with what the options say."""
+    from radps.workflows.model import load_workflow, parse_overrides
+
+    overrides: dict[str, Any] = parse_overrides(settings or [])
+    if run_url is not None:
+        overrides["run"] = run_url
+    if cluster is not None:
+        overrides["cluster"] = cluster
+    workflow = load_workflow(config, overrides)
+    if workers is None:
+        return workflow
+    if workflow.cluster.kind != "local":
+        raise ConfigError(
+            "command line",
+            [f"--workers is for the cluster `local`, and this run uses {workflow.cluster.kind!r}; drop it"],
+        )
+    return workflow.model_copy(update={"cluster": workflow.cluster.model_copy(update={"workers": workers})})
+
+
+def _dry_run(workflow: Workflow, selection: Selection) -> None:
+    from radps.context.store import RunStore
+    from radps.terminal import show_plan
+    from radps.workflows.plan import plan_steps
+
+    store = RunStore(workflow.run)
+    plan = plan_steps(workflow, store.load() if store.exists() else None, selection)
+    console = Console()
+    show_plan(console, plan)
+    count = sum(planned.runs for planned in plan)
+    console.print(
+        f"{count} of {len(plan)} steps would run, in {workflow.run}", markup=False, highlight=False, soft_wrap=True
+    )
+
+
+def _run(workflow: Workflow, selection: Selection) -> None:
+    """Run with progress, show the result, and leave with the exit code."""
+    from radps.terminal import make_observer, show_error, show_status
+    from radps.workflows.run import Runner
+    from radps.workflows.status import make_status
+
+    console, errors = Console(), Console(stderr=True)
+    observer = make_observer(console)
+    runner = Runner(workflow, selection=selection, observer=observer)
+    try:
+        with observer:
+            context = runner.run()
+    except KeyboardInterrupt:
+        typer.echo(f"Stopped; the same command goes on from here. Run folder: {workflow.run}", err=True)
+        raise
+    except RadpsError as error:
+        if not observer.began:
+            raise
+        show_error(errors, error)
+        raise typer.Exit(EXIT_STEP_FAILED) from None
+    show_status(console, make_status(context, workflow.run))
+    for failure in runner.failures.values():
+        show_error(errors, failure)
+    if runner.failures:
+        raise typer.Exit(EXIT_STEP_FAILED)
+
+
+@contextlib.contextmanager
+def _errors() -> Iterator[None]:
+    """Turn errors into a message and an exit code."""
+    try:
+        yield
+    except RadpsError as error:
+        from radps.terminal import show_error
+
+        show_error(Console(stderr=True), error)
+        raise typer.Exit(EXIT_USAGE) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(EXIT_STOPPED) from None

@@ -1,0 +1,275 @@
+"""What `radps-run` shows: progress while it runs, and tables.
+
+Progress is bars on a terminal, and plain lines in a file or pipe, where bars would be noise.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from radps.errors import RadpsError
+
+if TYPE_CHECKING:  # these modules take half a second to import, which `radps-run --help` need not pay
+    from radps.context.records import StepRecord
+    from radps.execution.engine import TaskEvent
+    from radps.workflows.plan import PlannedStep
+    from radps.workflows.status import Status, StepStatus
+
+_STYLES = {
+    "done": "green",
+    "success": "green",
+    "caveats": "yellow",
+    "nothing": "yellow",
+    "running": "cyan",
+    "failed": "bold red",
+    "blocked": "red",
+    "stopped": "yellow",
+    "pending": "dim",
+    "changed": "yellow",
+    "stale": "yellow",
+    "again": "yellow",
+    "new": "cyan",
+    "left out": "dim",
+}
+_SECONDS_BETWEEN_LINES = 30.0
+_SCORE_GOOD, _SCORE_BAD = 0.9, 0.5
+
+
+class _TaskCount(ProgressColumn):
+    """``12/40 tasks``."""
+
+    def render(self, task: Task) -> Text:
+        count = f"{task.completed:.0f}/{task.total or 0:.0f}"
+        return Text(f"{count} tasks", style="progress.download")
+
+
+class BarObserver:
+    """Shows a run on a terminal: one bar for each step that was started.
+
+    Use it as a context manager around the run.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._progress = Progress(
+            SpinnerColumn(finished_text=" "),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            _TaskCount(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[end]}"),
+            console=console,
+        )
+        self._console = console
+        self._bars: dict[str, object] = {}
+        self.began = False
+
+    def __enter__(self) -> BarObserver:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def planned(self, plan: tuple[PlannedStep, ...], where: str) -> None:
+        """Say what will be done, and where."""
+        self.began = True
+        _say_plan(self._console, plan, where)
+
+    def started(self, step: StepRecord) -> None:
+        """Add a bar."""
+        self._bars[step.id] = self._progress.add_task(escape(step.id), total=0, end="")
+
+    def graph(self, step: str, tasks: int) -> None:
+        """Make the bar of a step longer."""
+        bar = self._bar(step)
+        self._progress.update(bar.id, total=(bar.total or 0) + tasks)
+
+    def task(self, step: str, event: TaskEvent) -> None:
+        """Fill the bar of a step."""
+        if not event.failed:
+            self._progress.advance(self._bar(step).id)
+
+    def ended(self, step: StepRecord) -> None:
+        """Say how a step ended."""
+        if step.id not in self._bars:
+            self.started(step)
+        bar = self._bar(step.id)
+        state = _ending(step)
+        text = f"[{_STYLES[state]}]{state}[/]"
+        done = step.state == "done"
+        # A bar without tasks would run for ever.
+        total = max(bar.total or 0, 1)
+        self._progress.update(bar.id, total=total, completed=total if done else bar.completed, end=text)
+        self._progress.stop_task(bar.id)
+
+    def _bar(self, step: str) -> Task:
+        return next(bar for bar in self._progress.tasks if bar.id == self._bars[step])
+
+
+class LineObserver:
+    """Shows a run as plain lines.
+
+    Use it as a context manager around the run.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._done: dict[str, int] = {}
+        self._total: dict[str, int] = {}
+        self._last_s = 0.0
+        self.began = False
+
+    def __enter__(self) -> LineObserver:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def planned(self, plan: tuple[PlannedStep, ...], where: str) -> None:
+        """Say what will be done, and where."""
+        self.began = True
+        _say_plan(self._console, plan, where)
+
+    def started(self, step: StepRecord) -> None:
+        """Say that a step begins."""
+        self._done[step.id] = self._total[step.id] = 0
+        self._last_s = time.monotonic()
+        self._line(f"{step.id}: started (attempt {step.attempt})")
+
+    def graph(self, step: str, tasks: int) -> None:
+        """Count tasks to do."""
+        self._total[step] += tasks
+
+    def task(self, step: str, event: TaskEvent) -> None:
+        """Count tasks done, and say so now and then."""
+        if not event.failed:
+            self._done[step] += 1
+        if time.monotonic() - self._last_s > _SECONDS_BETWEEN_LINES:
+            self._last_s = time.monotonic()
+            self._line(f"{step}: {self._done[step]} of {self._total[step]} tasks")
+
+    def ended(self, step: StepRecord) -> None:
+        """Say how a step ended."""
+        seconds = "" if step.seconds is None else f" in {step.seconds:.1f} s ({step.tasks} tasks)"
+        error = f": {step.error}" if step.error else ""
+        self._line(f"{step.id}: {_ending(step)}{seconds}{error}")
+
+    def _line(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def make_observer(console: Console) -> BarObserver | LineObserver:
+    """Return bars for a terminal, lines for anything else."""
+    return BarObserver(console) if console.is_terminal else LineObserver(console)
+
+
+def show_plan(console: Console, plan: tuple[PlannedStep, ...]) -> None:
+    """Print what a run would do."""
+    table = _table("step", "stage", "state", "runs", "why")
+    for planned in plan:
+        table.add_row(
+            planned.step.id,
+            planned.step.stage,
+            _styled(planned.state),
+            "yes" if planned.runs else "no",
+            Text(planned.reason),
+        )
+    console.print(table)
+
+
+def show_steps(console: Console, steps: tuple[StepStatus, ...]) -> None:
+    """Print the table of steps."""
+    table = _table("step", "state", "seconds", "tasks", "message", right=("seconds", "tasks"))
+    for step in steps:
+        state = step.state if step.result in (None, "success") else f"{step.state} ({step.result})"
+        seconds = "" if step.seconds is None else f"{step.seconds:.1f}"
+        style = _STYLES[step.result or step.state]
+        table.add_row(step.id, Text(state, style), seconds, str(step.tasks or ""), Text(step.message))
+    console.print(table)
+
+
+def show_status(console: Console, status: Status) -> None:
+    """Print the tables of a run: steps, QA scores, flux densities, images; and where the products are."""
+    show_steps(console, status.steps)
+    if status.qa:
+        table = _table("QA", "score", "step", "of", "message", right=("score",))
+        for score in status.qa:
+            style = "green" if score.score >= _SCORE_GOOD else "yellow" if score.score >= _SCORE_BAD else "red"
+            table.add_row(
+                Text(score.name),
+                Text(f"{score.score:.2f}", style),
+                score.step,
+                Text(score.applies_to),
+                Text(score.message),
+            )
+        console.print(table)
+    if status.flux_densities:
+        table = _table(
+            "field", "flux density [Jy]", "+-", "at [GHz]", "from", right=("flux density [Jy]", "+-", "at [GHz]")
+        )
+        for field, flux in status.flux_densities.items():
+            numbers = (f"{flux.flux_jy:.5g}", f"{flux.error_jy:.2g}", f"{flux.frequency_hz / 1e9:.6g}")
+            table.add_row(Text(field), *numbers, Text(flux.origin))
+        console.print(table)
+    if status.images:
+        table = _table("image", "kind", "max", "min", "rms", "beam", right=("max", "min", "rms"))
+        for image in status.images:
+            beam = image.beam
+            text = (
+                ""
+                if beam is None
+                else f'{beam.major_arcsec:.4g}" x {beam.minor_arcsec:.4g}", PA {beam.position_angle_deg:.3g}'
+            )
+            table.add_row(Text(image.name), image.kind, *(f"{n:.4g}" for n in (image.max, image.min, image.rms)), text)
+        console.print(table)
+    show_places(console, status)
+
+
+def show_places(console: Console, status: Status) -> None:
+    """Say where the products are."""
+    files = [product.file for product in status.products] or [image.file for image in status.images]
+    if files:
+        console.print("Products:")
+        for file in files:
+            console.print(f"  {file}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"Run folder: {status.run}", markup=False, highlight=False, soft_wrap=True)
+
+
+def show_error(console: Console, error: RadpsError) -> None:
+    """Print the message of an error, and nothing else."""
+    console.print(Text("Error: ", "bold red"), end="")
+    console.print(str(error), markup=False, highlight=False, soft_wrap=True)
+
+
+def _say_plan(console: Console, plan: tuple[PlannedStep, ...], where: str) -> None:
+    for planned in plan:
+        if planned.state == "done":
+            console.print(f"{planned.step.id}: done before, unchanged", markup=False, highlight=False, soft_wrap=True)
+        elif planned.runs and planned.state != "new":
+            console.print(f"{planned.step.id}: again: {planned.reason}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"Computing {where}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _ending(step: StepRecord) -> str:
+    """Return in a word how a step ended."""
+    if step.outcome is not None and step.outcome.status != "success":
+        return str(step.outcome.status)
+    return str(step.state)
+
+
+def _styled(state: str) -> Text:
+    return Text(str(state), _STYLES.get(str(state), ""))
+
+
+def _table(*columns: str, right: tuple[str, ...] = ()) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return table
