@@ -254,7 +254,9 @@ def _say_plan(console: Console, plan: tuple[PlannedStep, ...], where: str) -> No
             console.print(f"{planned.step.id}: done before, unchanged", markup=False, highlight=False, soft_wrap=True)
         elif planned.runs and planned.state != "new":
             console.print(f"{planned.step.id}: again: {planned.reason}", markup=False, highlight=False, soft_wrap=True)
-    console.print(f"Computing {where}", markup=False, highlight=False, soft_wrap=True)
+    nothing = not any(planned.runs for planned in plan)
+    text = "Nothing to do" if nothing else f"Computing: {where}"
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _ending(step: StepRecord) -> str:

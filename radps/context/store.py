@@ -198,6 +198,24 @@ class RunStore:
             return Driver(host="an unknown host", pid=0, user="an unknown user", process_start_s=0, start_s=0)
         return None if _is_dead(driver) else driver
 
+    def check_free(self) -> None:
+        """Refuse a run that somebody drives.
+
+        Raises
+        ------
+        ContextError
+            Names the driver.
+        """
+        holder = self.driver()
+        if holder is not None:
+            raise self._in_use(holder)
+
+    def _in_use(self, holder: Driver | None) -> ContextError:
+        return ContextError(
+            f"{self.url} is in use by {holder or 'another driver'}; wait for it, stop it, or use another run folder "
+            f"(if it is surely dead, remove {join_url(self.url, LOCK)})"
+        )
+
     def _acquire(self, driver: Driver) -> None:
         """Create the lock file, taking over that of a dead process."""
         for _ in range(_ATTEMPTS_TO_LOCK):
@@ -210,10 +228,7 @@ class RunStore:
                 self._delete(LOCK)
             else:
                 return
-        raise ContextError(
-            f"{self.url} is in use by {holder or 'another driver'}; wait for it, stop it, or use another run folder "
-            f"(if it is surely dead, remove {join_url(self.url, LOCK)})"
-        )
+        raise self._in_use(holder)
 
     @contextlib.contextmanager
     def _guard(self) -> Iterator[None]:

@@ -187,7 +187,7 @@ def open_local(workers: int, memory_bytes: int) -> Iterator[OnClient]:
                         silence_logs=logging.CRITICAL,
                     )
                 )
-                client = stack.enter_context(Client(cluster))
+                client = stack.enter_context(Client(cluster, set_as_default=False))
         except (OSError, RuntimeError, TimeoutError) as error:
             raise ClusterError(
                 f"cannot start {workers} worker processes on this machine: {_first_line(error)}; "

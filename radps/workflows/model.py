@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -188,6 +189,7 @@ class _Reader:
         project = self._text(top, "project")
         data_config = self._data(top.get("data"))
         cluster = self._cluster(top.get("cluster", "local"))
+        _let_import_from(self._folder, steps)
         checked = self._steps(steps)
         self._stop_if(bool(self._problems))
         return Workflow(
@@ -225,7 +227,9 @@ class _Reader:
         if isinstance(entry, str):
             return {"number": number, "id": entry.rpartition(":")[2], "stage": entry, "params": {}, "at": path}
         if not isinstance(entry, Mapping) or not entry:
-            self._say(path, f"a step is a name, `name: {{parameters}}`, or {{{', '.join(_STEP)}}}; found {_kind(entry)}")
+            self._say(
+                path, f"a step is a name, `name: {{parameters}}`, or {{{', '.join(_STEP)}}}; found {_kind(entry)}"
+            )
             return None
         if "stage" not in entry and "id" not in entry:
             if len(entry) > 1:
@@ -249,7 +253,9 @@ class _Reader:
             self._say(path, f"id and stage of a step are names; found id {step['id']!r}, stage {step['stage']!r}")
             return None
         if step["params"] is not None and not isinstance(step["params"], Mapping):
-            self._say(step["at"], f"the parameters of step {step['id']!r} have to be a mapping; found {_kind(step['params'])}")
+            self._say(
+                step["at"], f"the parameters of step {step['id']!r} have to be a mapping; found {_kind(step['params'])}"
+            )
             step["params"] = {}
         step["params"] = dict(step["params"] or {})
         return {"number": number, **step}
@@ -417,7 +423,10 @@ class _Reader:
         for field, words in raw.items():
             words = [words] if isinstance(words, str) else words
             if not isinstance(words, (list, tuple)) or not all(isinstance(word, str) for word in words):
-                self._say(("data", "intents", str(field)), f"the intents of field {field!r} are a list of words; found {words!r}")
+                self._say(
+                    ("data", "intents", str(field)),
+                    f"the intents of field {field!r} are a list of words; found {words!r}",
+                )
                 continue
             intents[str(field)] = tuple(words)
         return intents
@@ -457,6 +466,16 @@ class _Reader:
             self._say(("data", "path"), f"the installed package casadata has no file {name!r}")
             return ""
         return place
+
+
+def _let_import_from(folder: Path, steps: list[dict[str, Any]]) -> None:
+    """Let a user's stages be imported from the folder of the config, after all that is installed.
+
+    The worker processes of this machine take over the path.
+    """
+    place = str(folder.resolve())
+    if any(":" in step["stage"] for step in steps) and place not in sys.path:
+        sys.path.append(place)
 
 
 def _put(target: dict[str, Any], path: list[str], value: Any) -> None:

@@ -15,8 +15,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import secrets
-import signal
-import threading
 import time
 import traceback
 from collections.abc import Generator, Iterator
@@ -36,6 +34,7 @@ from radps.execution.clusters import open_engine
 from radps.execution.engine import Engine, TaskEvent
 from radps.graph_tasks.shapes import count_tasks
 from radps.stages.base import find_stage
+from radps.workflows.interrupts import Interrupts
 from radps.workflows.model import Step, Workflow
 from radps.workflows.plan import PlannedStep, Selection, plan_steps, step_fingerprint
 
@@ -117,6 +116,7 @@ class Runner:
         self._selection = selection
         self._observer = observer or Silent()
         self._store = RunStore(workflow.run)
+        self._interrupts = Interrupts()
         self._records: dict[str, StepRecord] = {}
         self._context = Context(run_id=_new_run_id())
 
@@ -130,18 +130,22 @@ class Runner:
         KeyboardInterrupt
             The user asked to stop (Ctrl-C or SIGTERM); the step that ran is recorded as stopped.
         """
-        plan = plan_steps(self.workflow, self._load(), self._selection)
         with contextlib.ExitStack() as stack:
-            engine = self._engine
-            if engine is None and any(step.runs for step in plan):
-                engine = stack.enter_context(open_engine(self.workflow.cluster, self.workflow.run))
+            stack.enter_context(self._interrupts.handled())
+            with self._interrupts.allowed():
+                # What is wrong with the plan, or a second driver, is found before a cluster is started.
+                self._store.check_free()
+                plan = plan_steps(self.workflow, self._load(), self._selection)
+                engine = self._engine
+                if engine is None and any(step.runs for step in plan):
+                    engine = stack.enter_context(open_engine(self.workflow.cluster, self.workflow.run))
             stack.enter_context(self._store.lock())
-            stack.enter_context(_terminate_as_interrupt())
             # Planned again, now that nobody else writes here.
-            self._context = self._load() or self._context
-            plan = plan_steps(self.workflow, self._load(), self._selection)
+            committed = self._load()
+            self._context = committed or self._context
+            plan = plan_steps(self.workflow, committed, self._selection)
             stack.enter_context(_log_file(self.workflow.run))
-            self._observer.planned(plan, engine.description if engine else "nowhere: nothing to do")
+            self._observer.planned(plan, engine.description if engine else "nowhere")
             if engine is not None and any(step.runs for step in plan):
                 self._prepare(plan)
                 self._run_steps(plan, engine)
@@ -189,12 +193,14 @@ class Runner:
         self._observer.started(record)
         work = _Work(step, engine, self._observer)
         try:
-            context = self._step_context(step, record.attempt, engine)
-            outcome = _check_outcome(work.drive(context), step)
-            record = record.model_copy(update={"state": StepState.DONE, "outcome": outcome})
+            with self._interrupts.allowed():
+                context = self._step_context(step, record.attempt, engine)
+                outcome = _check_outcome(work.drive(context), step)
+            done = record.model_copy(update={"state": StepState.DONE, "outcome": outcome})
             # A stage whose outcome does not fit to what was there before it has failed, too.
-            self._fold({**self._records, step.id: record})
-        except Exception as error:
+            self._fold({**self._records, step.id: done})
+            record = done
+        except (Exception, SystemExit) as error:
             record = self._failed(record, error, work.failed_task)
         except BaseException:
             record = record.model_copy(update={"state": StepState.STOPPED, "error": "stopped by the user"})
@@ -242,7 +248,7 @@ class Runner:
         )
         return self._context.with_records(ancestors).at(workspace)
 
-    def _failed(self, record: StepRecord, error: Exception, task: str) -> StepRecord:
+    def _failed(self, record: StepRecord, error: Exception | SystemExit, task: str) -> StepRecord:
         """Return the record of a step that raised."""
         text = str(error) if isinstance(error, RadpsError) else f"{type(error).__name__}: {error}"
         text = f"{text} (in task {task})" if task and task not in text else text
@@ -251,9 +257,7 @@ class Runner:
         failure.__cause__ = error
         self.failures[record.id] = failure
         lines = "".join(traceback.format_exception(error))
-        return record.model_copy(
-            update={"state": StepState.FAILED, "error": text, "traceback": lines, "outcome": None}
-        )
+        return record.model_copy(update={"state": StepState.FAILED, "error": text, "traceback": lines, "outcome": None})
 
     # --- the context -----------------------------------------------------------------------------------------------------
 
@@ -373,23 +377,6 @@ def _pending(planned: PlannedStep, old: StepRecord | None, now: float) -> StepRe
 
 def _new_run_id() -> str:
     return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(3)}"
-
-
-@contextlib.contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
-    """Treat SIGTERM as Ctrl-C, where this thread may say so."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,57 @@
+"""Ctrl-C and SIGTERM, taken where the work may be left: computing stops at once, a commit is brought to its end."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupts:
+    """Turns both signals into KeyboardInterrupt.
+
+    Inside :meth:`allowed` it is raised at once. Elsewhere it waits for the next :meth:`allowed`; who asks twice is
+    obeyed everywhere.
+    """
+
+    def __init__(self) -> None:
+        self._allowed = False
+        self._wanted = False
+
+    @contextlib.contextmanager
+    def handled(self) -> Iterator[None]:
+        """Take the signals; only the main thread of a process may, in others this does nothing."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self._take) for number in _SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @contextlib.contextmanager
+    def allowed(self) -> Iterator[None]:
+        """Let an interrupt in.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            The user asked to stop, now or since the last time.
+        """
+        if self._wanted:
+            raise KeyboardInterrupt
+        self._allowed = True
+        try:
+            yield
+        finally:
+            self._allowed = False
+
+    def _take(self, number: int, frame: object) -> None:
+        again, self._wanted = self._wanted, True
+        if self._allowed or again:
+            raise KeyboardInterrupt
