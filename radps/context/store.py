@@ -27,7 +27,8 @@ from pydantic import Field, ValidationError
 
 from radps.context.model import SCHEMA_VERSION, Context
 from radps.context.records import Record
-from radps.data.stores import absolute_url, file_system, is_local, join_url
+from radps.data.stores import file_system
+from radps.data.urls import absolute_url, is_local, join_url
 from radps.errors import ContextError
 
 CONTEXT = "context.json"
@@ -66,7 +67,7 @@ class RunStore:
     def __init__(self, url: str) -> None:
         self.url = absolute_url(url)
 
-    # --- reading -----------------------------------------------------------------------------------------------------
+    # --- reading ---
 
     def exists(self) -> bool:
         """Return True if a run was committed here."""
@@ -124,7 +125,7 @@ class RunStore:
                 f"{join_url(self.url, WORKFLOW)} is damaged: {error}; give the config of the run"
             ) from error
 
-    # --- writing -----------------------------------------------------------------------------------------------------
+    # --- writing ---
 
     def commit(self, context: Context, step: str) -> Context:
         """Make a context the current one, for good.
@@ -151,8 +152,8 @@ class RunStore:
         name = f"{HISTORY}/{committed.sequence:04d}-{step}.json"
         if any(_number(entry) >= committed.sequence for entry in self.history()):
             raise ContextError(
-                f"{self.url}: another driver committed while this one ran (entry {self.history()[-1]} is there already); "
-                "run again to go on from there"
+                f"{self.url}: another driver committed while this one ran (entry {self.history()[-1]} is there "
+                "already); run again to go on from there"
             )
         self._write(name, text)
         self._write(CONTEXT, text)
@@ -166,7 +167,7 @@ class RunStore:
         """Keep the workflow beside the context, so that the run can go on without its config."""
         self._write(WORKFLOW, json.dumps(workflow, indent=1).encode())
 
-    # --- one driver at a time -------------------------------------------------------------------------------------------
+    # --- one driver at a time ---
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[Driver]:
@@ -247,7 +248,7 @@ class RunStore:
         finally:
             os.close(descriptor)
 
-    # --- files ----------------------------------------------------------------------------------------------------------
+    # --- files ---
 
     def _read(self, name: str) -> bytes | None:
         """Return the bytes of a file of the run folder, None if there is none."""
@@ -292,7 +293,7 @@ class RunStore:
         with contextlib.suppress(FileNotFoundError):
             system.rm_file(path)
 
-    # --- history and errors -----------------------------------------------------------------------------------------------
+    # --- history and errors ---
 
     def _load_history(self, name: str) -> Context:
         path = f"{HISTORY}/{name}"
@@ -320,8 +321,8 @@ class RunStore:
 
     def _unwritable(self, error: OSError) -> ContextError:
         return ContextError(
-            f"cannot write the run folder {self.url}: {error}; check its permissions and the space on the disk, or give "
-            "another folder by --run"
+            f"cannot write the run folder {self.url}: {error}; check its permissions and the space on the disk, "
+            "or give another folder by --run"
         )
 
 
@@ -402,6 +403,8 @@ def _is_dead(driver: Driver) -> bool:
     try:
         process = psutil.Process(driver.pid)
         # A second of grace: the time of start is derived from the time of boot, which the clock's drift moves.
-        return abs(process.create_time() - driver.process_start_s) > 1.0 or process.status() == psutil.STATUS_ZOMBIE
+        return bool(
+            abs(process.create_time() - driver.process_start_s) > 1.0 or process.status() == psutil.STATUS_ZOMBIE
+        )
     except psutil.NoSuchProcess:
         return True

@@ -98,13 +98,13 @@ class OnClient:
         except KilledWorker as error:
             raise ClusterError(
                 f"task {error.task!r} took its worker with it {error.allowed_failures + 1} times, the last one at "
-                f"{error.last_worker.address}: most likely it needs more memory than the worker has. Use fewer workers with "
-                "more memory each (--workers, cluster.memory_limit), or a smaller problem"
+                f"{error.last_worker.address}: most likely it needs more memory than the worker has. Use fewer workers "
+                "with more memory each (--workers, cluster.memory_limit), or a smaller problem"
             ) from error
         except (CancelledError, FutureCancelledError, CommClosedError) as error:
             raise ClusterError(
-                f"lost the scheduler of {self._description} ({_first_line(error)}); start the cluster again and run again: "
-                "finished steps are skipped"
+                f"lost the scheduler of {self._description} ({_first_line(error)}); start the cluster again and run "
+                "again: finished steps are skipped"
             ) from error
         finally:
             del self._listeners[number]
@@ -123,8 +123,8 @@ class OnClient:
                 last_seen = time.monotonic()
             elif time.monotonic() - last_seen > _PATIENCE_WITHOUT_WORKERS_S:
                 raise ClusterError(
-                    f"{self._description} has had no worker for {_PATIENCE_WITHOUT_WORKERS_S:.0f} s; start workers and run "
-                    "again: finished steps are skipped"
+                    f"{self._description} has had no worker for {_PATIENCE_WITHOUT_WORKERS_S:.0f} s; start workers and "
+                    "run again: finished steps are skipped"
                 )
 
     def _dispatch(self, event: tuple[float, dict[str, Any]]) -> None:
@@ -183,7 +183,8 @@ def open_local(workers: int, memory_bytes: int) -> Iterator[OnClient]:
                         host="127.0.0.1",
                         memory_limit=memory_bytes,
                         dashboard_address="127.0.0.1:0",
-                        # What a task raises comes back to the driver; printed by each worker as well, it would hide the message.
+                        # What a task raises comes back to the driver; printed by each worker, too, it would hide the
+                        # message.
                         silence_logs=logging.CRITICAL,
                     )
                 )
@@ -259,7 +260,8 @@ def check_versions(client: Client, address: str) -> None:
     )
     if differences:
         raise ClusterError(
-            f"the software at {address} differs from here: {'; '.join(differences)}; install the same versions on both sides"
+            f"the software at {address} differs from here: {'; '.join(differences)}; "
+            "install the same versions on both sides"
         )
 
 

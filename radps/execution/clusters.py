@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 import psutil
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from radps.data.stores import format_bytes
+from radps.data.urls import format_bytes
 from radps.errors import ClusterError
 from radps.execution.engine import Engine, InProcess
 from radps.units import DataSize, Duration
@@ -136,8 +136,8 @@ def local_shares(config: LocalMachine) -> tuple[int, int]:
     memory = share if config.memory_limit is None else int(config.memory_limit)
     if memory < SMALLEST_WORKER_BYTES:
         raise ClusterError(
-            f"{workers} workers on a machine with {format_bytes(memory_limit_bytes())} would have {format_bytes(memory)} "
-            f"each, and need {format_bytes(SMALLEST_WORKER_BYTES)} at least; use fewer (--workers N)"
+            f"{workers} workers on a machine with {format_bytes(memory_limit_bytes())} would have "
+            f"{format_bytes(memory)} each, and need {format_bytes(SMALLEST_WORKER_BYTES)} at least; use fewer (--workers N)"
         )
     return workers, memory
 
@@ -149,7 +149,7 @@ def count_cores() -> int:
 
 def memory_limit_bytes() -> int:
     """Return the memory of the machine, or of the container if that has less [bytes]."""
-    limit = psutil.virtual_memory().total
+    limit = int(psutil.virtual_memory().total)
     for path in _CGROUP_LIMITS:
         with contextlib.suppress(OSError, ValueError), open(path, encoding="ascii") as stream:
             limit = min(limit, int(stream.read()))

@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, SerializeAsAny, ValidationError
 
-from radps.data.stores import absolute_url, is_local, local_path
+from radps.data.urls import absolute_url, is_local, local_path
 from radps.errors import ConfigError
 from radps.execution.clusters import InProcessCluster, LocalMachine, RunningScheduler, parse_cluster
 from radps.stages.base import Stage, StageParams, close_match, find_stage
@@ -196,7 +196,7 @@ class _Reader:
             source=self._document.source, run=run, project=project, data=data_config, cluster=cluster, steps=checked
         )
 
-    # --- problems ------------------------------------------------------------------------------------------------------
+    # --- problems ---
 
     def _say(self, path: tuple[str | int, ...], message: str) -> None:
         self._problems.append(f"{self._document.place(path)}: {message}")
@@ -205,7 +205,7 @@ class _Reader:
         if wrong:
             raise ConfigError(self._document.source, self._problems)
 
-    # --- steps -----------------------------------------------------------------------------------------------------------
+    # --- steps ---
 
     def _normal_steps(self, raw: Any) -> list[dict[str, Any]]:
         """Return the steps in their long form, with ``number``; those that are none are noted and left out."""
@@ -235,8 +235,8 @@ class _Reader:
             if len(entry) > 1:
                 self._say(
                     path,
-                    f"a step with the keys {', '.join(map(str, entry))} has no `stage`; name it, or indent the parameters "
-                    "below the name of the stage",
+                    f"a step with the keys {', '.join(map(str, entry))} has no `stage`; name it, or indent the "
+                    "parameters below the name of the stage",
                 )
                 return None
             (stage, params), at = next(iter(entry.items())), (*path, str(next(iter(entry))))
@@ -347,7 +347,7 @@ class _Reader:
             del waiting[name]
         return order
 
-    # --- overrides -----------------------------------------------------------------------------------------------------------
+    # --- overrides ---
 
     def _override(self, top: dict[str, Any], steps: list[dict[str, Any]], overrides: Mapping[str, Any]) -> None:
         """Put the values of ``--set`` in their places, and note where each came from."""
@@ -355,6 +355,7 @@ class _Reader:
         for name, value in overrides.items():
             first, *rest = name.split(".")
             option = f"--set {name}={value}"
+            path: tuple[str, ...]
             if first in ("run", "project", "cluster") and not rest:
                 top[first], path = value, (first,)
             elif first == "data" and len(rest) == 1 and rest[0] in _DATA:
@@ -369,7 +370,7 @@ class _Reader:
             self._overridden.add(path)
             self._document.places[path] = option
 
-    # --- the rest ------------------------------------------------------------------------------------------------------------
+    # --- the rest ---
 
     def _run(self, top: dict[str, Any]) -> str:
         run = top.get("run")
@@ -390,7 +391,12 @@ class _Reader:
             return parse_cluster("none" if raw is None else raw)
         except ValidationError as error:
             kind = raw.get("kind") if isinstance(raw, Mapping) else None
-            model = {"none": InProcessCluster, "local": LocalMachine, "address": RunningScheduler}.get(str(kind))
+            models: dict[str, type[BaseModel]] = {
+                "none": InProcessCluster,
+                "local": LocalMachine,
+                "address": RunningScheduler,
+            }
+            model = models.get(str(kind))
             known = tuple(model.model_fields) if model else ("kind",)
             for path, message in describe(error, known, "the cluster", skip=1 if model else 0):
                 self._say(("cluster", *path), message)
@@ -457,8 +463,8 @@ class _Reader:
         if spec is None or spec.origin is None:
             self._say(
                 ("data", "path"),
-                f"{path!r} is a file of the package casadata, which is not installed; pip install 'radps[casadata]', or give "
-                "your own copy: --set data.path=FILE",
+                f"{path!r} is a file of the package casadata, which is not installed; pip install 'radps[casadata]', "
+                "or give your own copy: --set data.path=FILE",
             )
             return ""
         place = os.path.join(os.path.dirname(spec.origin), "__data__", name)
@@ -496,7 +502,10 @@ def _unknown_override(first: str, rest: list[str], ids: tuple[str, ...]) -> str:
     if first in ids:
         return f"{first!r} is a step; write --set {first}.PARAMETER=value"
     names = ("run", "project", "cluster", "data", *ids)
-    return f"there is no step {first!r}{close_match(first, names)}; steps: {', '.join(ids)}; also: run, project, cluster, data.path"
+    return (
+        f"there is no step {first!r}{close_match(first, names)}; steps: {', '.join(ids)}; also: run, project, cluster, "
+        "data.path"
+    )
 
 
 def _no_step(name: str, ids: tuple[str, ...]) -> str:

@@ -56,7 +56,9 @@ class Selection(NamedTuple):
         return tuple(name for name in (self.start, self.until, *self.only, *self.redo) if name is not None)
 
 
-def plan_steps(workflow: Workflow, context: Context | None, selection: Selection | None = None) -> tuple[PlannedStep, ...]:
+def plan_steps(
+    workflow: Workflow, context: Context | None, selection: Selection | None = None
+) -> tuple[PlannedStep, ...]:
     """Return what a run would do, in the order of the workflow.
 
     Parameters
@@ -174,6 +176,8 @@ def _check_inputs(workflow: Workflow, planned: dict[str, PlannedStep], records: 
         for name in step.after:
             record = records.get(name)
             if planned[name].state is PlanState.LEFT_OUT and (record is None or record.state is not StepState.DONE):
-                problems.append(f"step {step.id!r} needs step {name!r}, which is not done; run it first: --until {name}")
+                problems.append(
+                    f"step {step.id!r} needs step {name!r}, which is not done; run it first: --until {name}"
+                )
     if problems:
         raise ConfigError("selection of steps", problems)

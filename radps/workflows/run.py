@@ -28,7 +28,7 @@ from radps.context.fingerprint import current_versions
 from radps.context.model import Context, Workspace
 from radps.context.records import Outcome, StepRecord, StepState
 from radps.context.store import RunStore
-from radps.data.stores import is_local, join_url, local_path
+from radps.data.urls import is_local, join_url, local_path
 from radps.errors import RadpsError, StageError
 from radps.execution.clusters import open_engine
 from radps.execution.engine import Engine, TaskEvent
@@ -154,7 +154,7 @@ class Runner:
     def _load(self) -> Context | None:
         return self._store.load() if self._store.exists() else None
 
-    # --- the steps -----------------------------------------------------------------------------------------------------
+    # --- the steps ---
 
     def _prepare(self, plan: tuple[PlannedStep, ...]) -> None:
         """Note what waits."""
@@ -259,7 +259,7 @@ class Runner:
         lines = "".join(traceback.format_exception(error))
         return record.model_copy(update={"state": StepState.FAILED, "error": text, "traceback": lines, "outcome": None})
 
-    # --- the context -----------------------------------------------------------------------------------------------------
+    # --- the context ---
 
     def _fold(self, records: dict[str, StepRecord]) -> Context:
         """Return the context of all steps that are done."""
@@ -309,8 +309,8 @@ class _Work:
     def _compute(self, graph: object) -> Any:
         if not isinstance(graph, Delayed):
             raise StageError(
-                f"stage {self._step.stage} yielded a {type(graph).__name__}; it has to yield graphs (Delayed), made by the "
-                "functions of radps.graph_tasks"
+                f"stage {self._step.stage} yielded a {type(graph).__name__}; it has to yield graphs (Delayed), "
+                "made by the functions of radps.graph_tasks"
             )
         tasks = count_tasks(graph)
         self.tasks += tasks
@@ -344,8 +344,8 @@ def _check_outcome(result: object, step: Step) -> Outcome:
     """
     if not isinstance(result, Outcome):
         raise StageError(
-            f"stage {step.stage} ended with a {type(result).__name__}; it has to return an Outcome, or a graph that computes "
-            "to one"
+            f"stage {step.stage} ended with a {type(result).__name__}; it has to return an Outcome, or a graph "
+            "that computes to one"
         )
     try:
         return Outcome.model_validate_json(result.model_dump_json())
@@ -355,8 +355,8 @@ def _check_outcome(result: object, step: Step) -> Outcome:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise StageError(
-            f"the outcome of stage {step.stage} cannot be stored: {place} reads back as {first['input']!r}; numbers have to be "
-            "finite"
+            f"the outcome of stage {step.stage} cannot be stored: {place} reads back as {first['input']!r}; "
+            "numbers have to be finite"
         ) from error
 
 
