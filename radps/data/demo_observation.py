@@ -20,9 +20,9 @@ from radps.data.observation_model import (
     Noise,
     NoisyAntenna,
     ObservationModel,
-    Scan,
+    SimulatedComponent,
     SimulatedField,
-    SkyComponent,
+    SimulatedScan,
     VlaLayout,
 )
 from radps.domain.array import VlaConfiguration
@@ -72,10 +72,10 @@ def demo_observation(size: DemoSize = "small", *, seed: int = 1) -> ObservationM
     """
     chosen = _SIZES[size]
     last = chosen.n_antennas
-    scans = [Scan(field="3C286", n_integrations=chosen.flux_scan)]
-    phase = Scan(field="J1445+0958", n_integrations=chosen.phase_scan)
+    scans = [SimulatedScan(field="3C286", n_integrations=chosen.flux_scan)]
+    phase = SimulatedScan(field="J1445+0958", n_integrations=chosen.phase_scan)
     for _ in range(chosen.n_target_scans):
-        scans += [phase, Scan(field="N5921", n_integrations=chosen.target_scan)]
+        scans += [phase, SimulatedScan(field="N5921", n_integrations=chosen.target_scan)]
     width = _BANDWIDTH_HZ / chosen.n_channels
     return ObservationModel(
         name=f"demo_{size}",
@@ -110,14 +110,14 @@ def _fields() -> tuple[SimulatedField, ...]:
         ra="202.7845333 deg",
         dec="30.5091553 deg",
         intents=(FLUX_INTENT, BANDPASS_INTENT),
-        components=(SkyComponent(flux_standard="3C286"),),
+        components=(SimulatedComponent(flux_standard="3C286"),),
     )
     phase = SimulatedField(
         name="J1445+0958",
         ra="221.3186067 deg",
         dec="9.9766869 deg",
         intents=(PHASE_INTENT,),
-        components=(SkyComponent(flux=2.5, reference_frequency=_CENTER_HZ, spectral_index=-0.4),),
+        components=(SimulatedComponent(flux=2.5, reference_frequency=_CENTER_HZ, spectral_index=-0.4),),
     )
     target = SimulatedField(
         name="N5921", ra="230.5 deg", dec="5.0666667 deg", intents=(TARGET_INTENT,), components=_target_components()
@@ -125,7 +125,7 @@ def _fields() -> tuple[SimulatedField, ...]:
     return flux, phase, target
 
 
-def _target_components() -> tuple[SkyComponent, ...]:
+def _target_components() -> tuple[SimulatedComponent, ...]:
     """Return five continuum sources, one of them extended, and the two halves of a galaxy in HI."""
     points = [  # east, north [arcmin], flux density [Jy], spectral index
         (8.0, 5.5, 0.25, -0.8),
@@ -134,7 +134,7 @@ def _target_components() -> tuple[SkyComponent, ...]:
         (4.5, -8.0, 0.05, 0.0),
     ]
     continuum = [
-        SkyComponent(
+        SimulatedComponent(
             east=f"{east} arcmin",
             north=f"{north} arcmin",
             flux=flux,
@@ -143,7 +143,7 @@ def _target_components() -> tuple[SkyComponent, ...]:
         )
         for east, north, flux, index in points
     ]
-    extended = SkyComponent(
+    extended = SimulatedComponent(
         east="-2 arcmin",
         north="-7.5 arcmin",
         flux=0.1,
@@ -154,7 +154,7 @@ def _target_components() -> tuple[SkyComponent, ...]:
         position_angle="35 deg",
     )
     halves = [
-        SkyComponent(
+        SimulatedComponent(
             east=f"{side * 0.6} arcmin",
             north=f"{side * 0.9} arcmin",
             major="100 arcsec",

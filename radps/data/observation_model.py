@@ -30,7 +30,7 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class SkyComponent(_Frozen):
+class SimulatedComponent(_Frozen):
     """A point or Gaussian source of a field, with a power-law continuum and perhaps a line."""
 
     east: Angle = 0.0
@@ -63,7 +63,7 @@ class SkyComponent(_Frozen):
     """FWHM of the line [Hz]."""
 
     @model_validator(mode="after")
-    def _check(self) -> SkyComponent:
+    def _check(self) -> SimulatedComponent:
         if (self.ra is None) != (self.dec is None) or (self.ra is not None and (self.east or self.north)):
             raise ValueError(_POSITION_TEXT)
         if self.east**2 + self.north**2 >= 1:
@@ -85,11 +85,11 @@ class SimulatedField(_Frozen):
     """Declination of the phase centre (ICRS) [rad]."""
     intents: tuple[str, ...] = (TARGET_INTENT,)
     """MSv4 scan intents."""
-    components: tuple[SkyComponent, ...] = ()
+    components: tuple[SimulatedComponent, ...] = ()
     """Its sky; empty = nothing but noise."""
 
 
-class Scan(_Frozen):
+class SimulatedScan(_Frozen):
     """A visit to a field."""
 
     field: str
@@ -233,7 +233,7 @@ class ObservationModel(_Frozen):
     """The correlations, parallel hands."""
     band: Band
     fields: Annotated[tuple[SimulatedField, ...], Field(min_length=1)]
-    scans: Annotated[tuple[Scan, ...], Field(min_length=1)]
+    scans: Annotated[tuple[SimulatedScan, ...], Field(min_length=1)]
     gains: GainErrors | None = GainErrors()
     """None = all gains are 1."""
     bandpasses: BandpassErrors | None = BandpassErrors()

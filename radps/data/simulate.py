@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict
 from radps.data import measurement_set
 from radps.data.demo_observation import demo_observation
 from radps.data.measurement_set import Antennas, MeasurementSetDescription
-from radps.data.observation_model import Band, ObservationModel, SimulatedField, SkyComponent
+from radps.data.observation_model import Band, ObservationModel, SimulatedComponent, SimulatedField
 from radps.data.urls import absolute_url, join_url
 from radps.domain.array import AntennaArray, Baselines, baselines, horizontal_direction, uvw_from_positions
 from radps.domain.corruption import (
@@ -492,7 +492,7 @@ def _check_is_up(array: AntennaArray, field: SimulatedField, time_s: NDArray[np.
         )
 
 
-def _component(component: SkyComponent, field: SimulatedField, band: Band) -> Component:
+def _component(component: SimulatedComponent, field: SimulatedField, band: Band) -> Component:
     """Return a component of the model as the Fourier sum needs it."""
     l, m = component.east, component.north
     if component.ra is not None and component.dec is not None:

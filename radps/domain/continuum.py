@@ -119,7 +119,7 @@ def fit_continuum(
     return ContinuumFit(model, row_flags, int(n_failed))
 
 
-def subtract_continuum(
+def subtract_polynomial(
     visibilities: NDArray[Any],
     flags: NDArray[np.bool_],
     weights: NDArray[Any],

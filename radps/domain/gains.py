@@ -41,6 +41,7 @@ __all__ = [
     "accumulate_gain_sums",
     "add_gain_sums",
     "choose_reference_antenna",
+    "place_empty_intervals",
     "rank_reference_antennas",
     "reference_phases",
     "solve_bandpass",
@@ -94,6 +95,7 @@ def accumulate_gain_sums(
     time_s: NDArray[np.float64],
     interval: NDArray[np.int64],
     channel: NDArray[np.int64],
+    n_intervals: int | None = None,
 ) -> GainSums:
     """Sum the data of every solution interval and channel of a gain solution.
 
@@ -116,13 +118,15 @@ def accumulate_gain_sums(
         The solution interval of each integration, from 0 up; -1 = not used.
     channel : ndarray of int, shape (channel,)
         The solution channel of each channel, from 0 up; -1 = not used.
+    n_intervals : int, optional
+        Intervals of the whole solution; by default the data hold the last one.
 
     Returns
     -------
     GainSums
         They merge by :func:`add_gain_sums`.
     """
-    n_intervals = int(interval.max(initial=-1)) + 1
+    n_intervals = int(interval.max(initial=-1)) + 1 if n_intervals is None else n_intervals
     n_channels = int(channel.max(initial=-1)) + 1
     shape = (n_intervals, visibilities.shape[1], n_channels, visibilities.shape[3])
     sums = GainSums(np.zeros(shape, np.complex128), np.zeros(shape), np.zeros(n_intervals), np.zeros(n_intervals))
@@ -138,6 +142,32 @@ def add_gain_sums(first: GainSums, second: GainSums) -> GainSums:
         model_power=first.model_power + second.model_power,
         weight=first.weight + second.weight,
         weight_time=first.weight_time + second.weight_time,
+    )
+
+
+def place_empty_intervals(sums: GainSums, time_s: NDArray[np.float64], interval: NDArray[np.int64]) -> GainSums:
+    """Give intervals without data the mean of their times, so that a table ascends in time whatever is flagged.
+
+    Parameters
+    ----------
+    sums : GainSums
+        Of all data of the intervals.
+    time_s : ndarray, shape (time,)
+        Times of the integrations [s].
+    interval : ndarray of int, shape (time,)
+        The solution interval of each integration, from 0 up; -1 = not used.
+
+    Returns
+    -------
+    GainSums
+        With positive ``weight`` wherever an interval has integrations.
+    """
+    empty = sums.weight <= 0
+    used = interval >= 0
+    count = np.bincount(interval[used], minlength=len(empty))
+    total = np.bincount(interval[used], time_s[used], minlength=len(empty))
+    return sums._replace(
+        weight=np.where(empty, count, sums.weight), weight_time=np.where(empty, total, sums.weight_time)
     )
 
 
@@ -318,14 +348,7 @@ def solve_time_gains(
         interval=interval,
         channel=np.where(selected, 0, -1),
     )
-    empty = sums.weight <= 0
-    if empty.any():
-        used = interval >= 0
-        count = np.bincount(interval[used], minlength=len(empty))
-        total = np.bincount(interval[used], time_s[used], minlength=len(empty))
-        sums = sums._replace(
-            weight=np.where(empty, count, sums.weight), weight_time=np.where(empty, total, sums.weight_time)
-        )
+    sums = place_empty_intervals(sums, time_s, interval)
     mean_hz = np.array([np.mean(frequency_hz[selected])])
     return solve_gain_sums(sums, antenna1, antenna2, n_antennas, reference_antenna, mean_hz, options)
 

@@ -98,7 +98,7 @@ class Cycle(NamedTuple):
     model_flux: float
 
 
-class Solution(NamedTuple):
+class SolverResult(NamedTuple):
     """How a solver ended."""
 
     stop_reason: StopReason
@@ -128,7 +128,7 @@ class ModelRequest(NamedTuple):
     max_iterations: int
 
 
-Loop: TypeAlias = Generator[ResidualRequest | ModelRequest, Residual | ModelUpdate, Solution]
+Loop: TypeAlias = Generator[ResidualRequest | ModelRequest, Residual | ModelUpdate, SolverResult]
 """What :func:`iterate` is: requests out, their results in, the solution at the end."""
 
 
@@ -150,7 +150,7 @@ def iterate(control: IterationControl) -> Loop:
 
     Returns
     -------
-    Solution
+    SolverResult
         The reason to stop and the history.
     """
     residual = cast("Residual", (yield ResidualRequest()))
@@ -160,19 +160,19 @@ def iterate(control: IterationControl) -> Loop:
     while True:
         reason = _reason_to_stop(residual, control, smallest=smallest, spent=spent, cycles=len(history) - 1)
         if reason is not None:
-            return Solution(reason, tuple(history))
+            return SolverResult(reason, tuple(history))
         budget = min(control.max_iterations - spent, control.max_iterations_per_cycle)
         goal = max(control.threshold, control.n_sigma * residual.noise)
         update = cast("ModelUpdate", (yield ModelRequest(goal, budget)))
         if update.iterations == 0:
-            return Solution(StopReason.STALLED, tuple(history))
+            return SolverResult(StopReason.STALLED, tuple(history))
         spent += update.iterations
         residual = cast("Residual", (yield ResidualRequest()))
         history.append(Cycle(residual.peak, update.iterations, update.model_flux))
         smallest = min(smallest, residual.peak)
 
 
-def solve(problem: Problem, control: IterationControl) -> Solution:
+def solve(problem: Problem, control: IterationControl) -> SolverResult:
     """Alternate residual and model updates of a problem until a reason to stop.
 
     Parameters
@@ -184,7 +184,7 @@ def solve(problem: Problem, control: IterationControl) -> Solution:
 
     Returns
     -------
-    Solution
+    SolverResult
         The reason to stop and the history. The problem holds the model and a residual that is exact for it.
     """
     loop = iterate(control)
@@ -198,7 +198,7 @@ def solve(problem: Problem, control: IterationControl) -> Solution:
         try:
             request = loop.send(answer)
         except StopIteration as end:
-            solution: Solution = end.value
+            solution: SolverResult = end.value
             return solution
 
 

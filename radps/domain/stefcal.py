@@ -40,7 +40,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from radps.domain.reference_antennas import reference_phases, unit_phasors
-from radps.domain.solver import IterationControl, ModelUpdate, Residual, Solution, solve
+from radps.domain.solver import IterationControl, ModelUpdate, Residual, SolverResult, solve
 
 _ROUNDING = 6e-8
 """Relative rounding error of complex64 data: noise below it is not believed."""
@@ -83,7 +83,7 @@ class GainSolution(NamedTuple):
     """:class:`~radps.domain.solver.StopReason` of every polarization, shape (polarization,)."""
     n_iterations: NDArray[np.int32]
     """Gain steps, shape (polarization,)."""
-    history: tuple[Solution, ...]
+    history: tuple[SolverResult, ...]
     """How the iteration went, one entry a polarization."""
 
 
@@ -192,7 +192,7 @@ def _solve_hand(
     valid: NDArray[np.bool_],
     reference: int,
     options: GainOptions,
-) -> tuple[Solution, NDArray[np.complex128], NDArray[np.float64]]:
+) -> tuple[SolverResult, NDArray[np.complex128], NDArray[np.float64]]:
     """Return how the iteration ended, the gains and their signal-to-noise, both of shape (antenna,)."""
     phase_only = options.mode is GainMode.PHASE
     start = _starting_gains(vis_model, model_power, antenna1, antenna2, valid, reference, phase_only=phase_only)

@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from radps.data import solutions
+from radps.data.stores import load_array
+from radps.data.urls import join_url
 from radps.data.visibilities import VisibilityChunk, write_chunk
-from radps.domain.gains import GainOptions, GainTable, solve_bandpass, solve_time_gains
+from radps.domain.gains import (
+    GainOptions,
+    GainSums,
+    GainTable,
+    accumulate_gain_sums,
+    add_gain_sums,
+    place_empty_intervals,
+    reference_phases,
+    solve_bandpass,
+    solve_gain_sums,
+)
 from radps.domain.interpolation import InterpolatedGains, apply_gains, interpolate_gains, multiply_gains
 from radps.domain.polarization import parallel_hands
 from radps.domain.reference_antennas import rank_reference_antennas
 from radps.domain.sky import Component, predict_components
 from radps.domain.solver import StopReason
 from radps.node_tasks.blocks import Block
+
+
+class AntennaFlags(NamedTuple):
+    """Flags of the cross-correlations of every antenna; counts merge by :func:`merge_antenna_flags`."""
+
+    flagged: tuple[int, ...]
+    """Flagged data of each antenna."""
+    total: tuple[int, ...]
+    """All data of each antenna."""
 
 
 class SolveSummary(NamedTuple):
@@ -29,16 +51,29 @@ class SolveSummary(NamedTuple):
     n_not_converged: int
     """Cells (interval, channel, hand) that had data and did not converge."""
     snr: tuple[float, ...]
-    """Median signal-to-noise of each interval or channel."""
+    """Median signal-to-noise of each interval or channel; 0 where every solution is flagged."""
+    has_data: tuple[bool, ...]
+    """True for each interval or channel that had data to solve for."""
+    antenna_solutions: tuple[int, ...]
+    """Unflagged solutions of each antenna."""
 
 
 class ScanGains(NamedTuple):
-    """The gains of the scans of one partition."""
+    """The gains of one scan of a calibrator."""
 
     field: str
+    scan: str
+    table: GainTable
+
+
+class MergedGains(NamedTuple):
+    """The gains of all scans of a spectral window, in the order of time."""
+
+    table: GainTable
+    fields: tuple[str, ...]
+    """Field of each time of the table."""
     scans: tuple[str, ...]
     """Scan of each time of the table."""
-    table: GainTable
 
 
 class ApplySummary(NamedTuple):
@@ -60,23 +95,42 @@ class AppliedTable(NamedTuple):
     frequency_method: str
 
 
+def count_antenna_flags(block: Block, n_antennas: int) -> AntennaFlags:
+    """Count the flags of every antenna in a block, autocorrelations left out."""
+    data = block.load(("visibility", "flag", "weight"))
+    cross = data.antenna1 != data.antenna2
+    per_baseline = np.count_nonzero(data.flags, axis=(0, 2, 3))[cross]
+    size = data.flags.size // len(data.antenna1)
+    flagged, total = np.zeros(n_antennas, np.int64), np.zeros(n_antennas, np.int64)
+    for antennas in (data.antenna1[cross], data.antenna2[cross]):
+        np.add.at(flagged, antennas, per_baseline)
+        np.add.at(total, antennas, size)
+    return AntennaFlags(tuple(flagged.tolist()), tuple(total.tolist()))
+
+
+def merge_antenna_flags(parts: Sequence[AntennaFlags]) -> AntennaFlags:
+    """Add up the counts of disjoint blocks."""
+    return AntennaFlags(
+        flagged=tuple(np.sum([part.flagged for part in parts], axis=0).tolist()),
+        total=tuple(np.sum([part.total for part in parts], axis=0).tolist()),
+    )
+
+
 def rank_antennas(
-    blocks: Sequence[Block], positions_m: Sequence[tuple[float, float, float]], preferred: int | None
+    counts: AntennaFlags, positions_m: Sequence[tuple[float, float, float]], preferred: int | None
 ) -> tuple[int, ...]:
-    """Order the antennas as phase references: the one that the user named first, then those near the centre with few flags."""
-    n_antennas = len(positions_m)
-    flagged, total = np.zeros(n_antennas), np.zeros(n_antennas)
-    for block in blocks:
-        data = block.load(("visibility", "flag", "weight"))
-        per_baseline = data.flags.sum(axis=(0, 2, 3))
-        size = data.flags.size // len(data.antenna1)
-        cross = data.antenna1 != data.antenna2
-        for antennas in (data.antenna1[cross], data.antenna2[cross]):
-            np.add.at(flagged, antennas, per_baseline[cross])
-            np.add.at(total, antennas, size)
-    fraction = np.divide(flagged, total, out=np.ones(n_antennas), where=total > 0)
+    """Order the antennas as phase references: first the one that the user named, then central ones with few flags."""
+    flagged, total = np.array(counts.flagged, np.float64), np.array(counts.total, np.float64)
+    fraction = np.divide(flagged, total, out=np.ones(len(total)), where=total > 0)
     order = [int(antenna) for antenna in rank_reference_antennas(np.array(positions_m), fraction)]
     return tuple(order if preferred is None else [preferred, *(one for one in order if one != preferred)])
+
+
+def rank_solved_antennas(order: Sequence[int], bandpass: SolveSummary, preferred: int | None) -> tuple[int, ...]:
+    """Move antennas that lack most of the bandpass to the end of the order: they see nothing, flagged or not."""
+    needed = 0.5 * max(bandpass.antenna_solutions)
+    good = [antenna for antenna in order if antenna == preferred or bandpass.antenna_solutions[antenna] >= needed]
+    return (*good, *(antenna for antenna in order if antenna not in good))
 
 
 def solve_bandpass_channels(
@@ -103,12 +157,13 @@ def solve_bandpass_channels(
         options=options,
     )
     solutions.write_solution_channels(url, block.channel_slice, table)
-    return _summary(table)
+    return summarise_gains(table, "channel")
 
 
 def solve_scan_gains(
-    block: Block,
+    pieces: Sequence[Block],
     field: str,
+    scan: str,
     bandpass_url: str,
     components: tuple[Component, ...],
     n_antennas: int,
@@ -116,32 +171,32 @@ def solve_scan_gains(
     options: GainOptions,
     interval_s: float | None,
 ) -> ScanGains:
-    """Solve one gain an antenna, hand and interval from all channels of a block, after the bandpass is divided out.
+    """Solve one gain an antenna, hand and interval of a scan from all channels, after the bandpass is divided out.
 
-    ``interval_s`` is the length of a solution interval; None is one interval a scan.
+    The data come in pieces, disjoint blocks that cover the scan, and are summed one piece after the other: the memory
+    is that of a piece. ``interval_s`` is the length of a solution interval; None is one interval for the scan.
     """
-    data = _parallel_hands(block.load())
-    bandpass = solutions.load_solution(bandpass_url, channels=block.channel_slice).table
-    gains = interpolate_gains(bandpass, data.time_s, data.frequency_hz)
-    corrected = apply_gains(
-        data.visibilities, data.flags, data.weights, gains.gains, gains.flags, data.antenna1, data.antenna2
-    )
-    interval, scans = _intervals(data, interval_s)
-    table = solve_time_gains(
-        corrected.visibilities,
-        _predict(data, components),
-        corrected.flags,
-        corrected.weights,
+    store = pieces[0].address.store
+    times = slice(min(piece.times[0] for piece in pieces), max(piece.times[1] for piece in pieces))
+    channels = slice(min(piece.channels[0] for piece in pieces), max(piece.channels[1] for piece in pieces))
+    time_s = load_array(join_url(store, "time"), (times,))
+    frequency_hz = load_array(join_url(store, "frequency"), (channels,))
+    interval = _intervals(time_s, interval_s)
+    parts = []
+    for piece in pieces:
+        own = interval[piece.times[0] - times.start : piece.times[1] - times.start]
+        parts.append(_sum_piece(piece, bandpass_url, components, own, int(interval.max()) + 1))
+    data = pieces[0].load(())
+    table = solve_gain_sums(
+        place_empty_intervals(functools.reduce(add_gain_sums, parts), time_s, interval),
         data.antenna1,
         data.antenna2,
         n_antennas,
         list(reference_order),
-        time_s=data.time_s,
-        frequency_hz=data.frequency_hz,
-        interval=interval,
-        options=options,
+        np.array([np.mean(frequency_hz)]),
+        options,
     )
-    return ScanGains(field, scans, table)
+    return ScanGains(field, scan, table)
 
 
 def correct_block(
@@ -175,26 +230,45 @@ def merge_solve_summaries(parts: Sequence[SolveSummary]) -> SolveSummary:
         n_flagged=sum(part.n_flagged for part in parts),
         n_not_converged=sum(part.n_not_converged for part in parts),
         snr=tuple(snr for part in parts for snr in part.snr),
+        has_data=tuple(has_data for part in parts for has_data in part.has_data),
+        antenna_solutions=tuple(np.sum([part.antenna_solutions for part in parts], axis=0).tolist()),
     )
 
 
-def merge_scan_gains(parts: Sequence[ScanGains]) -> tuple[GainTable, tuple[str, ...], tuple[str, ...]]:
-    """Join the gains of all partitions to one table in the order of time; returns it with the field and scan of each time."""
-    times = np.concatenate([part.table.time_s for part in parts])
-    order = np.argsort(times, kind="stable")
+def merge_scan_gains(parts: Sequence[ScanGains], reference_order: Sequence[int]) -> MergedGains:
+    """Join the gains of all scans to one table in the order of time, with the phases of one reference throughout."""
+    order = np.argsort(np.concatenate([part.table.time_s for part in parts]), kind="stable")
     joined = {
         name: np.concatenate([getattr(part.table, name) for part in parts])[order]
         for name in ("time_s", "gains", "flags", "snr", "stop_reason", "n_iterations")
     }
-    fields = [part.field for part in parts for _ in part.scans]
-    scans = [scan for part in parts for scan in part.scans]
-    table = GainTable(frequency_hz=parts[0].table.frequency_hz, **joined)
-    return table, tuple(fields[i] for i in order), tuple(scans[i] for i in order)
+    joined["gains"] = reference_phases(joined["gains"], joined["flags"], list(reference_order))
+    labels = [(part.field, part.scan) for part in parts for _ in part.table.time_s]
+    return MergedGains(
+        table=GainTable(frequency_hz=parts[0].table.frequency_hz, **joined),
+        fields=tuple(labels[number][0] for number in order),
+        scans=tuple(labels[number][1] for number in order),
+    )
 
 
-def summarise_gains(table: GainTable) -> SolveSummary:
-    """Return the counts of a whole table."""
-    return _summary(table)
+def summarise_gains(table: GainTable, axis: Literal["time", "channel"]) -> SolveSummary:
+    """Count what a table has; signal-to-noise and data are given for each element along the axis."""
+    place = {"time": 0, "channel": 1}[axis]
+    flags, snr = (np.moveaxis(array, 1, 2).swapaxes(0, place) for array in (table.flags, table.snr))
+    medians = [
+        float(np.median(row_snr[~row_flags])) if not row_flags.all() else 0.0
+        for row_flags, row_snr in zip(flags, snr, strict=True)
+    ]
+    has_data = table.stop_reason != StopReason.NO_DATA
+    failed = has_data & (table.stop_reason != StopReason.THRESHOLD)
+    return SolveSummary(
+        n_solutions=table.flags.size,
+        n_flagged=int(table.flags.sum()),
+        n_not_converged=int(failed.sum()),
+        snr=tuple(medians),
+        has_data=tuple(bool(one.any()) for one in has_data.swapaxes(0, place)),
+        antenna_solutions=tuple(np.count_nonzero(~table.flags, axis=(0, 2, 3)).tolist()),
+    )
 
 
 def _parallel_hands(data: VisibilityChunk) -> VisibilityChunk:
@@ -215,15 +289,46 @@ def _predict(data: VisibilityChunk, components: tuple[Component, ...]) -> NDArra
     return model.reshape(n_times, n_baselines, len(data.frequency_hz), 1)
 
 
-def _intervals(data: VisibilityChunk, interval_s: float | None) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Return the interval of each time, counted from 0, and the scan of each interval."""
-    labels: list[tuple[str, int]] = []
-    start: dict[str, float] = {}
-    for time, scan in zip(data.time_s, data.scan_names, strict=True):
-        first = start.setdefault(scan, float(time))
-        labels.append((scan, 0 if interval_s is None else int((float(time) - first) / interval_s)))
-    numbers = {label: number for number, label in enumerate(dict.fromkeys(labels))}
-    return np.array([numbers[label] for label in labels], np.int64), tuple(scan for scan, _ in numbers)
+def _sum_piece(
+    piece: Block,
+    bandpass_url: str,
+    components: tuple[Component, ...],
+    interval: NDArray[np.int64],
+    n_intervals: int,
+) -> GainSums:
+    """Return the sums of a piece of a scan, with the bandpass divided out."""
+    data = _parallel_hands(piece.load())
+    bandpass = solutions.load_solution(bandpass_url, channels=piece.channel_slice).table
+    gains = interpolate_gains(bandpass, data.time_s, data.frequency_hz)
+    # CASA's gaincal scales the weights by the tables that it applies on the fly, whatever is done with the data later.
+    corrected = apply_gains(
+        data.visibilities,
+        data.flags,
+        data.weights,
+        gains.gains,
+        gains.flags,
+        data.antenna1,
+        data.antenna2,
+        calibrate_weights=True,
+    )
+    return accumulate_gain_sums(
+        corrected.visibilities,
+        _predict(data, components),
+        corrected.flags,
+        corrected.weights,
+        time_s=data.time_s,
+        interval=interval,
+        channel=np.zeros(len(data.frequency_hz), np.int64),
+        n_intervals=n_intervals,
+    )
+
+
+def _intervals(time_s: NDArray[np.float64], interval_s: float | None) -> NDArray[np.int64]:
+    """Return the solution interval of each time of a scan, counted from 0 without gaps."""
+    if interval_s is None:
+        return np.zeros(len(time_s), np.int64)
+    _, numbers = np.unique((time_s - time_s[0]) // interval_s, return_inverse=True)
+    return np.asarray(numbers, np.int64)
 
 
 def _gains_for(data: VisibilityChunk, applied: AppliedTable, block: Block) -> InterpolatedGains:
@@ -246,13 +351,3 @@ def _gains_for(data: VisibilityChunk, applied: AppliedTable, block: Block) -> In
         time_method=applied.time_method,
         frequency_method=applied.frequency_method,
     )
-
-
-def _summary(table: GainTable) -> SolveSummary:
-    """Count what a table has."""
-    axis = 2 if table.gains.shape[0] == 1 else 0
-    snr = np.moveaxis(np.where(table.flags, np.nan, table.snr), axis, 0)
-    medians = [float(np.median(row[np.isfinite(row)])) if np.isfinite(row).any() else 0.0 for row in snr]
-    stopped = table.stop_reason
-    failed = (stopped != StopReason.NO_DATA) & (stopped != StopReason.THRESHOLD)
-    return SolveSummary(table.flags.size, int(table.flags.sum()), int(failed.sum()), tuple(medians))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from radps.data.visibilities import write_chunk
-from radps.domain.continuum import subtract_continuum
+from radps.domain.continuum import subtract_polynomial
 from radps.node_tasks.blocks import Block
 
 
@@ -29,7 +29,7 @@ def subtract_continuum_block(
     mask = np.zeros(len(data.frequency_hz), np.bool_)
     for start, stop in line_free:
         mask[start:stop] = True
-    line = subtract_continuum(data.visibilities, data.flags, data.weights, data.frequency_hz, mask, order)
+    line = subtract_polynomial(data.visibilities, data.flags, data.weights, data.frequency_hz, mask, order)
     where = {"times": block.time_slice, "channels": block.channel_slice}
     write_chunk(visibility_url, line.visibilities.astype(np.complex64, copy=False), **where)
     write_chunk(flag_url, line.flags, **where)

@@ -39,8 +39,8 @@ class Params(StageParams):
 def apply_calibration(context: Context, params: Params) -> Delayed:
     """Divide the gains out of the data of each field; what has no solution is flagged and counted.
 
-    Each field is corrected by the tables that apply to it: calibrators by their own gains, targets by those of the phase
-    calibrators around them in time.
+    Each field is corrected by the tables that apply to it: calibrators by their own gains, targets by those of the
+    phase calibrators around them in time.
     """
     if not context.tables:
         raise ContextError("there is no calibration table to apply; put the step `calibrate` before this one")
@@ -69,12 +69,19 @@ def _correct_partition(context: Context, params: Params, partition: Partition) -
         )
         for name in variables.values()
     ]
+    tables = [table for table in context.tables if _fits(table, partition)]
+    if not tables:
+        raise ContextError(
+            f"no calibration table fits field {partition.field!r} in spectral window {partition.window!r}; there are: "
+            + "; ".join(f"{t.name} ({t.window}) for {', '.join(t.applies_to)}" for t in context.tables)
+            + ". Calibrate that window too, or leave the field out by `fields`"
+        )
     graphs = map_chunks(
         context,
         correct_block,
         plan_blocks(context, [partition], group="base", copies=COPIES),
         partition.field,
-        [_applied(context, params, table, partition.field) for table in context.tables if _fits(table, partition)],
+        [_applied(context, params, table, partition.field) for table in tables],
         context.locate(paths["visibility"]),
         context.locate(paths["flag"]),
         context.locate(paths["weight"]) if params.calibrate_weights else None,

@@ -2,40 +2,49 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
-from typing import Literal, NamedTuple
+from itertools import pairwise
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 from dask.delayed import Delayed
 from pydantic import Field
 
-from radps.context.model import Context
-from radps.context.planning import plan_blocks
+from radps.context.model import INTENT_WORDS, Context
+from radps.context.planning import SUM_BLOCK_BYTES, VISIBILITY_BYTES, plan_blocks
 from radps.context.records import (
     CalibrationTable,
     FluxDensityRecord,
     Outcome,
     OutcomeStatus,
     Partition,
+    QAScore,
     SkyModel,
     SpectralWindow,
 )
+from radps.context.scores import score_between
 from radps.context.selection import ChannelRange, channels_of
 from radps.context.sky import to_components
 from radps.data import solutions
 from radps.data.solutions import Solution, SolutionDescription
 from radps.domain.flux_transfer import FluxTransfer, rescale_gains, transfer_flux
-from radps.domain.gains import GainOptions, GainTable
+from radps.domain.gains import GainOptions
+from radps.domain.polarization import parallel_hands
 from radps.domain.stefcal import GainMode
-from radps.errors import ModelError, SelectionError
+from radps.errors import DataError, ModelError, SelectionError
 from radps.graph_tasks.shapes import map_chunks, reduce_tree, run_task
 from radps.node_tasks.blocks import Block
 from radps.node_tasks.calibration import (
+    MergedGains,
     ScanGains,
     SolveSummary,
+    count_antenna_flags,
+    merge_antenna_flags,
     merge_scan_gains,
     merge_solve_summaries,
     rank_antennas,
+    rank_solved_antennas,
     solve_bandpass_channels,
     solve_scan_gains,
     summarise_gains,
@@ -44,7 +53,7 @@ from radps.stages.base import StageParams
 from radps.stages.set_model import ASSUMED
 from radps.units import Duration
 
-LOOK_BYTES = 4.0
+COPIES = 4.0
 """Memory of a solution task, in units of its visibilities: the data, the model, and the corrected copy."""
 
 
@@ -57,7 +66,7 @@ class Params(StageParams):
     """Fields that gains are solved on."""
     gain_channels: ChannelRange | None = None
     """Channels that gains are averaged over, such as "6~56"; by default the inner 80 % of the band."""
-    solution_interval: Literal["scan"] | Duration = "scan"
+    solution_interval: Literal["scan"] | Annotated[Duration, Field(gt=0.0)] = "scan"
     """Length of a gain solution: a scan, or a time such as "60 s" within scans."""
     mode: GainMode = GainMode.AMPLITUDE_PHASE
     """Gains in amplitude and phase, or in phase alone."""
@@ -74,26 +83,47 @@ class _Plan(NamedTuple):
 
     window: str
     flux_fields: tuple[str, ...]
-    """Fields with a known flux density."""
+    """Calibrators with a known flux density."""
     assumed_fields: tuple[str, ...]
-    """Fields solved with 1 Jy."""
+    """Calibrators solved with 1 Jy."""
+    target_sources: tuple[str, ...]
+    """Calibrators whose gains the other fields are corrected with."""
+    other_fields: tuple[str, ...]
+    """Fields of the window that no gains are solved on."""
     gain_url: str
     gain_path: str
     bandpass_path: str
     bandpass_field: str
     antennas: tuple[str, ...]
     polarizations: tuple[str, ...]
-    targets: tuple[str, ...]
+
+
+class _Transfer(NamedTuple):
+    """The gains on the flux-density scale of the calibrators that are known."""
+
+    gains: MergedGains
+    fluxes: tuple[FluxDensityRecord, ...]
+    problems: tuple[str, ...]
+    """Calibrators whose flux density was not found, and why."""
+
+
+class _ScanOfCalibrator(NamedTuple):
+    """A scan of a gain calibrator, in pieces."""
+
+    field: str
+    scan: str
+    pieces: tuple[Block, ...]
 
 
 def calibrate(context: Context, params: Params) -> Delayed:
-    """Solve bandpass and gains of every spectral window on its calibrators; gains of unknown calibrators give their flux.
+    """Solve bandpass and gains of every spectral window; the gains of calibrators of unknown flux density give it.
 
     1. One bandpass: a solution a channel over all times (map over chunks of channels).
     2. Gains a scan on every calibrator, from the inner channels, with the bandpass applied (map over scans).
     3. The gains of calibrators of unknown flux density against those of known flux density (CASA `fluxscale`).
 
-    Tables are registered as pending; `apply_calibration` applies them.
+    Tables are registered as pending; `apply_calibration` applies them. Channels, scans and antennas without a solution
+    are flagged and listed in the summary; a calibrator without any is reported, and does not stop the others.
     """
     observation = context.require_observation()
     options = GainOptions(mode=params.mode, min_baselines=params.min_baselines, min_snr=params.min_snr)
@@ -103,119 +133,159 @@ def calibrate(context: Context, params: Params) -> Delayed:
 
 def _solve_window(context: Context, params: Params, options: GainOptions, window: SpectralWindow) -> Delayed:
     """Return the graph of one spectral window; it computes to an Outcome."""
-    antennas = context.require_observation().antennas
-    bandpass = _bandpass_partition(context, params, window)
-    blocks = plan_blocks(context, [bandpass], group="base", whole="time", copies=LOOK_BYTES)
-    order = run_task(
+    partition = _bandpass_partition(context, params, window)
+    scans = _calibrator_scans(context, params, window)
+    plan = _plan_window(context, window, partition, scans)
+    preferred = _antenna_index(context, params.reference_antenna)
+    blocks = plan_blocks(context, [partition], group="base", whole="time", copies=COPIES)
+    counts = reduce_tree(
         context,
-        rank_antennas,
-        blocks,
-        tuple(antenna.position_m for antenna in antennas),
-        _antenna_index(context, params.reference_antenna),
-        name=f"rank_antennas-{window.name}",
+        merge_antenna_flags,
+        map_chunks(context, count_antenna_flags, blocks, len(plan.antennas), name=f"count_flags-{window.name}"),
+        name=f"merge_flags-{window.name}",
     )
-    hands = tuple(name for name in bandpass.polarizations if name[0] == name[-1])
-    bandpass_path = context.new_path("context.zarr", f"{window.name}/bandpass", suffix="")
+    positions = tuple(antenna.position_m for antenna in context.require_observation().antennas)
+    ranked = run_task(context, rank_antennas, counts, positions, preferred, name=f"rank_antennas-{window.name}")
+    bandpass = _solve_bandpass(context, options, plan, partition, blocks, ranked)
+    order = run_task(context, rank_solved_antennas, ranked, bandpass, preferred, name=f"rank_solved-{window.name}")
+    gains = _solve_gains(context, params, options, plan, scans, order, after=bandpass)
+    return run_task(context, _finish_window, plan, bandpass, gains, order, name=f"transfer_flux-{window.name}")
+
+
+def _plan_window(
+    context: Context, window: SpectralWindow, bandpass: Partition, scans: Sequence[_ScanOfCalibrator]
+) -> _Plan:
+    """Sort the fields of a window by what is known of them, and name its tables."""
+    observation = context.require_observation()
+    calibrators = tuple(dict.fromkeys(scan.field for scan in scans))
+    known = tuple(field for field in calibrators if _model(context, field).origin != ASSUMED)
+    phase = tuple(
+        field.name
+        for field in observation.fields
+        if field.name in calibrators and any(intent.startswith(INTENT_WORDS["phase"]) for intent in field.intents)
+    )
+    assumed = tuple(field for field in calibrators if field not in known)
+    observed = dict.fromkeys(one.field for one in observation.partitions if one.window == window.name)
     gain_path = context.new_path("context.zarr", f"{window.name}/gain", suffix="")
-    description = SolutionDescription(
-        kind="bandpass",
+    return _Plan(
         window=window.name,
-        antenna_names=tuple(antenna.name for antenna in antennas),
-        polarizations=hands,
+        flux_fields=known,
+        assumed_fields=assumed,
+        target_sources=phase or assumed or known,
+        other_fields=tuple(field for field in observed if field not in calibrators),
+        gain_url=context.locate(gain_path),
+        gain_path=gain_path,
+        bandpass_path=context.new_path("context.zarr", f"{window.name}/bandpass", suffix=""),
+        bandpass_field=bandpass.field,
+        antennas=tuple(antenna.name for antenna in observation.antennas),
+        polarizations=tuple(bandpass.polarizations[hand] for hand in parallel_hands(bandpass.polarizations)),
     )
+
+
+def _solve_bandpass(
+    context: Context, options: GainOptions, plan: _Plan, partition: Partition, blocks: Sequence[Block], order: Delayed
+) -> Delayed:
+    """Return the graph of a bandpass; it computes to its SolveSummary."""
+    url = context.locate(plan.bandpass_path)
     table = run_task(
         context,
         solutions.create_bandpass,
-        context.locate(bandpass_path),
-        description,
-        context.address(bandpass, "base").store,
-        bandpass.field,
-        blocks[0].channels[1] - blocks[0].channels[0],
-        name=f"create_bandpass-{window.name}",
+        url,
+        SolutionDescription("bandpass", plan.window, plan.antennas, plan.polarizations),
+        context.address(partition, "base").store,
+        partition.field,
+        partition.chunks[1],
+        name=f"create_bandpass-{plan.window}",
     )
     parts = map_chunks(
         context,
         solve_bandpass_channels,
         blocks,
-        to_components(_model(context, bandpass.field)),
-        len(antennas),
+        to_components(_model(context, partition.field)),
+        len(plan.antennas),
         order,
         options,
-        context.locate(bandpass_path),
-        name=f"solve_bandpass-{window.name}",
+        url,
+        name=f"solve_bandpass-{plan.window}",
         after=table,
     )
-    solved = reduce_tree(context, merge_solve_summaries, parts, name=f"merge_bandpass-{window.name}")
-    gains = _solve_gains(context, params, options, window, order, context.locate(bandpass_path), after=solved)
-    fields = [partition.field for partition, _ in _gain_blocks(context, params, window)]
-    known = tuple(dict.fromkeys(field for field in fields if _model(context, field).origin != ASSUMED))
-    plan = _Plan(
-        window=window.name,
-        flux_fields=known,
-        assumed_fields=tuple(dict.fromkeys(field for field in fields if field not in known)),
-        gain_url=context.locate(gain_path),
-        gain_path=gain_path,
-        bandpass_path=bandpass_path,
-        bandpass_field=bandpass.field,
-        antennas=description.antenna_names,
-        polarizations=hands,
-        targets=tuple(field.name for field in context.require_observation().fields),
-    )
-    return run_task(context, _transfer_and_write, plan, solved, gains, order, name=f"transfer_flux-{window.name}")
+    return reduce_tree(context, merge_solve_summaries, parts, name=f"merge_bandpass-{plan.window}")
 
 
 def _solve_gains(
     context: Context,
     params: Params,
     options: GainOptions,
-    window: SpectralWindow,
+    plan: _Plan,
+    scans: Sequence[_ScanOfCalibrator],
     order: Delayed,
-    bandpass_url: str,
     after: Delayed,
 ) -> list[Delayed]:
-    """Return a graph for each scan of each calibrator of a window."""
-    graphs = []
-    for partition, block in _gain_blocks(context, params, window):
-        graphs.append(
-            run_task(
-                context,
-                solve_scan_gains,
-                block,
-                partition.field,
-                bandpass_url,
-                to_components(_model(context, partition.field)),
-                len(context.require_observation().antennas),
-                order,
-                options,
-                None if params.solution_interval == "scan" else params.solution_interval,
-                name=f"solve_gains-{window.name}-{len(graphs):04d}",
-                after=after,
-            )
+    """Return a graph for each scan of each calibrator of a window; they compute to their ScanGains."""
+    return [
+        run_task(
+            context,
+            solve_scan_gains,
+            scan.pieces,
+            scan.field,
+            scan.scan,
+            context.locate(plan.bandpass_path),
+            to_components(_model(context, scan.field)),
+            len(plan.antennas),
+            order,
+            options,
+            None if params.solution_interval == "scan" else params.solution_interval,
+            name=f"solve_gains-{plan.window}-{number:04d}",
+            after=after,
         )
-    return graphs
+        for number, scan in enumerate(scans)
+    ]
 
 
-def _gain_blocks(context: Context, params: Params, window: SpectralWindow) -> list[tuple[Partition, Block]]:
-    """Return one block for each scan of the gain calibrators: its times, the inner channels."""
+def _calibrator_scans(context: Context, params: Params, window: SpectralWindow) -> list[_ScanOfCalibrator]:
+    """Return the scans of the gain calibrators: their times, the inner channels."""
     if params.gain_channels is None:
         edge = window.n_channels // 10
-        start, stop = edge, window.n_channels - edge
+        channels = (edge, window.n_channels - edge)
     else:
-        ((start, stop),) = channels_of([params.gain_channels], window)
-    found = []
-    for partition in context.visibilities(params.gain_calibrators):
-        if partition.window == window.name:
-            address = context.address(partition, "base")
-            found += [
-                (partition, Block(partition=partition.name, address=address, times=span, channels=(start, stop)))
-                for span in partition.scans.values()
-            ]
+        (channels,) = channels_of([params.gain_channels], window)
+    found = [
+        _ScanOfCalibrator(partition.field, scan, _pieces(context, partition, span, channels))
+        for partition in context.visibilities(params.gain_calibrators)
+        if partition.window == window.name
+        for scan, span in partition.scans.items()
+    ]
     if not found:
         raise SelectionError(
             f"no data of the gain calibrators {', '.join(params.gain_calibrators)} in spectral window {window.name}; "
             f"name fields that were observed in it"
         )
     return found
+
+
+def _pieces(
+    context: Context, partition: Partition, times: tuple[int, int], channels: tuple[int, int]
+) -> tuple[Block, ...]:
+    """Cut a scan into pieces of a fixed size; they are summed, so that the cut may not depend on the cluster."""
+    _, n_baselines, _, n_polarizations = partition.shape
+    cells = max(1, int(SUM_BLOCK_BYTES / (COPIES * n_baselines * n_polarizations * VISIBILITY_BYTES)))
+    n_times = min(times[1] - times[0], cells)
+    # Whole zarr chunks of channels where they fit, so that none is read twice.
+    align = partition.chunks[1]
+    n_channels = max(1, cells // n_times)
+    n_channels = n_channels // align * align or n_channels
+    starts = [channels[0], *range((channels[0] // n_channels + 1) * n_channels, channels[1], n_channels)]
+    bands = list(pairwise([*starts, channels[1]]))
+    return tuple(
+        Block(
+            partition=partition.name,
+            address=context.address(partition, "base"),
+            times=(first, min(first + n_times, times[1])),
+            channels=band,
+        )
+        for first in range(times[0], times[1], n_times)
+        for band in bands
+    )
 
 
 def _bandpass_partition(context: Context, params: Params, window: SpectralWindow) -> Partition:
@@ -261,72 +331,157 @@ def _model(context: Context, field: str) -> SkyModel:
     )
 
 
-def _transfer_and_write(
-    plan: _Plan, bandpass: SolveSummary, parts: Sequence[ScanGains], order: Sequence[int]
-) -> Outcome:
+def _finish_window(plan: _Plan, bandpass: SolveSummary, parts: Sequence[ScanGains], order: Sequence[int]) -> Outcome:
     """Transfer the flux scale, write the gains, and say what was found in one window."""
-    table, fields, scans = merge_scan_gains(parts)
-    solved = summarise_gains(table)
-    reference = np.isin(fields, plan.flux_fields)
-    fluxes = []
-    for field in plan.assumed_fields:
-        if not reference.any():
-            break
-        transfer = np.isin(fields, [field])
-        found = transfer_flux(table, transfer, reference, field_name=field)
-        table = rescale_gains(table, transfer, found.scale)
-        fluxes.append(_flux_record(field, found, table))
-    description = SolutionDescription(
-        kind="gain", window=plan.window, antenna_names=plan.antennas, polarizations=plan.polarizations
-    )
-    solutions.save_solution(plan.gain_url, Solution(description, table, fields, scans))
-    reference_name = plan.antennas[order[0]]
-    summary = {
-        "reference_antenna": reference_name,
-        "bandpass": _counts(bandpass),
-        "gains": _counts(solved),
-        "flux_densities": {flux.field: flux.flux_jy for flux in fluxes},
-    }
+    merged = merge_scan_gains(parts, order)
+    solved = summarise_gains(merged.table, "time")
+    transfer = _transfer_fluxes(plan, merged)
+    gains = transfer.gains
+    description = SolutionDescription("gain", plan.window, plan.antennas, plan.polarizations)
+    solutions.save_solution(plan.gain_url, Solution(description, gains.table, gains.fields, gains.scans))
+    reference = next((antenna for antenna in order if solved.antenna_solutions[antenna]), order[0])
+    problems = [*_problems(plan, bandpass, solved, gains), *transfer.problems]
     return Outcome(
-        tables=_tables(plan, reference_name),
-        flux_densities=tuple(fluxes),
-        summary={plan.window: summary},
-        status=OutcomeStatus.CAVEATS if bandpass.n_not_converged + solved.n_not_converged else OutcomeStatus.SUCCESS,
+        status=OutcomeStatus.CAVEATS if problems else OutcomeStatus.SUCCESS,
+        message="; ".join(problems),
+        tables=_tables(plan, plan.antennas[reference]),
+        flux_densities=transfer.fluxes,
+        qa=_scores(plan, bandpass, solved, transfer.fluxes),
+        summary={
+            plan.window: {
+                "reference_antenna": plan.antennas[reference],
+                "antennas_without_solution": _unsolved_antennas(plan, solved),
+                "bandpass": _counts(bandpass),
+                "gains": _counts(solved),
+                "channels_without_data": [number for number, has_data in enumerate(bandpass.has_data) if not has_data],
+                "channels_without_solution": _unsolved_channels(bandpass),
+                "scans_without_solution": _unsolved_scans(solved, gains),
+            }
+        },
     )
+
+
+def _transfer_fluxes(plan: _Plan, gains: MergedGains) -> _Transfer:
+    """Put the gains of calibrators solved with 1 Jy on the scale of those that are known."""
+    table = gains.table
+    reference = np.isin(gains.fields, plan.flux_fields)
+    fluxes, problems = [], []
+    if plan.assumed_fields and not plan.flux_fields:
+        problems.append(
+            f"no calibrator of window {plan.window} has a known flux density: its gains are relative to 1 Jy of "
+            f"{', '.join(plan.assumed_fields)}"
+        )
+    for field in plan.assumed_fields if plan.flux_fields else ():
+        chosen = np.isin(gains.fields, [field])
+        try:
+            found = transfer_flux(table, chosen, reference, field_name=field)
+        except DataError as error:
+            problems.append(str(error))
+            continue
+        table = rescale_gains(table, chosen, found.scale)
+        fluxes.append(_flux_record(field, found, float(table.frequency_hz[0])))
+    return _Transfer(gains._replace(table=table), tuple(fluxes), tuple(problems))
 
 
 def _tables(plan: _Plan, reference_antenna: str) -> tuple[CalibrationTable, CalibrationTable]:
     """Register the two tables of a window, with what they apply to."""
     calibrators = (*plan.flux_fields, *plan.assumed_fields)
-    source = plan.assumed_fields or plan.flux_fields
-    common = {"window": plan.window, "reference_antenna": reference_antenna}
     bandpass = CalibrationTable(
         name=f"bandpass_{plan.window}",
         kind="bandpass",
         path=plan.bandpass_path,
+        window=plan.window,
         solved_on=(plan.bandpass_field,),
-        applies_to={field: (plan.bandpass_field,) for field in plan.targets},
-        **common,
+        applies_to=dict.fromkeys((*calibrators, *plan.other_fields), (plan.bandpass_field,)),
+        reference_antenna=reference_antenna,
     )
     gain = CalibrationTable(
         name=f"gain_{plan.window}",
         kind="gain",
         path=plan.gain_path,
+        window=plan.window,
         solved_on=calibrators,
-        applies_to={field: (field,) if field in calibrators else source for field in plan.targets},
-        **common,
+        applies_to={
+            **{field: (field,) for field in calibrators},
+            **dict.fromkeys(plan.other_fields, plan.target_sources),
+        },
+        reference_antenna=reference_antenna,
     )
     return bandpass, gain
 
 
-def _flux_record(field: str, found: FluxTransfer, table: GainTable) -> FluxDensityRecord:
+def _flux_record(field: str, found: FluxTransfer, frequency_hz: float) -> FluxDensityRecord:
     return FluxDensityRecord(
         field=field,
         flux_jy=found.flux_jy,
-        error_jy=found.error_jy,
-        frequency_hz=float(table.frequency_hz[0]),
+        error_jy=found.error_jy if math.isfinite(found.error_jy) else 0.0,
+        frequency_hz=frequency_hz,
         origin="flux transfer",
         n_solutions=found.n_solutions,
+    )
+
+
+def _problems(plan: _Plan, bandpass: SolveSummary, solved: SolveSummary, gains: MergedGains) -> list[str]:
+    """Return what a user has to know of the solutions of a window."""
+    problems = []
+    if n_failed := bandpass.n_not_converged + solved.n_not_converged:
+        problems.append(f"{n_failed} solutions of window {plan.window} did not converge and are flagged")
+    if channels := _unsolved_channels(bandpass):
+        problems.append(f"channels of {plan.window} whose bandpass is lost in noise: {', '.join(map(str, channels))}")
+    elif not any(bandpass.has_data):
+        problems.append(f"{plan.bandpass_field} has no data for a bandpass of {plan.window}: all are flagged")
+    if scans := _unsolved_scans(solved, gains):
+        problems.append(f"scans without a gain solution in {plan.window}: {', '.join(scans)}")
+    return problems
+
+
+def _unsolved_antennas(plan: _Plan, solved: SolveSummary) -> list[str]:
+    """Return the antennas all whose gains are flagged."""
+    return [name for name, count in zip(plan.antennas, solved.antenna_solutions, strict=True) if not count]
+
+
+def _unsolved_channels(bandpass: SolveSummary) -> list[int]:
+    """Return the channels that have data and no solution."""
+    labels = zip(bandpass.snr, bandpass.has_data, strict=True)
+    return [number for number, (snr, has_data) in enumerate(labels) if has_data and snr == 0]
+
+
+def _unsolved_scans(solved: SolveSummary, gains: MergedGains) -> list[str]:
+    """Return the scans, with their fields, that have an interval without any solution."""
+    labels = zip(solved.snr, gains.fields, gains.scans, strict=True)
+    return list(dict.fromkeys(f"{scan} ({field})" for snr, field, scan in labels if snr == 0))
+
+
+def _scores(
+    plan: _Plan, bandpass: SolveSummary, solved: SolveSummary, fluxes: Sequence[FluxDensityRecord]
+) -> tuple[QAScore, ...]:
+    """Judge how much of the solutions is flagged, and how well the flux densities are known."""
+    flagged = [
+        score_between(
+            f"flagged {kind} solutions",
+            100 * summary.n_flagged / summary.n_solutions,
+            unit="%",
+            good=10.0,
+            bad=60.0,
+            applies_to=plan.window,
+            hint="look at the signal-to-noise of the solutions, and for antennas that are broken",
+        )
+        for kind, summary in (("bandpass", bandpass), ("gain", solved))
+    ]
+    return (
+        *flagged,
+        *(
+            score_between(
+                "error of the transferred flux density",
+                100 * flux.error_jy / flux.flux_jy,
+                unit="%",
+                good=1.0,
+                bad=10.0,
+                applies_to=flux.field,
+                hint="compare the gain amplitudes of the calibrators antenna by antenna",
+            )
+            for flux in fluxes
+        ),
     )
 
 
@@ -348,8 +503,9 @@ def _finish(outcomes: Iterable[Outcome]) -> Outcome:
     caveats = any(one.status is OutcomeStatus.CAVEATS for one in outcomes)
     return Outcome(
         status=OutcomeStatus.CAVEATS if caveats else OutcomeStatus.SUCCESS,
-        message="; ".join(texts + (["some solutions did not converge and are flagged"] if caveats else [])),
+        message="; ".join([*texts, *(one.message for one in outcomes if one.message)]),
         tables=tuple(table for one in outcomes for table in one.tables),
         flux_densities=fluxes,
+        qa=tuple(score for one in outcomes for score in one.qa),
         summary={name: value for one in outcomes for name, value in one.summary.items()},
     )

@@ -24,7 +24,7 @@ COPIES = 3.0
 """Memory of a task, in units of its visibilities: the data, the new flags, masks."""
 
 
-class Selection(Record):
+class ManualSelection(Record):
     """Data to flag: what lies in all of the selections that are given."""
 
     fields: tuple[str, ...] = ("all",)
@@ -54,7 +54,7 @@ class Params(StageParams):
     """Flag this much at the end of every scan."""
     edge_channels: float = Field(default=0.0, ge=0.0, lt=0.5)
     """Flag this fraction of the channels at either end of the band."""
-    manual: tuple[Selection, ...] = ()
+    manual: tuple[ManualSelection, ...] = ()
     """Selections to flag."""
 
 
@@ -111,7 +111,7 @@ def _rules(context: Context, params: Params, partition: Partition) -> FlagRules:
     )
 
 
-def _resolve(observation: Observation, partition: Partition, selection: Selection) -> ManualFlag:
+def _resolve(observation: Observation, partition: Partition, selection: ManualSelection) -> ManualFlag:
     """Return a manual selection in indices."""
     names = [antenna.name for antenna in observation.antennas]
     windows = {window.name: window for window in observation.windows}

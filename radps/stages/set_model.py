@@ -8,7 +8,6 @@ import numpy as np
 from pydantic import Field
 
 from radps.context.model import Context
-from radps.context.sky import to_components
 from radps.context.records import (
     FluxDensityRecord,
     ObservedField,
@@ -18,6 +17,7 @@ from radps.context.records import (
     SkyModel,
     SpectralWindow,
 )
+from radps.context.sky import to_components
 from radps.domain.flux_models import SCALE, compute_flux_density, get_flux_model
 from radps.domain.sky import component_flux
 from radps.errors import SelectionError

@@ -10,12 +10,12 @@ from pydantic import Field
 from radps.context.model import Context
 from radps.context.records import Outcome
 from radps.data.chunks import plan_channel_chunks, plan_time_chunks
+from radps.data.demo_observation import demo_observation
 from radps.data.observation_model import ObservationModel
 from radps.data.simulate import (
     DEFAULT_CHUNKS,
     block_memory_bytes,
     create_simulation,
-    demo_observation,
     describe_observation,
     write_simulated_block,
 )
