@@ -156,6 +156,25 @@ def stages() -> None:
         typer.echo(f"{name:{width}}  {summary}")
 
 
+@app.command()
+def schema(
+    name: Annotated[str | None, typer.Argument(metavar="[context|status|workflow]", help="Which one to print.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", metavar="FOLDER", help="Write all of them here.")] = None,
+) -> None:
+    """Print or write the JSON Schemas of configs, of contexts, and of what `status --json` prints."""
+    from radps.workflows.schema import SCHEMAS, format_schema
+
+    with _errors():
+        if output is None:
+            if name not in SCHEMAS:
+                raise ConfigError("command line", [f"name a schema ({', '.join(SCHEMAS)}), or give --output FOLDER"])
+            typer.echo(format_schema(name), nl=False)
+            return
+        output.mkdir(parents=True, exist_ok=True)
+        for each in SCHEMAS:
+            (output / f"{each}.json").write_text(format_schema(each), encoding="utf-8")
+
+
 def _load(
     config: Path, run_url: str | None, settings: list[str] | None, cluster: str | None, workers: int | None
 ) -> Workflow:

@@ -137,7 +137,8 @@ def local_shares(config: LocalMachine) -> tuple[int, int]:
     if memory < SMALLEST_WORKER_BYTES:
         raise ClusterError(
             f"{workers} workers on a machine with {format_bytes(memory_limit_bytes())} would have "
-            f"{format_bytes(memory)} each, and need {format_bytes(SMALLEST_WORKER_BYTES)} at least; use fewer (--workers N)"
+            f"{format_bytes(memory)} each, and need {format_bytes(SMALLEST_WORKER_BYTES)} at least; use fewer "
+            "(--workers N)"
         )
     return workers, memory
 

@@ -11,8 +11,6 @@ import math
 import time
 from typing import Literal
 
-from pydantic import ConfigDict, Field
-
 from radps.context.model import Context
 from radps.context.records import (
     Beam,
@@ -46,11 +44,7 @@ class RunState(enum.StrEnum):
     """Some steps are not done, and nobody works on them."""
 
 
-class _Part(Record):
-    model_config = ConfigDict(use_attribute_docstrings=True)
-
-
-class StepStatus(_Part):
+class StepStatus(Record):
     """One step: its last attempt."""
 
     id: str
@@ -70,7 +64,7 @@ class StepStatus(_Part):
     """What the stage says about its result, or why the step failed, was stopped or waits."""
 
 
-class ScoreStatus(_Part):
+class ScoreStatus(Record):
     """One QA score."""
 
     step: str
@@ -89,7 +83,7 @@ class ScoreStatus(_Part):
     message: str
 
 
-class FluxDensityStatus(_Part):
+class FluxDensityStatus(Record):
     """The flux density of a field."""
 
     flux_jy: float
@@ -99,7 +93,7 @@ class FluxDensityStatus(_Part):
     """The flux density scale, ``flux transfer`` or ``config``."""
 
 
-class BeamStatus(_Part):
+class BeamStatus(Record):
     """A restoring beam, full widths at half maximum."""
 
     major_arcsec: float
@@ -108,7 +102,7 @@ class BeamStatus(_Part):
     """North through east."""
 
 
-class ImageStatus(_Part):
+class ImageStatus(Record):
     """An image or cube."""
 
     name: str
@@ -130,7 +124,7 @@ class ImageStatus(_Part):
     """Channels that need a look: diverged, without data."""
 
 
-class LineFreeRange(_Part):
+class LineFreeRange(Record):
     """A range of frequencies without line emission, both ends included."""
 
     start_hz: float
@@ -140,7 +134,7 @@ class LineFreeRange(_Part):
     """``config``, or the stage that found it."""
 
 
-class ProductStatus(_Part):
+class ProductStatus(Record):
     """A file for the user."""
 
     file: str
@@ -151,7 +145,7 @@ class ProductStatus(_Part):
     sha256: str
 
 
-class Status(_Part):
+class Status(Record):
     """The state of a run."""
 
     schema_version: int = SCHEMA_VERSION
@@ -168,7 +162,7 @@ class Status(_Part):
     flux_densities: dict[str, FluxDensityStatus]
     """By field."""
     images: tuple[ImageStatus, ...]
-    line_free: tuple[LineFreeRange, ...] | None = Field()
+    line_free: tuple[LineFreeRange, ...] | None
     """None before anything was found out about lines; empty if no range is free of lines."""
     products: tuple[ProductStatus, ...]
 
