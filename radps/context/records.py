@@ -219,7 +219,17 @@ class ImageRecord(Record):
     variable: str
     """The main variable of the store."""
     field: str
+    window: str
+    """Spectral window that the spectral coordinate comes from: its frame, its rest frequency."""
+    shape: tuple[int, int, int]
+    """Channels, pixels along l, pixels along m."""
+    cell_size_rad: float
+    frequency_hz: tuple[float, float]
+    """Centres of the first and of the last channel [Hz]."""
+    channel_width_hz: float
     statistics: ImageStatistics
+    noise_jy: float
+    """Robust standard deviation of the residual, per beam; for a cube the median of the channels that have data."""
     beam: Beam | None = None
     """For a cube: of the channel in the middle."""
     channels: dict[str, int] = Field(default_factory=dict)

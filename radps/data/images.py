@@ -87,6 +87,7 @@ def create_image(
     *,
     variables: Sequence[str] = ("SKY", "SKY_RESIDUAL", "SKY_MODEL", "POINT_SPREAD_FUNCTION"),
     provenance: Mapping[str, Any] | None = None,
+    units: Mapping[str, str] | None = None,
 ) -> None:
     """Create the store of an image or cube, in which nothing is written yet.
 
@@ -101,6 +102,8 @@ def create_image(
         (restored), ``SKY_RESIDUAL``, ``SKY_MODEL``, ``SKY_DIRTY`` its companions, each in a data group of its own.
     provenance : mapping, optional
         Who made it (stage, attempt, parameters, versions); JSON-able, stored in the attribute ``provenance``.
+    units : mapping, optional
+        Unit of a variable that is not in Jy/beam, such as a moment.
 
     Raises
     ------
@@ -119,14 +122,14 @@ def create_image(
     stores.create_group(url, attributes)
     _write_coordinates(url, description)
     n_time, n_channels, n_polarizations, n_l, n_m = description.shape
-    for variable, (kind, units, dtype, fill_value) in kinds.items():
+    for variable, (kind, unit, dtype, fill_value) in kinds.items():
         stores.create_array(
             stores.join_url(url, variable),
             description.shape,
             chunks=(1, 1, 1, n_l, n_m),
             dtype=dtype,
             dims=IMAGE_DIMS,
-            attrs=_variable_attributes(variable, kind, units, description, variables),
+            attrs=_variable_attributes(variable, kind, (units or {}).get(variable, unit), description, variables),
             fill_value=fill_value,
         )
     planes = (n_time, n_channels, n_polarizations)

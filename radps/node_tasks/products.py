@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Any, NamedTuple
 
-from radps.data.urls import file_system
+from radps.data.stores import file_system
 
 _PIECE_BYTES = 2**24
 

@@ -1,0 +1,137 @@
+"""Histories of image solvers, one row a channel: how CLEAN went, and the statistics of what it left.
+
+1. One task creates the table by :func:`create_convergence`; a chunk of each array is one channel.
+2. The task that images a channel writes its row last, after the planes: a channel whose stop reason is not 0 is done,
+   and is not imaged again when the task is retried.
+
+The table is a zarr group with the coordinates ``frequency``, ``cycle`` and ``statistic``; xarray opens it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from radps.data import stores
+
+HISTORIES = ("PEAK_RESIDUAL", "MODEL_FLUX", "ITERATIONS")
+STATISTICS = ("max", "min", "sum", "sum_squares", "n_pixels", "noise")
+
+
+class PlaneStatistics(NamedTuple):
+    """Statistics of the main image of a channel; all 0 (noise too) where it has no data."""
+
+    max: float
+    """[Jy/beam]"""
+    min: float
+    """[Jy/beam]"""
+    sum: float
+    """[Jy/beam]"""
+    sum_squares: float
+    """[(Jy/beam)^2]"""
+    n_pixels: float
+    """Finite pixels."""
+    noise: float
+    """Robust standard deviation of the residual [Jy/beam]."""
+
+
+class Convergence(NamedTuple):
+    """The rows of some channels."""
+
+    stop_reasons: NDArray[np.uint8]
+    """(channel,) values of :class:`radps.domain.solver.StopReason`; 0 = not imaged yet."""
+    peak_residual: NDArray[np.float64]
+    """(channel, cycle) [Jy/beam]; entry 0 is the dirty image; NaN after the last cycle."""
+    model_flux: NDArray[np.float64]
+    """(channel, cycle) [Jy]"""
+    iterations: NDArray[np.float64]
+    """(channel, cycle) iterations of the model update before."""
+    statistics: NDArray[np.float64]
+    """(channel, statistic), in the order of :data:`STATISTICS`."""
+
+
+def create_convergence(url: str, frequency_hz: NDArray[np.float64], max_cycles: int, attrs: dict[str, str]) -> None:
+    """Create the table for the channels of a cube, or for the one channel of a continuum image.
+
+    Parameters
+    ----------
+    url : str
+        The new group.
+    frequency_hz : ndarray, shape (channel,)
+        Channel centres [Hz].
+    max_cycles : int
+        Limit of cycles; the histories have one entry more.
+    attrs : dict
+        Attributes of the group: whose table it is.
+    """
+    stores.create_group(url, attrs)
+    n_channels, n_entries = len(frequency_hz), max_cycles + 1
+    for name, values, dim in (
+        ("frequency", frequency_hz, "frequency"),
+        ("cycle", np.arange(n_entries), "cycle"),
+        ("statistic", list(STATISTICS), "statistic"),
+    ):
+        attributes = {"units": "Hz"} if name == "frequency" else {}
+        stores.save_array(stores.join_url(url, name), values, dims=(dim,), attrs=attributes)
+    for name in HISTORIES:
+        stores.create_array(
+            stores.join_url(url, name),
+            (n_channels, n_entries),
+            chunks=(1, n_entries),
+            dtype=np.float64,
+            dims=("frequency", "cycle"),
+            attrs={} if name == "ITERATIONS" else {"units": "Jy/beam" if name == "PEAK_RESIDUAL" else "Jy"},
+        )
+    stores.create_array(
+        stores.join_url(url, "STATISTICS"),
+        (n_channels, len(STATISTICS)),
+        chunks=(1, len(STATISTICS)),
+        dtype=np.float64,
+        dims=("frequency", "statistic"),
+    )
+    stores.create_array(
+        stores.join_url(url, "STOP_REASON"), (n_channels,), chunks=(1,), dtype=np.uint8, dims=("frequency",)
+    )
+
+
+def write_convergence(
+    url: str, channel: int, stop_reason: int, history: NDArray[np.float64], statistics: PlaneStatistics
+) -> None:
+    """Write the row of a channel.
+
+    Parameters
+    ----------
+    url : str
+        The table.
+    channel : int
+        Its number in the image.
+    stop_reason : int
+        Why its solver stopped.
+    history : ndarray, shape (cycle, 3)
+        Peak residual, model flux and iterations of each cycle.
+    statistics : PlaneStatistics
+        Of the channel's main image.
+    """
+    row = slice(channel, channel + 1)
+    for number, name in enumerate(HISTORIES):
+        target = stores.join_url(url, name)
+        padded = np.full((1, stores.open_array(target).shape[1]), np.nan)
+        padded[0, : len(history)] = history[:, number]
+        stores.write_region(target, (row, slice(None)), padded)
+    stores.write_region(stores.join_url(url, "STATISTICS"), (row, slice(None)), np.array([statistics], np.float64))
+    stores.write_region(stores.join_url(url, "STOP_REASON"), (row,), np.array([stop_reason], np.uint8))
+
+
+def load_stop_reasons(url: str, channels: slice = slice(None)) -> NDArray[np.uint8]:
+    """Read the stop reasons of some channels, (channel,); 0 = not imaged yet."""
+    return np.asarray(stores.load_array(stores.join_url(url, "STOP_REASON"), (channels,)), np.uint8)
+
+
+def load_convergence(url: str) -> Convergence:
+    """Read the whole table."""
+    histories = (stores.load_array(stores.join_url(url, name)) for name in HISTORIES)
+    peak, flux, iterations = (np.asarray(history, np.float64) for history in histories)
+    statistics = np.asarray(stores.load_array(stores.join_url(url, "STATISTICS")), np.float64)
+    return Convergence(load_stop_reasons(url), peak, flux, iterations, statistics)

@@ -1,0 +1,142 @@
+"""What imaging of a cube does on a worker: the whole CLEAN loop of every channel of a chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from radps.data.convergence import PlaneStatistics, load_stop_reasons, write_convergence
+from radps.data.images import write_beams, write_planes, write_weight_sums
+from radps.domain.beam import correct_primary_beam, primary_beam
+from radps.domain.geometry import ImageGrid
+from radps.domain.imaging import CleanOptions, PlaneImages, image_plane
+from radps.domain.solver import IterationControl, SolverResult
+from radps.domain.statistics import image_statistics, robust_rms
+from radps.node_tasks.samples import Source, WeightingRule, load_samples, weigh_samples
+
+
+class PrimaryBeamRule(NamedTuple):
+    """Which primary beam an image is divided by."""
+
+    telescope: str
+    dish_diameter_m: float | None
+    cutoff: float
+    """Level below which the image is blanked."""
+
+
+class ImagingRules(NamedTuple):
+    """How the planes of an image are made."""
+
+    grid: ImageGrid
+    weighting: WeightingRule
+    clean: CleanOptions
+    control: IterationControl
+    primary_beam: PrimaryBeamRule | None
+    """None: the image is not corrected."""
+
+
+class CubePart(NamedTuple):
+    """The channels of a cube that one task makes."""
+
+    channels: tuple[int, int]
+    """First channel of the cube, and one after the last."""
+    pieces: tuple[tuple[int, int], ...]
+    """The same, cut into what is read at once."""
+    sources: tuple[Source, ...]
+    """Partitions, with the channels that the part covers."""
+
+
+def clean_channels(part: CubePart, rules: ImagingRules, image_url: str, convergence_url: str) -> int:
+    """Image the channels of a part that are not done yet, and write their planes; returns how many it imaged."""
+    first, last = part.channels
+    done = load_stop_reasons(convergence_url, slice(first, last)) > 0
+    imaged = 0
+    for start, stop in part.pieces:
+        todo = [channel for channel in range(start, stop) if not done[channel - first]]
+        if not todo:
+            continue
+        samples = load_samples([_cut(source, start - first, stop - first) for source in part.sources])
+        for channel in todo:
+            one = slice(channel - start, channel - start + 1)
+            piece = samples._replace(
+                frequency_hz=samples.frequency_hz[one],
+                visibilities=np.ascontiguousarray(samples.visibilities[:, one]),
+                weights=np.ascontiguousarray(samples.weights[:, one]),
+            )
+            plane = image_plane(
+                piece.uvw_m,
+                float(piece.frequency_hz[0]),
+                piece.visibilities[:, 0],
+                weigh_samples(piece, rules.weighting, rules.grid)[:, 0],
+                rules.grid,
+                rules.control,
+                rules.clean,
+            )
+            write_plane(plane, channel, float(piece.frequency_hz[0]), rules, image_url, convergence_url)
+            imaged += 1
+    return imaged
+
+
+def write_plane(
+    plane: PlaneImages, channel: int, frequency_hz: float, rules: ImagingRules, image_url: str, convergence_url: str
+) -> None:
+    """Write everything of one channel; its row of the convergence table last, because that says that it is done."""
+    where = slice(channel, channel + 1)
+    planes = {
+        "SKY": plane.restored,
+        "SKY_RESIDUAL": plane.residual,
+        "SKY_MODEL": plane.model,
+        "POINT_SPREAD_FUNCTION": plane.psf,
+    }
+    if rules.primary_beam is not None:
+        beam = rules.primary_beam
+        pattern = primary_beam(
+            rules.grid, frequency_hz, beam.telescope, dish_diameter_m=beam.dish_diameter_m, cutoff=beam.cutoff
+        )
+        planes["PRIMARY_BEAM"] = pattern
+        planes["SKY_PRIMARY_BEAM_CORRECTED"] = correct_primary_beam(plane.restored, pattern)
+    for variable, image in planes.items():
+        write_planes(image_url, variable, where, image[np.newaxis])
+    write_beams(image_url, where, *(np.array([value]) for value in plane.beam))
+    write_weight_sums(image_url, where, np.array([plane.weight]))
+    write_convergence(
+        convergence_url,
+        channel,
+        int(plane.solution.stop_reason),
+        history_table(plane.solution),
+        measure_plane(plane.restored, plane.residual),
+    )
+
+
+def history_table(solution: SolverResult) -> NDArray[np.float64]:
+    """Return the history as (cycle, 3): peak residual, model flux, iterations."""
+    return np.array([(cycle.peak_residual, cycle.model_flux, cycle.iterations) for cycle in solution.history])
+
+
+def measure_plane(restored: NDArray[np.float32], residual: NDArray[np.float32]) -> PlaneStatistics:
+    """Return the statistics of a plane."""
+    found = image_statistics(restored)
+    if found.n_pixels == 0:
+        return PlaneStatistics(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    return PlaneStatistics(
+        max=found.maximum,
+        min=found.minimum,
+        sum=found.total,
+        sum_squares=found.rms**2 * found.n_pixels,
+        n_pixels=found.n_pixels,
+        noise=robust_rms(residual),
+    )
+
+
+def sum_parts(parts: Sequence[int]) -> int:
+    """Add up the numbers of channels."""
+    return sum(parts)
+
+
+def _cut(source: Source, start: int, stop: int) -> Source:
+    """Return the channels of a source that a piece needs, counted from the start of the part."""
+    first = source.channels[0]
+    return source._replace(channels=(first + start, first + stop))

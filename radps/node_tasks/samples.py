@@ -1,0 +1,112 @@
+"""Visibilities as imaging wants them: Stokes I of the cross-correlations, with imaging weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from radps.data.addresses import VisibilityAddress
+from radps.data.stores import load_array, save_array
+from radps.data.visibilities import load_visibilities
+from radps.domain.geometry import ImageGrid
+from radps.domain.polarization import to_stokes_i
+from radps.domain.weights import Weighting, density_grid, imaging_weights
+
+
+class Source(NamedTuple):
+    """Data that go into an image: some times and channels of one partition."""
+
+    address: VisibilityAddress
+    times: tuple[int, int]
+    """First time, and one after the last."""
+    channels: tuple[int, int]
+    """First channel of the partition, and one after the last."""
+
+
+class WeightingRule(NamedTuple):
+    """How samples are weighted."""
+
+    weighting: Weighting
+    robust: float
+    density_url: str | None = None
+    """Common weight density of all channels; None: each channel has its own."""
+
+
+class Samples(NamedTuple):
+    """Stokes I of some channels."""
+
+    uvw_m: NDArray[np.float64]
+    """(row, 3) [m], MSv4 sign."""
+    frequency_hz: NDArray[np.float64]
+    """(channel,) [Hz]."""
+    visibilities: NDArray[np.complex64]
+    """(row, channel) [Jy]; 0 where the weight is 0."""
+    weights: NDArray[np.float32]
+    """(row, channel) [Jy^-2]; 0 = do not use."""
+
+
+def load_samples(sources: Sequence[Source]) -> Samples:
+    """Read the same channels of one or several partitions; their rows stand one after the other, in the given order."""
+    parts = [_load_source(source) for source in sources]
+    if len(parts) == 1:
+        return parts[0]
+    return Samples(
+        uvw_m=np.concatenate([part.uvw_m for part in parts]),
+        frequency_hz=parts[0].frequency_hz,
+        visibilities=np.concatenate([part.visibilities for part in parts]),
+        weights=np.concatenate([part.weights for part in parts]),
+    )
+
+
+def weigh_samples(samples: Samples, rule: WeightingRule, grid: ImageGrid) -> NDArray[np.float32]:
+    """Return imaging weights, (row, channel); without a common density, of each channel by itself."""
+    density = None if rule.density_url is None else load_array(rule.density_url)
+    columns = [
+        imaging_weights(
+            samples.uvw_m,
+            samples.frequency_hz[channel : channel + 1],
+            samples.weights[:, channel : channel + 1],
+            grid,
+            weighting=rule.weighting,
+            robust=rule.robust,
+            density=density,
+        )
+        for channel in range(len(samples.frequency_hz))
+    ]
+    return np.concatenate(columns, axis=1)
+
+
+def sum_density(source: Source, grid: ImageGrid) -> NDArray[np.float64]:
+    """Return the weight density of a block, (n_l, n_m)."""
+    samples = load_samples([source])
+    return density_grid(samples.uvw_m, samples.frequency_hz, samples.weights, grid)
+
+
+def add_densities(parts: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Add up densities in their order."""
+    total = np.zeros_like(parts[0])
+    for part in parts:
+        total += part
+    return total
+
+
+def save_density(density: NDArray[np.float64], url: str) -> None:
+    """Write a weight density."""
+    save_array(url, density, dims=("u", "v"))
+
+
+def _load_source(source: Source) -> Samples:
+    """Read one partition; autocorrelations hold no sky."""
+    data = load_visibilities(source.address, times=slice(*source.times), channels=slice(*source.channels))
+    stokes = to_stokes_i(data.visibilities, data.flags, data.weights, data.polarizations)
+    cross = data.antenna1 != data.antenna2
+    n_channels = len(data.frequency_hz)
+    return Samples(
+        uvw_m=data.uvw_m[:, cross].reshape(-1, 3),
+        frequency_hz=data.frequency_hz,
+        visibilities=stokes.visibilities[:, cross].reshape(-1, n_channels),
+        weights=stokes.weights[:, cross].reshape(-1, n_channels),
+    )

@@ -1,0 +1,314 @@
+"""What the imaging stages share: parameters, the choice of pixels, the description of an image, its record."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal, NamedTuple
+
+import numpy as np
+from dask.delayed import Delayed
+from numpy.typing import NDArray
+from pydantic import Field
+
+from radps.context.model import Context
+from radps.context.planning import SUM_BLOCK_BYTES, VISIBILITY_BYTES
+from radps.context.records import Beam, ImageRecord, ImageStatistics, Partition, SpectralWindow
+from radps.data.convergence import STATISTICS, Convergence, load_convergence
+from radps.data.images import ImageDescription, image_bytes, load_beams
+from radps.data.stores import check_free_bytes
+from radps.domain.geometry import (
+    SPEED_OF_LIGHT_M_S,
+    ImageGrid,
+    needs_w_term,
+    suggest_cell_size,
+    suggest_image_size,
+)
+from radps.domain.imaging import CleanOptions
+from radps.domain.solver import IterationControl, StopReason
+from radps.domain.weights import Weighting
+from radps.errors import SelectionError
+from radps.graph_tasks.shapes import map_chunks, reduce_tree, run_task
+from radps.node_tasks.cube_imaging import ImagingRules, PrimaryBeamRule
+from radps.node_tasks.image_stores import ImageStores
+from radps.node_tasks.samples import Source, WeightingRule, add_densities, save_density, sum_density
+from radps.stages.base import StageParams
+from radps.units import Angle, FluxDensity
+
+FIELD_OF_VIEW = 2.0
+"""Width of an image of "auto" size, in units of the primary beam's full width at half maximum."""
+
+PRIMARY_BEAM_WIDTH = 1.02
+"""Full width at half maximum of an evenly lit dish's beam, in units of wavelength over diameter."""
+
+TROUBLES = (StopReason.DIVERGED, StopReason.NO_DATA)
+"""Ends of a channel's loop that somebody should look at."""
+
+
+class ImagingParams(StageParams):
+    """Parameters of all imaging stages."""
+
+    field: str = "target"
+    """Field to image, or the word of an intent; each field gets an image of its own."""
+    data_group: str | None = None
+    """Version of the data: "base", "corrected", "continuum_subtracted"; by default the newest."""
+    image_size: int | Literal["auto"] = "auto"
+    """Pixels along each side; "auto" covers twice the width of the primary beam (CASA `imsize`)."""
+    cell_size: Angle | Literal["auto"] = "auto"
+    """Side of a pixel; "auto" is a quarter of the beam of the longest baseline (CASA `cell`)."""
+    weighting: Weighting = Weighting.BRIGGS
+    """natural, uniform or briggs."""
+    robust: float = Field(default=0.5, ge=-2.0, le=2.0)
+    """Briggs' robustness, from -2 (almost uniform) to 2 (almost natural)."""
+    max_iterations: int = Field(default=10_000, ge=0)
+    """CLEAN components of an image or channel at most; 0 makes the dirty image (CASA `niter`)."""
+    max_cycles: int = Field(default=50, ge=1)
+    """Residual updates (major cycles) of an image or channel at most (CASA `nmajor`)."""
+    threshold: FluxDensity = Field(default=0.0, ge=0.0)
+    """CLEAN stops at this peak residual, per beam."""
+    n_sigma: float = Field(default=3.0, ge=0.0)
+    """CLEAN stops at this many times the noise of the residual; 0 is off (CASA `nsigma`)."""
+    gain: float = Field(default=0.1, gt=0.0, le=1.0)
+    """Part of a peak that a component takes."""
+    cycle_factor: float = Field(default=1.0, gt=0.0)
+    """Depth of a model update (minor cycle), in units of the largest sidelobe of the PSF (CASA `cyclefactor`)."""
+    min_psf_fraction: float = Field(default=0.05, gt=0.0, lt=1.0)
+    """A model update goes no deeper than this part of the peak (CASA `minpsffraction`)."""
+    max_psf_fraction: float = Field(default=0.8, gt=0.0, lt=1.0)
+    """A model update goes at least as deep as this part of the peak (CASA `maxpsffraction`)."""
+    w_term: bool | Literal["auto"] = "auto"
+    """Correct for non-coplanar baselines; "auto" where the phase error at the corner would exceed 0.1 rad."""
+    primary_beam_correction: bool = False
+    """Write the primary beam too, and the image divided by it (CASA `pbcor`)."""
+    primary_beam_cutoff: float = Field(default=0.2, ge=0.03, lt=1.0)
+    """Level of the primary beam below which the corrected image is blank (CASA `pblimit`)."""
+
+
+class ImageTarget(NamedTuple):
+    """One image: a field in a spectral window, or in all of them."""
+
+    name: str
+    field: str
+    partitions: tuple[Partition, ...]
+    channels: tuple[tuple[tuple[int, int], ...], ...]
+    """Of each partition: half-open ranges of channels."""
+
+
+def variables_of(params: ImagingParams) -> tuple[str, ...]:
+    """Return the variables of the image store."""
+    names = ("SKY", "SKY_RESIDUAL", "SKY_MODEL", "POINT_SPREAD_FUNCTION")
+    return (*names, "PRIMARY_BEAM", "SKY_PRIMARY_BEAM_CORRECTED") if params.primary_beam_correction else names
+
+
+def choose_grid(context: Context, params: ImagingParams, window: SpectralWindow) -> ImageGrid:
+    """Return the pixels of an image; they depend on parameters and metadata only."""
+    observation = context.require_observation()
+    highest_hz, lowest_hz = max(window.frequency_hz), min(window.frequency_hz)
+    cell = params.cell_size
+    if cell == "auto":
+        cell = suggest_cell_size(observation.longest_baseline_m, highest_hz)
+    size = params.image_size
+    if size == "auto":
+        diameters = [antenna.diameter_m for antenna in observation.antennas if antenna.diameter_m > 0]
+        if not diameters:
+            raise SelectionError("the data do not say how large the dishes are; give image_size")
+        field_of_view = FIELD_OF_VIEW * PRIMARY_BEAM_WIDTH * SPEED_OF_LIGHT_M_S / lowest_hz / min(diameters)
+        size = suggest_image_size(field_of_view, cell)
+    return ImageGrid(size, size, cell)
+
+
+def make_rules(
+    context: Context, params: ImagingParams, grid: ImageGrid, highest_hz: float, density_url: str | None
+) -> ImagingRules:
+    """Return what the tasks need to know of the parameters."""
+    observation = context.require_observation()
+    w_term = params.w_term
+    if w_term == "auto":
+        w_term = needs_w_term(farthest_baseline(context), highest_hz, grid)
+    diameters = {antenna.diameter_m for antenna in observation.antennas if antenna.diameter_m > 0}
+    corrected = PrimaryBeamRule(
+        observation.telescope, diameters.pop() if len(diameters) == 1 else None, params.primary_beam_cutoff
+    )
+    return ImagingRules(
+        grid=grid,
+        weighting=WeightingRule(params.weighting, params.robust, density_url),
+        clean=CleanOptions(
+            gain=params.gain,
+            cycle_factor=params.cycle_factor,
+            min_psf_fraction=params.min_psf_fraction,
+            max_psf_fraction=params.max_psf_fraction,
+            w_term=bool(w_term),
+        ),
+        control=IterationControl(
+            max_cycles=params.max_cycles,
+            max_iterations=params.max_iterations,
+            threshold=params.threshold,
+            n_sigma=params.n_sigma,
+        ),
+        primary_beam=corrected if params.primary_beam_correction else None,
+    )
+
+
+def farthest_baseline(context: Context) -> NDArray[np.float64]:
+    """Return the baseline that the w-term is judged by, (1, 3) [m]: all of the longest one along w."""
+    return np.array([[0.0, 0.0, context.require_observation().longest_baseline_m]])
+
+
+def describe_image(
+    context: Context,
+    field_name: str,
+    window: SpectralWindow,
+    grid: ImageGrid,
+    frequency_hz: NDArray[np.float64],
+    channel_width_hz: float,
+) -> ImageDescription:
+    """Return the coordinates of an image."""
+    observation = context.require_observation()
+    field = next(field for field in observation.fields if field.name == field_name)
+    starts = [scan.start_s for scan in observation.scans if scan.field == field_name]
+    centre = np.mean([antenna.position_m for antenna in observation.antennas], axis=0)
+    return ImageDescription(
+        n_l=grid.n_l,
+        n_m=grid.n_m,
+        cell_size_rad=grid.cell_size_rad,
+        phase_center_rad=(field.direction.ra_rad, field.direction.dec_rad),
+        phase_center_frame=field.direction.frame,
+        frequency_hz=frequency_hz,
+        channel_width_hz=channel_width_hz,
+        spectral_frame=window.frame,
+        rest_frequency_hz=math.nan if window.rest_frequency_hz is None else window.rest_frequency_hz,
+        time_s=min(starts, default=0.0),
+        telescope=observation.telescope,
+        object_name=field.source,
+        telescope_position_m=(float(centre[0]), float(centre[1]), float(centre[2])),
+        observer=observation.observer,
+    )
+
+
+def plan_stores(
+    context: Context, params: ImagingParams, target: ImageTarget, description: ImageDescription
+) -> tuple[ImageStores, str, str]:
+    """Return where an image and its convergence table go, and the two paths; refuse what does not fit on the disk."""
+    place = context.place()
+    n_channels = len(description.frequency_hz)
+    variables = variables_of(params)
+    check_free_bytes(
+        place.url,
+        image_bytes(description, variables),
+        f"stage {place.step}: {len(variables)} images of {n_channels} channel{'s' * (n_channels > 1)} with "
+        f"{description.n_l} x {description.n_m} pixels",
+    )
+    image_path = context.new_path("images", suffix="", name=f"{target.name}.zarr")
+    table_path = context.new_path("context.zarr", f"{target.name}/convergence", suffix="")
+    stores = ImageStores(
+        image_url=context.locate(image_path),
+        convergence_url=context.locate(table_path),
+        variables=variables,
+        max_cycles=params.max_cycles,
+        provenance={
+            "run": context.run_id,
+            "step": place.step,
+            "attempt": place.attempt,
+            "parameters": params.model_dump(mode="json"),
+        },
+    )
+    return stores, image_path, table_path
+
+
+def common_density(context: Context, sources: Sequence[Source], grid: ImageGrid, name: str) -> tuple[Delayed, str]:
+    """Return the graph of the weight density of all sources together, and where it will be.
+
+    The sources have to be cut by the data alone, so that the sum has the same order on every cluster.
+    """
+    url = context.locate(context.new_path("context.zarr", f"{name}/weight_density", suffix=""))
+    parts = map_chunks(context, sum_density, sources, grid, name=f"density-{name}")
+    total = reduce_tree(context, add_densities, parts, name=f"add_density-{name}")
+    return run_task(context, save_density, total, url, name=f"save_density-{name}"), url
+
+
+def cut_for_sum(context: Context, target: ImageTarget, data_group: str | None) -> tuple[Source, ...]:
+    """Cut the data of an image into the blocks of a sum: by their size alone, never by the cluster."""
+    sources = []
+    for partition, ranges in zip(target.partitions, target.channels, strict=True):
+        n_times, n_baselines, _, n_polarizations = partition.shape
+        address = context.address(partition, data_group)
+        time_step, channel_step = partition.chunks
+        row_bytes = n_baselines * n_polarizations * VISIBILITY_BYTES
+        times = max(time_step, SUM_BLOCK_BYTES // (row_bytes * channel_step) // time_step * time_step)
+        width = max(channel_step, SUM_BLOCK_BYTES // (row_bytes * min(times, n_times)) // channel_step * channel_step)
+        for start, stop in ranges:
+            edges = [start, *range((start // width + 1) * width, stop, width), stop]
+            sources += [
+                Source(address, (first, min(first + times, n_times)), (low, high))
+                for first in range(0, n_times, times)
+                for low, high in pairwise(edges)
+            ]
+    return tuple(sources)
+
+
+def summarise_image(blank: ImageRecord, stores: ImageStores, first_channel: int = 0) -> ImageRecord:
+    """Return the record of a finished image, from its convergence table and its beams.
+
+    ``blank`` is the record with what is known before; ``first_channel`` is the channel of the data that channel 0 of
+    the image is.
+    """
+    found = load_convergence(stores.convergence_url)
+    reasons = [StopReason(int(reason)) for reason in found.stop_reasons]
+    beams = load_beams(stores.image_url)
+    major, minor, angle = beams[len(beams) // 2].tolist()
+    with_data = found.statistics[:, STATISTICS.index("n_pixels")] > 0
+    noise = found.statistics[with_data, STATISTICS.index("noise")]
+    return blank.model_copy(
+        update={
+            "statistics": total_statistics(found),
+            "noise_jy": float(np.median(noise)) if noise.size else 0.0,
+            "beam": Beam(major_rad=major, minor_rad=minor, position_angle_rad=angle) if math.isfinite(major) else None,
+            "channels": {reason.name.lower(): reasons.count(reason) for reason in sorted(set(reasons))},
+            "listed": tuple(
+                f"channel {first_channel + number}: {reason.name.lower().replace('_', ' ')}"
+                for number, reason in enumerate(reasons)
+                if reason in TROUBLES
+            ),
+        }
+    )
+
+
+def blank_record(
+    name: str,
+    kind: Literal["cube", "continuum", "moment"],
+    path: str,
+    variable: str,
+    field: str,
+    window: str,
+    description: ImageDescription,
+) -> ImageRecord:
+    """Return the record of an image as far as it is known before it is made."""
+    frequency = description.frequency_hz
+    return ImageRecord(
+        name=name,
+        kind=kind,
+        path=path,
+        variable=variable,
+        field=field,
+        window=window,
+        shape=(len(frequency), description.n_l, description.n_m),
+        cell_size_rad=description.cell_size_rad,
+        frequency_hz=(float(frequency[0]), float(frequency[-1])),
+        channel_width_hz=description.channel_width_hz,
+        statistics=ImageStatistics(max=0.0, min=0.0, rms=0.0),
+        noise_jy=0.0,
+    )
+
+
+def total_statistics(found: Convergence) -> ImageStatistics:
+    """Return the statistics of all channels together, summed in their order; 0 where no channel has data."""
+    table = found.statistics[found.statistics[:, STATISTICS.index("n_pixels")] > 0]
+    if len(table) == 0:
+        return ImageStatistics(max=0.0, min=0.0, rms=0.0)
+    columns = dict(zip(STATISTICS, table.T, strict=True))
+    return ImageStatistics(
+        max=float(columns["max"].max()),
+        min=float(columns["min"].min()),
+        rms=math.sqrt(float(columns["sum_squares"].sum()) / float(columns["n_pixels"].sum())),
+    )

@@ -1,0 +1,124 @@
+"""Moments and integrated spectrum of the cubes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from dask.delayed import Delayed
+from pydantic import Field
+
+from radps.context.model import Context
+from radps.context.records import ImageRecord, ImageStatistics, Outcome, OutcomeStatus
+from radps.data.images import image_bytes
+from radps.data.stores import check_free_bytes
+from radps.domain.geometry import ImageGrid
+from radps.errors import ContextError, SelectionError
+from radps.graph_tasks.shapes import map_chunks, reduce_tree, run_task
+from radps.node_tasks.moments import (
+    VARIABLES,
+    MomentRules,
+    MomentSummary,
+    create_moment_stores,
+    merge_moments,
+    sum_moments,
+    write_moments,
+)
+from radps.stages._imaging import blank_record, describe_image
+from radps.stages.base import StageParams
+from radps.units import FluxDensity, Frequency
+
+BLOCK_CHANNELS = 32
+"""Channels of one task: fixed, because the order of a sum may not depend on the cluster."""
+
+
+class Params(StageParams):
+    """Parameters of the stage `moments`."""
+
+    image: str | None = None
+    """Cube to use; by default every cube."""
+    cut: FluxDensity | None = None
+    """Pixels above this brightness per beam count; by default n_sigma times the rms of the cube (CASA `excludepix`)."""
+    n_sigma: float = Field(default=4.0, gt=0.0)
+    """Cut in units of the noise of the cube, where `cut` is not given."""
+    rest_frequency: Frequency | None = None
+    """Rest frequency of the line; by default that of the data."""
+
+
+def moments(context: Context, params: Params) -> Delayed:
+    """Make the moments 0, 1 and 2 of the cubes, and their integrated spectra.
+
+    A pixel of a channel counts where it is above the cut. Velocities are of the radio convention, in the frame of the
+    cube.
+    """
+    cubes = [image for image in context.images if image.kind == "cube" and params.image in (None, image.name)]
+    if not cubes:
+        known = ", ".join(image.name for image in context.images if image.kind == "cube") or "none"
+        raise ContextError(
+            f"no cube {'' if params.image is None else repr(params.image) + ' '}to make moments of (cubes: {known}); "
+            f"put the step `image_cube` before this one"
+        )
+    return run_task(context, _finish, [_cube_moments(context, params, cube) for cube in cubes])
+
+
+def _cube_moments(context: Context, params: Params, cube: ImageRecord) -> Delayed:
+    """Return the graph of one cube; it computes to the record of its moments and the numbers behind."""
+    window = next(one for one in context.require_observation().windows if one.name == cube.window)
+    rest_hz = params.rest_frequency or window.rest_frequency_hz
+    if rest_hz is None:
+        raise SelectionError(f"the data of {cube.name} name no rest frequency; give rest_frequency")
+    n_channels, n_l, n_m = cube.shape
+    grid = ImageGrid(n_l, n_m, cube.cell_size_rad)
+    name = f"{cube.name}_moments"
+    description = describe_image(
+        context,
+        cube.field,
+        window,
+        grid,
+        np.array([0.5 * sum(cube.frequency_hz)]),
+        cube.channel_width_hz * n_channels,
+    )._replace(rest_frequency_hz=rest_hz)
+    place = context.place()
+    check_free_bytes(place.url, image_bytes(description, tuple(VARIABLES)), f"stage {place.step}: {name}")
+    path = context.new_path("images", name=f"{name}.zarr", suffix="")
+    spectrum_path = context.new_path("context.zarr", name=f"{cube.name}/spectrum", suffix="")
+    urls = context.locate(path), context.locate(spectrum_path)
+    cut = params.n_sigma * cube.noise_jy if params.cut is None else params.cut
+    rules = MomentRules(context.locate(cube.path), grid, rest_hz, cube.channel_width_hz, cut)
+    parameters = {**params.model_dump(mode="json"), "cut": cut}
+    provenance = {"run": context.run_id, "step": place.step, "attempt": place.attempt, "parameters": parameters}
+    created = run_task(context, create_moment_stores, *urls, description, provenance, name=f"create-{cube.name}")
+    blocks = [(start, min(start + BLOCK_CHANNELS, n_channels)) for start in range(0, n_channels, BLOCK_CHANNELS)]
+    parts = map_chunks(context, sum_moments, blocks, rules, name=f"sum_moments-{cube.name}")
+    total = reduce_tree(context, merge_moments, parts, name=f"merge_moments-{cube.name}")
+    summary = run_task(context, write_moments, total, rules, *urls, name=f"write_moments-{cube.name}", after=created)
+    blank = blank_record(name, "moment", path, "SKY_MOMENT_0", cube.field, cube.window, description)
+    return run_task(context, _describe, blank, cube, summary, name=f"describe-{cube.name}")
+
+
+def _describe(blank: ImageRecord, cube: ImageRecord, summary: MomentSummary) -> tuple[ImageRecord, dict[str, float]]:
+    """Return the record of a moment image, and the numbers behind."""
+    statistics = ImageStatistics(max=summary.maximum, min=summary.minimum, rms=summary.rms)
+    record = blank.model_copy(update={"statistics": statistics, "beam": cube.beam})
+    numbers = {
+        "integrated_flux_jy_km_s": summary.integrated_flux_jy_km_s,
+        "mean_velocity_km_s": summary.mean_velocity_km_s,
+        "n_pixels": summary.n_pixels,
+    }
+    return record, numbers
+
+
+def _finish(found: Sequence[tuple[ImageRecord, dict[str, float]]]) -> Outcome:
+    """Register the moment images."""
+    empty = [record.name for record, numbers in found if numbers["n_pixels"] == 0]
+    texts = [
+        f"{record.name}: {numbers['integrated_flux_jy_km_s']:.4g} Jy km/s at {numbers['mean_velocity_km_s']:.1f} km/s"
+        for record, numbers in found
+        if numbers["n_pixels"]
+    ]
+    return Outcome(
+        status=OutcomeStatus.NOTHING if len(empty) == len(found) else OutcomeStatus.SUCCESS,
+        message="; ".join(texts + [f"{name}: no pixel above the cut" for name in empty]),
+        images=tuple(record for record, _ in found),
+        summary={record.name: numbers for record, numbers in found},
+    )
