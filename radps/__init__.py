@@ -1,9 +1,10 @@
 """radps: from the raw visibilities of a radio interferometer to calibrated data, images and spectral cubes.
 
-The names below are the public interface; each one is imported when it is first used, so that ``import radps`` costs nothing::
+The names below are the public interface. Each one is imported when it is first used: ``import radps`` costs nothing::
 
     run, open_run, Run       a workflow, from Python
     load_workflow, Workflow  a config, checked
+    simulate_observation     raw data with a known truth
     Context, Outcome         what a stage reads, and what it returns
     StageParams              base of the parameters of a stage
 """
@@ -14,25 +15,37 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from radps.api import Run, open_run, run
     from radps.context.model import Context
     from radps.context.records import Outcome
+    from radps.data.simulate import simulate_observation
     from radps.stages.base import StageParams
-    from radps.workflows.api import Run, open_run, run
     from radps.workflows.model import Workflow, load_workflow
 
 __version__ = "0.1.0"
 
-__all__ = ["Context", "Outcome", "Run", "StageParams", "Workflow", "load_workflow", "open_run", "run"]
+__all__ = [
+    "Context",
+    "Outcome",
+    "Run",
+    "StageParams",
+    "Workflow",
+    "load_workflow",
+    "open_run",
+    "run",
+    "simulate_observation",
+]
 
 _HOMES = {
     "Context": "radps.context.model",
     "Outcome": "radps.context.records",
-    "Run": "radps.workflows.api",
+    "Run": "radps.api",
     "StageParams": "radps.stages.base",
     "Workflow": "radps.workflows.model",
     "load_workflow": "radps.workflows.model",
-    "open_run": "radps.workflows.api",
-    "run": "radps.workflows.api",
+    "open_run": "radps.api",
+    "run": "radps.api",
+    "simulate_observation": "radps.data.simulate",
 }
 
 

@@ -11,10 +11,11 @@ workflow do not see each other; and an attempt that is dropped leaves nothing be
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from pydantic import Field
 
+from radps.context.html import html_heading, html_table
 from radps.context.records import (
     CalibrationTable,
     DataGroup,
@@ -32,12 +33,18 @@ from radps.context.records import (
     StepState,
 )
 from radps.data.addresses import VisibilityAddress
-from radps.data.stores import join_url
+from radps.data.urls import join_url
 from radps.errors import ContextError, SelectionError
+
+if TYPE_CHECKING:
+    import xarray
 
 T = TypeVar("T", bound=Record)
 
 SCHEMA_VERSION = 1
+
+TREE = "context.zarr"
+"""Folder of the arrays of a run."""
 
 INTENT_WORDS = {
     "flux": "CALIBRATE_FLUX",
@@ -180,6 +187,53 @@ class Context(Record):
                 return table
         raise ContextError(f"no calibration table {name!r}; there are: {_listing(t.name for t in self.tables)}")
 
+    # --- arrays ---
+
+    @property
+    def tree(self) -> xarray.DataTree:
+        """The arrays that the steps made (solutions, statistics, histories) as xarray, lazily: ``/STEP/...``."""
+        from radps.data.trees import open_tree  # xarray takes half a second to import
+
+        done = (record for record in self.steps.values() if record.state is StepState.DONE)
+        return open_tree({record.id: self.locate(f"{TREE}/{record.id}-{record.attempt}") for record in done})
+
+    def image(self, name: str) -> xarray.Dataset:
+        """Open an image or cube as xarray, lazily.
+
+        Parameters
+        ----------
+        name : str
+            Of one of ``images``.
+
+        Raises
+        ------
+        SelectionError
+            There is no such image; lists those there are.
+        """
+        from radps.data.images import open_image  # xarray takes half a second to import
+
+        for image in self.images:
+            if image.name == name:
+                return open_image(self.locate(image.path))
+        raise SelectionError(f"there is no image {name!r}; images: {_listing(image.name for image in self.images)}")
+
+    def _repr_html_(self) -> str:
+        """Return what Jupyter shows."""
+        observation = self.observation
+        parts = [html_heading(f"Context of run {self.run_id} {self.project}".rstrip())]
+        if observation is not None:
+            parts += _observation_tables(observation)
+        fluxes = ((one.field, f"{one.flux_jy:.5g}", f"{one.error_jy:.2g}", one.origin) for one in self.flux_densities)
+        tables = ((one.name, one.kind, one.window, ", ".join(one.solved_on), one.state) for one in self.tables)
+        images = ((one.name, one.kind, one.field, f"{one.statistics.max:.4g}", one.path) for one in self.images)
+        parts += [
+            html_table("Flux densities", ("field", "Jy", "+-", "from"), fluxes),
+            html_table("Calibration tables", ("name", "kind", "window", "solved on", "state"), tables),
+            html_table("Images", ("name", "kind", "field", "max", "path"), images),
+            html_table("Steps", ("step", "state"), ((one.id, one.state) for one in self.steps.values())),
+        ]
+        return "".join(parts)
+
     # --- places ---
 
     def place(self) -> Workspace:
@@ -238,6 +292,20 @@ class Context(Record):
             weight=self.locate(arrays.weight),
             uvw=self.locate(arrays.uvw),
         )
+
+
+def _observation_tables(observation: Observation) -> list[str]:
+    """Return fields and spectral windows as HTML."""
+    fields = ((one.name, one.source, ", ".join(one.intents)) for one in observation.fields)
+    windows = (
+        (one.name, one.n_channels, *(f"{f / 1e6:.6g}" for f in one.frequency_hz), one.frame)
+        for one in observation.windows
+    )
+    summary = f"{observation.telescope}, {len(observation.antennas)} antennas, {len(observation.scans)} scans"
+    return [
+        html_table(f"{summary}; fields", ("field", "source", "intents"), fields),
+        html_table("Spectral windows", ("window", "channels", "first [MHz]", "last [MHz]", "frame"), windows),
+    ]
 
 
 def _fields_of_word(observation: Observation, word: str) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import math
 import time
 from typing import Literal
 
+from radps.context.html import html_heading, html_table
 from radps.context.model import Context
 from radps.context.records import (
     Beam,
@@ -165,6 +166,26 @@ class Status(Record):
     line_free: tuple[LineFreeRange, ...] | None
     """None before anything was found out about lines; empty if no range is free of lines."""
     products: tuple[ProductStatus, ...]
+
+    def _repr_html_(self) -> str:
+        """Return what Jupyter shows."""
+        steps = (
+            (one.id, one.state, "" if one.seconds is None else f"{one.seconds:.1f}", one.tasks or "", one.message)
+            for one in self.steps
+        )
+        scores = ((one.name, f"{one.score:.2f}", one.step, one.applies_to, one.message) for one in self.qa)
+        images = (
+            (one.name, one.kind, f"{one.max:.4g}", f"{one.min:.4g}", f"{one.rms:.4g}", one.file) for one in self.images
+        )
+        return "".join(
+            (
+                html_heading(f"Run {self.run_id} {self.project}".rstrip() + f": {self.state}, in {self.run}"),
+                html_table("Steps", ("step", "state", "seconds", "tasks", "message"), steps),
+                html_table("Quality", ("QA", "score", "step", "of", "message"), scores),
+                html_table("Images", ("image", "kind", "max", "min", "rms", "file"), images),
+                html_table("Products", ("kind", "file"), ((one.kind, one.file) for one in self.products)),
+            )
+        )
 
 
 def load_status(url: str) -> Status:

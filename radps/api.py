@@ -1,0 +1,247 @@
+"""radps from Python: run a config, open a run, do one step at a time.
+
+::
+
+    run = radps.run("configs/demo.yaml")        # or radps.open_run("runs/demo")
+    run                                         # tables, in Jupyter
+    run.context.observation.fields              # what is known
+    run.step("cube", threshold="10 mJy")        # one step again, in this process, with another parameter
+    run.image("cube").SKY                       # xarray
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from radps.context.model import Context, Workspace
+from radps.context.records import Outcome, StepState
+from radps.context.store import RunStore
+from radps.data.urls import absolute_url
+from radps.errors import ConfigError
+from radps.execution.clusters import InProcessCluster, open_engine
+from radps.execution.engine import Engine
+from radps.terminal import make_observer
+from radps.workflows.model import Workflow, load_workflow
+from radps.workflows.plan import Selection
+from radps.workflows.run import Runner
+from radps.workflows.status import Status, load_status
+
+if TYPE_CHECKING:
+    import xarray
+
+
+class Run:
+    """A run folder and its workflow.
+
+    Parameters
+    ----------
+    url : str
+        The run folder.
+    workflow : Workflow, optional
+        What to do there; default: what was done there last.
+    """
+
+    def __init__(self, url: str, workflow: Workflow | None = None) -> None:
+        self.url = absolute_url(url)
+        self._workflow = workflow
+
+    @property
+    def workflow(self) -> Workflow:
+        """The workflow, with the parameters that :meth:`step` was given.
+
+        Raises
+        ------
+        ContextError, ConfigError
+            It was not kept in the run folder, or its stages or data are not there any more.
+        """
+        if self._workflow is None:
+            config = RunStore(self.url).load_workflow()
+            # A copy of the folder at another place is a run of its own.
+            self._workflow = load_workflow({**config, "run": self.url})
+        return self._workflow
+
+    @property
+    def context(self) -> Context:
+        """What the run knows now.
+
+        Raises
+        ------
+        ContextError
+            Nothing was run yet, or the folder is damaged.
+        """
+        return RunStore(self.url).load().at(Workspace(url=self.url))
+
+    @property
+    def tree(self) -> xarray.DataTree:
+        """The arrays that the steps made, as xarray; see :attr:`Context.tree`."""
+        return self.context.tree
+
+    def image(self, name: str) -> xarray.Dataset:
+        """Open an image or cube as xarray; see :meth:`Context.image`."""
+        return self.context.image(name)
+
+    def status(self) -> Status:
+        """Return steps, QA scores, flux densities, images and products."""
+        return load_status(self.url)
+
+    def step(self, name: str | None = None, *, progress: bool = False, **params: Any) -> Outcome:
+        """Do one step, done before or not, in this process: breakpoints and prints work everywhere in it.
+
+        Parameters
+        ----------
+        name : str, optional
+            Its id; default the first step that is not done.
+        progress : bool
+            Print what is going on.
+        **params
+            Parameters to change; the run keeps them.
+
+        Returns
+        -------
+        Outcome
+            What the stage found.
+
+        Raises
+        ------
+        StageError
+            The step failed; ``__cause__`` holds the error.
+        ConfigError
+            There is no such step or parameter, a step before it is not done, or all steps are done and none is named.
+        """
+        name = name or self._next_step()
+        if params:
+            config = {**self.workflow.as_config(), "run": self.url}
+            self._workflow = load_workflow(config, {f"{name}.{key}": value for key, value in params.items()})
+        with open_engine(InProcessCluster()) as engine:
+            selection = Selection(only=(name,), redo=(name,))
+            context = _compute(self.workflow, selection, progress=progress, engine=engine)
+        outcome = context.steps[name].outcome
+        assert outcome is not None  # a step that did not fail is done
+        return outcome
+
+    def resume(
+        self,
+        *,
+        start: str | None = None,
+        until: str | None = None,
+        only: Sequence[str] = (),
+        redo: Sequence[str] = (),
+        progress: bool = True,
+    ) -> Run:
+        """Do what is not done or changed, on the cluster of the workflow.
+
+        Parameters
+        ----------
+        start, until : str, optional
+            From this step on, with those that need it; up to this step, with those that it needs.
+        only, redo : sequence of str
+            Nothing but these steps; these steps again, changed or not.
+        progress : bool
+            Print what is going on.
+
+        Returns
+        -------
+        Run
+            This one.
+
+        Raises
+        ------
+        StageError
+            A step failed: the first one. What does not need it was done all the same.
+        ConfigError, ContextError, ClusterError
+            Nothing was done.
+        """
+        _compute(self.workflow, Selection(start, until, tuple(only), tuple(redo)), progress=progress)
+        return self
+
+    def _next_step(self) -> str:
+        """Return the first step of the workflow that is not done."""
+        store = RunStore(self.url)
+        records = store.load().steps if store.exists() else {}
+        for step in self.workflow.steps:
+            if step.id not in records or records[step.id].state is not StepState.DONE:
+                return step.id
+        raise ConfigError(self.url, ["every step is done; name the one to do again"])
+
+    def __repr__(self) -> str:
+        return f"Run({self.url!r})"
+
+    def _repr_html_(self) -> str:
+        return self.status()._repr_html_() if RunStore(self.url).exists() else f"Run({self.url!r}): nothing was run yet"
+
+
+def run(
+    config: str | os.PathLike[str] | Mapping[str, Any],
+    *,
+    run: str | None = None,
+    cluster: str | Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    start: str | None = None,
+    until: str | None = None,
+    only: Sequence[str] = (),
+    redo: Sequence[str] = (),
+    progress: bool = True,
+) -> Run:
+    """Run a workflow, or go on where it ended: steps that are done and unchanged are skipped.
+
+    Parameters
+    ----------
+    config : path or mapping
+        A workflow file (YAML), or the same as a dictionary.
+    run : str, optional
+        Run folder, instead of that of the config.
+    cluster : str or mapping, optional
+        ``none``, ``local``, the address of a scheduler, or e.g. ``{"kind": "local", "workers": 2}``.
+    settings : mapping, optional
+        Overrides such as ``{"cube.threshold": "10 mJy", "data.path": "my.fits"}``.
+    start, until, only, redo, progress
+        As of :meth:`Run.resume`.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    StageError
+        A step failed: the first one. What does not need it was done all the same.
+    ConfigError, ContextError, ClusterError
+        Nothing was done.
+    """
+    overrides = {**(settings or {})}
+    overrides.update({key: value for key, value in (("run", run), ("cluster", cluster)) if value is not None})
+    workflow = load_workflow(config, overrides)
+    opened = Run(workflow.run, workflow)
+    return opened.resume(start=start, until=until, only=only, redo=redo, progress=progress)
+
+
+def open_run(run: str | os.PathLike[str]) -> Run:
+    """Open the run folder at a path or URL.
+
+    Raises
+    ------
+    ContextError
+        There is no run, or it is damaged.
+    """
+    opened = Run(os.fspath(run))
+    RunStore(opened.url).load()
+    return opened
+
+
+def _compute(workflow: Workflow, selection: Selection, *, progress: bool, engine: Engine | None = None) -> Context:
+    """Run steps and raise the first error."""
+    if not progress:
+        runner = Runner(workflow, engine=engine, selection=selection)
+        context = runner.run()
+    else:
+        # Jupyter takes plain lines, too: bars there need packages that radps does not.
+        with make_observer(Console(force_jupyter=False)) as observer:
+            runner = Runner(workflow, engine=engine, selection=selection, observer=observer)
+            context = runner.run()
+    for failure in runner.failures.values():
+        raise failure
+    return context
