@@ -218,6 +218,10 @@ class ImageRecord(Record):
     """XRADIO image store."""
     variable: str
     """The main variable of the store."""
+    companions: tuple[str, ...] = ()
+    """The other variables of the store."""
+    convergence: str | None = None
+    """Table of how the solver went, in the context's tree."""
     field: str
     window: str
     """Spectral window that the spectral coordinate comes from: its frame, its rest frequency."""
@@ -246,6 +250,8 @@ class ProductRecord(Record):
     """``fits``, ``table``, ``manifest`` ..."""
     source: str
     """The image or table that it was made from."""
+    variable: str = ""
+    """The variable of an image."""
     size_bytes: int
     sha256: str
 

@@ -110,7 +110,7 @@ def _delayed(
 ) -> Delayed:
     """Return the delayed call, refusing arrays, which belong into stores."""
     for argument in (*arguments, *options.values()):
-        if type(argument).__module__.partition(".")[0] in ("numpy", "xarray") and getattr(argument, "ndim", 0):
+        if type(argument).__module__.partition(".")[0] in ("numpy", "xarray") and getattr(argument, "ndim", None):
             raise TypeError(f"{key}: an array of shape {argument.shape} as an argument; pass its address instead")
     if after is None:
         return dask.delayed(function, pure=False, traverse=True)(*arguments, dask_key_name=key, **options)

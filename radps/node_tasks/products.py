@@ -18,12 +18,24 @@ class ProductFile(NamedTuple):
     sha256: str
 
 
-def export_image(image_url: str, url: str, variable: str) -> ProductFile:
+class ExportJob(NamedTuple):
+    """One file to write."""
+
+    image: str
+    """Name of the image."""
+    variable: str
+    image_url: str
+    path: str
+    """Relative to the run folder."""
+    url: str
+
+
+def export_image(job: ExportJob) -> ProductFile:
     """Write one variable of an image as FITS."""
     from radps.data.fits import export_fits  # XRADIO takes seconds to import, and only this task needs it
 
-    export_fits(image_url, url, variable, overwrite=True)
-    return measure_file(url)
+    export_fits(job.image_url, job.url, job.variable, overwrite=True)
+    return measure_file(job.url)
 
 
 def write_manifest(url: str, content: dict[str, Any]) -> ProductFile:

@@ -278,18 +278,19 @@ def blank_record(
     name: str,
     kind: Literal["cube", "continuum", "moment"],
     path: str,
-    variable: str,
+    variables: tuple[str, ...],
     field: str,
     window: str,
     description: ImageDescription,
 ) -> ImageRecord:
-    """Return the record of an image as far as it is known before it is made."""
+    """Return the record of an image as far as it is known before it is made; the first variable is the main one."""
     frequency = description.frequency_hz
     return ImageRecord(
         name=name,
         kind=kind,
         path=path,
-        variable=variable,
+        variable=variables[0],
+        companions=variables[1:],
         field=field,
         window=window,
         shape=(len(frequency), description.n_l, description.n_m),

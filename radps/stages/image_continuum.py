@@ -126,7 +126,7 @@ def _image_target(context: Context, params: Params, target: ImageTarget) -> Gene
     window = max((windows[partition.window] for partition in target.partitions), key=_top)
     grid = choose_grid(context, params, window)
     description = describe_image(context, target.field, window, grid, np.array([centre_hz]), highest_hz - lowest_hz)
-    stores, image_path, _ = plan_stores(context, params, target, description)
+    stores, image_path, table_path = plan_stores(context, params, target, description)
     sources = cut_for_sum(context, target, _data_group(params, target.partitions[0]))
     scratch_url = context.locate(context.new_path("images", f"{target.name}-cycles", suffix=""))
     density_url = None
@@ -141,7 +141,8 @@ def _image_target(context: Context, params: Params, target: ImageTarget) -> Gene
     plane = ContinuumPlane(rules, stores.image_url, stores.convergence_url, work.cycle(last), centre_hz, result)
     finished = run_task(context, finish_continuum, plane, weight, name=f"restore-{target.name}")
     name = f"{target.name}_continuum"
-    blank = blank_record(name, "continuum", image_path, "SKY", target.field, window.name, description)
+    blank = blank_record(name, "continuum", image_path, stores.variables, target.field, window.name, description)
+    blank = blank.model_copy(update={"convergence": table_path})
     record: ImageRecord = yield run_task(
         context, summarise_image, blank, stores, name=f"summarise-{target.name}", after=finished
     )

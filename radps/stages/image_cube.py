@@ -82,7 +82,7 @@ def _image_target(context: Context, params: Params, target: ImageTarget, window:
     grid = choose_grid(context, params, window)
     frequency_hz = np.linspace(*window.frequency_hz, window.n_channels)[first:last]
     description = describe_image(context, target.field, window, grid, frequency_hz, abs(window.channel_width_hz))
-    stores, image_path, _ = plan_stores(context, params, target, description)
+    stores, image_path, table_path = plan_stores(context, params, target, description)
     ready = [
         run_task(
             context,
@@ -114,7 +114,10 @@ def _image_target(context: Context, params: Params, target: ImageTarget, window:
         after=ready,
     )
     imaged = reduce_tree(context, sum_parts, parts, name=f"count-{target.name}")
-    blank = blank_record(f"{target.name}_cube", "cube", image_path, "SKY", target.field, window.name, description)
+    blank = blank_record(
+        f"{target.name}_cube", "cube", image_path, stores.variables, target.field, window.name, description
+    )
+    blank = blank.model_copy(update={"convergence": table_path})
     return run_task(context, summarise_image, blank, stores, first, name=f"summarise-{target.name}", after=imaged)
 
 

@@ -92,7 +92,7 @@ def _cube_moments(context: Context, params: Params, cube: ImageRecord) -> Delaye
     parts = map_chunks(context, sum_moments, blocks, rules, name=f"sum_moments-{cube.name}")
     total = reduce_tree(context, merge_moments, parts, name=f"merge_moments-{cube.name}")
     summary = run_task(context, write_moments, total, rules, *urls, name=f"write_moments-{cube.name}", after=created)
-    blank = blank_record(name, "moment", path, "SKY_MOMENT_0", cube.field, cube.window, description)
+    blank = blank_record(name, "moment", path, tuple(VARIABLES), cube.field, cube.window, description)
     return run_task(context, _describe, blank, cube, summary, name=f"describe-{cube.name}")
 
 

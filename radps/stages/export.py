@@ -1,0 +1,85 @@
+"""Write the images as FITS files, with a manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dask.delayed import Delayed
+
+from radps.context.model import Context
+from radps.context.records import ImageRecord, Outcome, OutcomeStatus, ProductRecord
+from radps.errors import ContextError
+from radps.graph_tasks.shapes import map_chunks, run_task
+from radps.node_tasks.products import ExportJob, ProductFile, export_image, write_manifest
+from radps.stages.base import StageParams
+
+MAIN_COMPANIONS = ("SKY_PRIMARY_BEAM_CORRECTED", "SKY_MOMENT_1", "SKY_MOMENT_2")
+"""Variables that are exported with the main one of their image."""
+
+
+class Params(StageParams):
+    """Parameters of the stage `export`."""
+
+    images: tuple[str, ...] = ()
+    """Names of the images to write; by default all."""
+    all_variables: bool = False
+    """Write the residual, the model, the point spread function and the primary beam too."""
+
+
+def export(context: Context, params: Params) -> Delayed:
+    """Write the images as FITS files that CARTA, CASA and astropy read, and a manifest with their checksums."""
+    jobs = plan_jobs(context, params)
+    files = map_chunks(context, export_image, jobs, name="export_image")
+    manifest_path = context.new_path("products", "manifest.json", suffix="")
+    return run_task(context, _finish, files, jobs, manifest_path, context.locate(manifest_path), context.run_id)
+
+
+def plan_jobs(context: Context, params: Params) -> tuple[ExportJob, ...]:
+    """Return one job for each file."""
+    known = {image.name: image for image in context.images}
+    if missing := [name for name in params.images if name not in known]:
+        raise ContextError(f"there is no image {', '.join(missing)}; images: {', '.join(known) or 'none'}")
+    chosen = [known[name] for name in params.images or known]
+    jobs = []
+    for image in chosen:
+        for variable in _variables(image, params):
+            suffix = "" if variable == "SKY" else "." + variable.removeprefix("SKY_").lower()
+            path = context.new_path("products", f"{image.name}{suffix}.fits", suffix="")
+            jobs.append(ExportJob(image.name, variable, context.locate(image.path), path, context.locate(path)))
+    return tuple(jobs)
+
+
+def _variables(image: ImageRecord, params: Params) -> list[str]:
+    return [
+        image.variable,
+        *(name for name in image.companions if params.all_variables or name in MAIN_COMPANIONS),
+    ]
+
+
+def _finish(
+    files: Sequence[ProductFile], jobs: Sequence[ExportJob], manifest_path: str, manifest_url: str, run_id: str
+) -> Outcome:
+    """Write the manifest, and register the files."""
+    products = [
+        ProductRecord(
+            path=job.path,
+            kind="fits",
+            source=job.image,
+            variable=job.variable,
+            size_bytes=file.size_bytes,
+            sha256=file.sha256,
+        )
+        for job, file in zip(jobs, files, strict=True)
+    ]
+    if not products:
+        return Outcome(status=OutcomeStatus.NOTHING, message="there is no image to export")
+    content = {"run": run_id, "products": [product.model_dump(mode="json") for product in products]}
+    manifest = write_manifest(manifest_url, content)
+    listed = ProductRecord(
+        path=manifest_path, kind="manifest", source="", size_bytes=manifest.size_bytes, sha256=manifest.sha256
+    )
+    return Outcome(
+        message=f"{len(products)} FITS files and a manifest in {manifest_path.rpartition('/')[0]}",
+        products=(*products, listed),
+        summary={"files": len(products), "bytes": sum(product.size_bytes for product in products)},
+    )
