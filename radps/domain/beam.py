@@ -3,17 +3,19 @@
 Restoring beam (:func:`fit_restoring_beam`):
 
 1. Take the pixels of the PSF around its peak that are connected to it and above 0.35 (as CASA's ``FitGaussianPSF``).
-2. Fit exp(-q/2), q a quadratic form, peak fixed to 1 at the centre pixel, by least squares: a weighted linear fit to the logarithm as a start,
-   then Gauss-Newton.
+2. Fit exp(-q/2), q a quadratic form, peak fixed to 1 at the centre pixel, by least squares: a weighted linear fit to
+   the logarithm as a start, then Gauss-Newton.
 3. The eigenvectors of q are the axes; FWHM = sqrt(8 ln 2) sigma.
 
-It is undefined where the beam has less than about two pixels across; then the result is NaN, which is an outcome, not an error.
+It is undefined where the beam has less than about two pixels across; then the result is NaN, which is an outcome, not
+an error.
 
-Restored image (:func:`restore_image`): the model convolved with a Gaussian of peak 1, plus the residual. The Gaussian is written down in
-Fourier space; the image is padded so that nothing wraps around.
+Restored image (:func:`restore_image`): the model convolved with a Gaussian of peak 1, plus the residual. The Gaussian
+is written down in Fourier space; the image is padded so that nothing wraps around.
 
-Primary beam (:func:`primary_beam`): the power pattern 1 + a X 10^-3 + b X^2 10^-7 + c X^3 10^-10, X = (distance [arcmin] * frequency [GHz])^2, for
-the VLA, an Airy pattern of the dish elsewhere. Both hold for the main lobe; beyond the cutoff the value is 0.
+Primary beam (:func:`primary_beam`): the power pattern 1 + a X 10^-3 + b X^2 10^-7 + c X^3 10^-10, X = (distance
+[arcmin] * frequency [GHz])^2, for the VLA, an Airy pattern of the dish elsewhere. Both hold for the main lobe; beyond
+the cutoff the value is 0.
 
 References
 ----------

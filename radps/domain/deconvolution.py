@@ -1,25 +1,27 @@
-"""Hogbom CLEAN with active-pixel minor cycles: exact, but a pixel is brought up to date only when it could hold the peak.
+"""Hogbom CLEAN with active-pixel minor cycles: exact, but only pixels that could hold the peak are brought up to date.
 
-Textbook CLEAN repeats: find the largest absolute residual; subtract ``gain`` times it times the PSF centred there from the *whole* image. Almost
-all of that work is spent on pixels that never become the peak. Here the image is cut into square tiles, each with
+Textbook CLEAN repeats: find the largest absolute residual; subtract ``gain`` times it times the PSF centred there from
+the *whole* image. Almost all of that work is spent on pixels that never become the peak. Here the image is cut into
+square tiles, each with
 
 * ``applied``: how many of the components so far were subtracted from its pixels;
-* ``bound``: an upper limit of its largest absolute residual. A new component c at a pixel of tile s raises the bound of tile t by
-  ``|c| * reach[t - s]``, where reach is the largest ``|PSF|`` between any pixel of s and any pixel of t.
+* ``bound``: an upper limit of its largest absolute residual. A new component c at a pixel of tile s raises the bound of
+  tile t by ``|c| * reach[t - s]``, where reach is the largest ``|PSF|`` between any pixel of s and any pixel of t.
 
 One iteration:
 
-1. Take the tile with the largest bound. If components are missing there, subtract them, find its peak, set the bound to it; repeat.
+1. Take the tile with the largest bound. If components are missing there, subtract them, find its peak, set the bound to
+   it; repeat.
 2. Else its peak is the peak of the image. Stop if it is at or below the goal.
 3. Record the component, raise the bounds.
 
-So a peak is only accepted when no tile can hold a larger one: the components are those of the textbook algorithm, in the same order, from the
-whole PSF. Tiles whose bound stays below the goal ("inactive pixels") are never touched. Each pixel sees its components in their order,
-so the arithmetic is the same too.
+So a peak is only accepted when no tile can hold a larger one: the components are those of the textbook algorithm, in
+the same order, from the whole PSF. Tiles whose bound stays below the goal ("inactive pixels") are never touched. Each
+pixel sees its components in their order, so the arithmetic is the same too.
 
-PSF: as large as it is given, zero beyond. With a PSF of twice the image size every pair of pixels is covered, and the minor cycle cannot go
-wrong by truncation; a smaller PSF leaves the sidelobes beyond it to the next residual update, and can diverge where
-they matter.
+PSF: as large as it is given, zero beyond. With a PSF of twice the image size every pair of pixels is covered, and the
+minor cycle cannot go wrong by truncation; a smaller PSF leaves the sidelobes beyond it to the next residual update, and
+can diverge where they matter.
 
 The residual is not returned: only parts of it were needed, and the residual update makes an exact one.
 
@@ -31,7 +33,7 @@ Schwab 1984, AJ 89, 1076 (residual updates from the visibilities).
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -106,7 +108,7 @@ def clean_minor_cycle(
     Raises
     ------
     DataError
-        If the shapes of residual and mask differ, the gain is out of its range, or the PSF has no peak of 1 at its centre.
+        If the shapes of residual and mask differ, the gain is out of its range, or the PSF is not 1 at its centre.
     """
     _check_arguments(residual, psf, mask, gain)
     tile = _choose_tile_side(max(residual.shape))
@@ -161,11 +163,11 @@ def _cut_into_tiles(
     counts = [-(-n // tile) for n in residual.shape]
     padding = [(0, count * tile - n) for count, n in zip(counts, residual.shape, strict=True)]
 
-    def cut(image: NDArray[np.float32] | NDArray[np.bool_]) -> NDArray[np.float32] | NDArray[np.bool_]:
+    def cut(image: NDArray[Any]) -> NDArray[Any]:
         padded = np.pad(image, padding).reshape(counts[0], tile, counts[1], tile)
         return np.ascontiguousarray(padded.swapaxes(1, 2))
 
-    return cut(residual.astype(np.float32, copy=False)), cut(mask)  # type: ignore[return-value]
+    return cut(residual.astype(np.float32, copy=False)), cut(mask)
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"nnan", "nsz"})

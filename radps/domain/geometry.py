@@ -65,8 +65,9 @@ class ImageGrid:
             raise DataError(f"cell size {self.cell_size_rad} rad: must be a positive number")
         if self.corner_radius_squared >= 1:
             raise DataError(
-                f"an image of {self.n_l} x {self.n_m} pixels of {self.cell_size_rad:.6g} rad reaches beyond the horizon "
-                f"(l^2 + m^2 = {self.corner_radius_squared:.3g} at its corner, allowed < 1); use fewer or smaller pixels"
+                f"an image of {self.n_l} x {self.n_m} pixels of {self.cell_size_rad:.6g} rad reaches beyond the "
+                f"horizon (l^2 + m^2 = {self.corner_radius_squared:.3g} at its corner, allowed < 1); "
+                "use fewer or smaller pixels"
             )
 
     @property
@@ -75,18 +76,18 @@ class ImageGrid:
         return self.n_l, self.n_m
 
     @property
-    def l(self) -> NDArray[np.float64]:
+    def l(self) -> NDArray[np.float64]:  # noqa: E743 - the field's name for this direction cosine
         """Direction cosine to the east of every row, decreasing, shape (n_l,)."""
-        return (self.n_l // 2 - np.arange(self.n_l)) * self.cell_size_rad
+        return (self.n_l // 2 - np.arange(self.n_l, dtype=np.float64)) * self.cell_size_rad
 
     @property
     def m(self) -> NDArray[np.float64]:
         """Direction cosine to the north of every column, increasing, shape (n_m,)."""
-        return (np.arange(self.n_m) - self.n_m // 2) * self.cell_size_rad
+        return (np.arange(self.n_m, dtype=np.float64) - self.n_m // 2) * self.cell_size_rad
 
     @property
     def n_minus_1(self) -> NDArray[np.float64]:
-        """The n - 1 of every pixel, shape (n_l, n_m), zero at the centre and negative elsewhere; without cancellation."""
+        """The n - 1 of every pixel, shape (n_l, n_m), 0 at the centre and negative elsewhere; without cancellation."""
         radius_squared = self.l[:, np.newaxis] ** 2 + self.m[np.newaxis, :] ** 2
         return -radius_squared / (np.sqrt(1.0 - radius_squared) + 1.0)
 
@@ -180,9 +181,9 @@ def w_phase_error(uvw_m: NDArray[np.float64], frequency_hz: float, grid: ImageGr
 def needs_w_term(
     uvw_m: NDArray[np.float64], frequency_hz: float, grid: ImageGrid, *, max_phase_error: float = 0.1
 ) -> bool:
-    """Return True where an image without the w-term would be wrong at its corner by more than ``max_phase_error`` [rad].
+    """Return True where an image without the w-term has a phase error above ``max_phase_error`` [rad] at its corner.
 
-    A phase error p lowers the peak of a source by about p^2 / 2 at most, so the default of 0.1 rad keeps it within 0.5 %
-    everywhere in the image. The arguments are those of :func:`w_phase_error`.
+    A phase error p lowers the peak of a source by about p^2 / 2 at most, so the default of 0.1 rad keeps it within
+    0.5 % everywhere in the image. The arguments are those of :func:`w_phase_error`.
     """
     return w_phase_error(uvw_m, frequency_hz, grid) > max_phase_error

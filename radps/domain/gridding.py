@@ -5,16 +5,16 @@ Sign and orientation (MSv4, uvw as stored): a source of S Jy at (l, m) has the v
     V(u, v, w) = S exp(+2 pi i (u l + v m + w (n - 1))),   n = sqrt(1 - l^2 - m^2).
 
 1. :func:`predict` is this sum over the pixels of a model image [Jy/pixel].
-2. :func:`dirty_sum` is its exact adjoint: sum over samples of weight * Re(V exp(-2 pi i ...)). Divided by the sum of weights, a
-   source of 1 Jy has a peak of 1 at its pixel (:func:`dirty_image`). There is no division by n, as in CASA and WSClean: fluxes are those of
-   the sky, not per unit of l and m.
+2. :func:`dirty_sum` is its exact adjoint: sum over samples of weight * Re(V exp(-2 pi i ...)). Divided by the sum of
+   weights, a source of 1 Jy has a peak of 1 at its pixel (:func:`dirty_image`). There is no division by n, as in CASA
+   and WSClean: fluxes are those of the sky, not per unit of l and m.
 3. Sums of chunks of visibilities add up, image and weight separately, to the sum of all.
 
-ducc0 predicts exp(-2 pi i (u l + v m - w (n - 1))) for l growing with the index. Here l decreases with the index, so u keeps its sign
-and v is flipped.
+ducc0 predicts exp(-2 pi i (u l + v m - w (n - 1))) for l growing with the index. Here l decreases with the index, so u
+keeps its sign and v is flipped.
 
-Precision: with ``epsilon`` >= 1e-5 and complex64 data all is done in single precision; the result differs from the exact sum by
-epsilon times the rms of what is transformed. A smaller epsilon computes in double precision.
+Precision: with ``epsilon`` >= 1e-5 and complex64 data all is done in single precision; the result differs from the
+exact sum by epsilon times the rms of what is transformed. A smaller epsilon computes in double precision.
 
 References
 ----------
@@ -107,7 +107,7 @@ def dirty_sum(
     real, cplx = (np.float32, np.complex64) if single else (np.float64, np.complex128)
     if weight <= 0:
         return DirtySum(np.zeros(grid.shape, real), 0.0)
-    image = ducc0.wgridder.vis2dirty(
+    image: Image = ducc0.wgridder.vis2dirty(
         uvw=uvw_m,
         freq=frequency_hz,
         vis=visibilities.astype(cplx, copy=False),
@@ -144,8 +144,9 @@ def psf_sum(
 ) -> DirtySum:
     """Transform the weights: the point spread function times the sum of weights, peak at the centre pixel.
 
-    Always without the w-term: with it, the response to a source at the phase centre is smeared far from it, in contrast to the
-    response to sources elsewhere. What is made here is the part that all sources share. Arguments as :func:`dirty_sum`.
+    Always without the w-term: with it, the response to a source at the phase centre is smeared far from it, in contrast
+    to the response to sources elsewhere. What is made here is the part that all sources share. Arguments as
+    :func:`dirty_sum`.
     """
     single = _is_single(np.dtype(np.complex64), epsilon)
     ones = np.broadcast_to(np.ones(1, np.complex64 if single else np.complex128), weights.shape)
@@ -160,7 +161,7 @@ def point_spread_function(
     *,
     epsilon: float = DEFAULT_EPSILON,
 ) -> Image:
-    """Return the point spread function, 1 at the centre pixel ``n // 2``, shape (n_l, n_m). Arguments as :func:`psf_sum`."""
+    """Return the PSF, 1 at the centre pixel ``n // 2``, shape (n_l, n_m). Arguments as :func:`psf_sum`."""
     return psf_sum(uvw_m, frequency_hz, weights, grid, epsilon=epsilon).normalised()
 
 
@@ -232,6 +233,6 @@ def _check_shapes(
     expected = (len(uvw_m), len(frequency_hz))
     if uvw_m.shape[1:] != (3,) or visibilities != expected or weights != expected:
         raise DataError(
-            f"uvw of shape {uvw_m.shape}, {len(frequency_hz)} channels, visibilities {visibilities}, weights {weights}: "
-            "expected (row, 3), then (row, channel) for both"
+            f"uvw of shape {uvw_m.shape}, {len(frequency_hz)} channels, visibilities {visibilities}, "
+            f"weights {weights}: expected (row, 3), then (row, channel) for both"
         )

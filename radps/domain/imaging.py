@@ -3,15 +3,17 @@
 The plane is one channel of a cube, or several channels of a continuum image whose pieces the caller sums.
 
 1. Samples of weight 0 are dropped; the dirty image is made once, at full accuracy.
-2. **Residual update**: residual = dirty - N model, N = the normal operator: predict from the model, weight, transform back. Two ways of
-   the same accuracy, chosen from uvw, frequency and grid alone (:func:`plan_residual_update`):
+2. **Residual update**: residual = dirty - N model, N = the normal operator: predict from the model, weight, transform
+   back. Two ways of the same accuracy, chosen from uvw, frequency and grid alone (:func:`plan_residual_update`):
 
-   - by convolutions (:mod:`radps.domain.normal_operator`), where the phase of the w-term stays small: the visibilities are not needed again;
-   - through the visibilities: predict and transform back. Early cycles use an accuracy of 1 % of the depth that the next model update can
-     reach, relative to the peak; whenever the result could end the loop, it is made again at full accuracy.
+   - by convolutions (:mod:`radps.domain.normal_operator`), where the phase of the w-term stays small: the visibilities
+     are not needed again;
+   - through the visibilities: predict and transform back. Early cycles use an accuracy of 1 % of the depth that the
+     next model update can reach, relative to the peak; whenever the result could end the loop, it is made again at full
+     accuracy.
 
-3. **Model update**: Hogbom CLEAN down to the cycle goal max(goal, f * peak), f = clip(cycle_factor * largest sidelobe, min_psf_fraction,
-   max_psf_fraction) (CASA: cyclethreshold).
+3. **Model update**: Hogbom CLEAN down to the cycle goal max(goal, f * peak), f = clip(cycle_factor * largest sidelobe,
+   min_psf_fraction, max_psf_fraction) (CASA: cyclethreshold).
 4. **Restore**: model convolved with the restoring beam, plus residual.
 
 A plane depends on its own samples only, never on the planes that share a task, and is bit-reproducible.
@@ -117,8 +119,8 @@ def plan_residual_update(
     terms = count_terms(uvw_m, frequency_hz, grid, epsilon=options.epsilon, w_term=options.w_term)
     if options.method is ResidualMethod.CONVOLUTION and terms > MAX_TERMS:
         raise DataError(
-            f"residual updates by convolution would take {terms} terms for the w-term, at most {MAX_TERMS} are supported; "
-            "leave the method open, or make the image smaller"
+            f"residual updates by convolution would take {terms} terms for the w-term, at most {MAX_TERMS} are "
+            "supported; leave the method open, or make the image smaller"
         )
     fits = terms <= MAX_TERMS and grid.n_l * grid.n_m <= MAX_CONVOLUTION_PIXELS
     return options.method or (ResidualMethod.CONVOLUTION if fits else ResidualMethod.VISIBILITIES), terms
@@ -169,7 +171,8 @@ class PlaneProblem:
     Attributes
     ----------
     dirty, residual, model, psf : ndarray of float32, shape (n_l, n_m)
-        The images as they stand; ``psf`` without the w-term. Before the first residual update the residual is the dirty image.
+        The images as they stand; ``psf`` without the w-term. Before the first residual update the residual is the dirty
+        image.
     beam : RestoringBeam
         Fit to the PSF.
     weight : float
@@ -268,7 +271,7 @@ class PlaneProblem:
         return residual
 
     def _early_scale(self) -> float:
-        """Return the present peak relative to that of the dirty image: errors scale with the model, goals with the peak."""
+        """Return the present peak over that of the dirty image: errors scale with the model, goals with the peak."""
         return self._peak(self.residual) / max(self._peak(self.dirty), np.finfo(np.float32).tiny)
 
     def _residual_from_visibilities(self, epsilon: float) -> NDArray[np.float32]:
@@ -299,15 +302,13 @@ class PlaneProblem:
 
 
 def find_sidelobe_level(psf: NDArray[np.float32], beam: RestoringBeam, grid: ImageGrid) -> float:
-    """Return the largest sidelobe of a PSF: the largest of -PSF and of PSF minus the fitted beam (as CASA); NaN without beam."""
+    """Return the largest sidelobe: of -PSF and of PSF minus the fitted beam, as CASA; NaN without a beam."""
     if not beam.is_valid:
         return math.nan
     return max(-float(psf.min()), float((psf - gaussian_image(beam, grid)).max()))
 
 
-def find_psf_fraction(
-    psf: NDArray[np.float32], beam: RestoringBeam, grid: ImageGrid, options: CleanOptions
-) -> float:
+def find_psf_fraction(psf: NDArray[np.float32], beam: RestoringBeam, grid: ImageGrid, options: CleanOptions) -> float:
     """Return the depth of a model update relative to its peak (CASA: psffraction): sidelobe level within its limits."""
     wanted = options.cycle_factor * find_sidelobe_level(psf, beam, grid)
     if math.isnan(wanted):

@@ -1,27 +1,29 @@
 """The residual update without the visibilities: the normal operator of imaging as a few convolutions.
 
-CLEAN needs, in every cycle, the dirty image of a model: predict, weight, transform back. For one set of samples this is a fixed linear
-operator between images,
+CLEAN needs, in every cycle, the dirty image of a model: predict, weight, transform back. For one set of samples this is
+a fixed linear operator between images,
 
     (N I)(x) = sum_x' I(x') sum_k W_k cos 2 pi (u_k (l - l') + v_k (m - m') + w_k (n - n')) / sum_k W_k.
 
-1. **Without the w-term** it is a convolution with the PSF. With a PSF of twice the image size it is exact, and one FFT pair does it.
-2. **With the w-term** write y = 2 pi w (n - n') = X s t with s = w / max|w|, t = (n - n') / max(1 - n), so that |s t| <= 1, and
-   X = 2 pi max|w| max(1 - n), the phase error of :func:`radps.domain.geometry.w_phase_error`. The Chebyshev series of cos(X z) and sin(X z)
-   on [-1, 1], cut after K terms and written in powers of z, gives cos(phi + y) = sum_j c_j t^j s^j q_j(phi) with q = cos for even j and
-   -sin for odd j. So
+1. **Without the w-term** it is a convolution with the PSF. With a PSF of twice the image size it is exact, and one FFT
+   pair does it.
+2. **With the w-term** write y = 2 pi w (n - n') = X s t with s = w / max|w|, t = (n - n') / max(1 - n), so that |s t|
+   <= 1, and X = 2 pi max|w| max(1 - n), the phase error of :func:`radps.domain.geometry.w_phase_error`. The Chebyshev
+   series of cos(X z) and sin(X z) on [-1, 1], cut after K terms and written in powers of z, gives cos(phi + y) = sum_j
+   c_j t^j s^j q_j(phi) with q = cos for even j and -sin for odd j. So
 
-       N = sum_j c_j t^j P_j,   P_j(l - l', m - m') = sum_k W_k s_k^j q_j(2 pi (u_k (l - l') + v_k (m - m'))) / sum_k W_k,
+       N = sum_j c_j t^j P_j,
+       P_j(l - l', m - m') = sum_k W_k s_k^j q_j(2 pi (u_k (l - l') + v_k (m - m'))) / sum_k W_k,
 
    and t^j by the binomial theorem is a sum of products of powers of n and n': K transforms forward, K back.
    P_0 is the PSF (without the w-term). An even and an odd P_j come from one transform of the samples,
    as their sum is cut apart by parity: in Fourier space one is the real part, the other the imaginary part.
-3. **Accuracy**: the cut costs less than 2 (X/2)^K / K! of the flux of the model (:func:`count_terms`); K is chosen for that to be below
-   epsilon, the accuracy of the gridder itself. So the result is as exact as prediction and transformation back, to which the tests
-   compare it.
+3. **Accuracy**: the cut costs less than 2 (X/2)^K / K! of the flux of the model (:func:`count_terms`); K is chosen for
+   that to be below epsilon, the accuracy of the gridder itself. So the result is as exact as prediction and
+   transformation back, to which the tests compare it.
 
-It stops being worth its memory, and loses digits in single precision, for large X (long baselines and wide fields together): above
-``MAX_TERMS`` terms the caller goes through the visibilities instead.
+It stops being worth its memory, and loses digits in single precision, for large X (long baselines and wide fields
+together): above ``MAX_TERMS`` terms the caller goes through the visibilities instead.
 
 References
 ----------
@@ -54,7 +56,7 @@ class NormalOperator(NamedTuple):
     psf: NDArray[np.float32]
     """PSF without the w-term, peak 1 at ``p // 2``, at least twice the image size: covers every pair of pixels."""
     spectra: NDArray[np.float32]
-    """c_j times the Fourier transform of P_j: real part for even, imaginary part for odd j; shape (K, p_l, p_m // 2 + 1)."""
+    """c_j times the Fourier transform of P_j, its imaginary part for odd j; shape (K, p_l, p_m // 2 + 1)."""
     height: NDArray[np.float32]
     """(n - n_mid) / max(1 - n) of every pixel, -0.5 to 0.5, shape (n_l, n_m); used when K > 1."""
 
@@ -175,7 +177,7 @@ def apply_normal_operator(operator: NormalOperator, model: NDArray[np.float32]) 
 
 
 def _expand_phase(phase: float, n_terms: int) -> NDArray[np.float64]:
-    """Return c_j: cos(phase z) + sin(phase z) ~ sum_j c_j z^j on [-1, 1]; even j belong to the cosine, odd j to the sine."""
+    """Return c_j of cos(phase z) + sin(phase z) ~ sum_j c_j z^j on [-1, 1]: even j are the cosine, odd j the sine."""
     if n_terms == 1:
         return np.ones(1)
     series = np.polynomial.chebyshev.chebinterpolate(lambda z: np.cos(phase * z) + np.sin(phase * z), n_terms + 16)
@@ -198,7 +200,7 @@ def _binomials(terms: int) -> NDArray[np.float32]:
 
 @numba.njit(cache=True, nogil=True)
 def _combine(forward, spectra, binomials):  # type: ignore[no-untyped-def]
-    """Replace forward[a] by sum_i binomials[a, i] spectra[a + i] forward[i], with a factor of i for odd a + i, in place."""
+    """Replace forward[a] by sum_i binomials[a, i] spectra[a + i] forward[i], times the imaginary unit for odd a + i."""
     terms, n_l, half = spectra.shape
     row = np.empty((terms, half), np.complex64)
     for x in range(n_l):

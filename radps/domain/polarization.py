@@ -1,7 +1,7 @@
 """Stokes I from the correlations of circular or linear feeds.
 
-1. I = (RR + LL) / 2 or (XX + YY) / 2: the plain mean of the two parallel hands, as CASA, not the weighted mean, so that a
-   polarized source does not leak into I when the hands have different weights.
+1. I = (RR + LL) / 2 or (XX + YY) / 2: the plain mean of the two parallel hands, as CASA, not the weighted mean, so that
+   a polarized source does not leak into I when the hands have different weights.
 2. A sample is used only where both hands are unflagged, finite and of positive weight.
 3. weight = sum of the two weights, which is the inverse variance of the mean where the two are equal.
 

@@ -1,11 +1,11 @@
 """Statistics of images: robust noise, extremes and where they are.
 
-1. The noise of a residual image is taken from its median absolute deviation (MAD), which sources that cover less than half of the image
-   hardly move: sigma = 1.4826 MAD for Gaussian noise.
+1. The noise of a residual image is taken from its median absolute deviation (MAD), which sources that cover less than
+   half of the image hardly move: sigma = 1.4826 MAD for Gaussian noise.
 2. NaN pixels (blanked, or a plane without data) do not count.
 
-The MAD is too large where emission covers most of the image, and it knows nothing of noise that varies over the image (after
-primary-beam correction): use the image before the correction.
+The MAD is too large where emission covers most of the image, and it knows nothing of noise that varies over the image
+(after primary-beam correction): use the image before the correction.
 
 References
 ----------

@@ -1,19 +1,19 @@
 """Imaging weights: natural, uniform, Briggs, with CASA's density grid (VisImagingWeight).
 
-1. **Density** W_k: the weights are summed on the uv-grid of the image, whose cells are 1 / (n * cell) wavelengths wide. A sample
-   counts in the cell nearest to (u, v) and in the cell nearest to (-u, -v), as the sky is real. Densities of several
-   chunks add up, so that a common density of all channels (CASA: ``perchanweightdensity=False``) is their sum.
+1. **Density** W_k: the weights are summed on the uv-grid of the image, whose cells are 1 / (n * cell) wavelengths wide.
+   A sample counts in the cell nearest to (u, v) and in the cell nearest to (-u, -v), as the sky is real. Densities of
+   several chunks add up, so that a common density of all channels (CASA: ``perchanweightdensity=False``) is their sum.
 2. **Weight** of a sample of data weight w in cell k:
 
    - natural:  w
    - uniform:  w / W_k
    - Briggs:   w / (1 + W_k f^2),  f^2 = (5 * 10^-R)^2 / (sum_k W_k^2 / sum_k W_k),  robustness R from -2 to 2
 
-3. A sample whose cell lies outside of the grid gets weight 0 in uniform and Briggs weighting; so does row 0 or column 0 of the
-   grid, as in CASA. Natural weighting has no grid.
+3. A sample whose cell lies outside of the grid gets weight 0 in uniform and Briggs weighting; so does row 0 or column 0
+   of the grid, as in CASA. Natural weighting has no grid.
 
-It fails to do what is expected when the image is much smaller than the primary beam: cells become so large that uniform weighting
-suppresses most data (CASA behaves alike).
+It fails to do what is expected when the image is much smaller than the primary beam: cells become so large that uniform
+weighting suppresses most data (CASA behaves alike).
 
 References
 ----------
@@ -128,7 +128,7 @@ def briggs_factor(density: NDArray[np.float64], robust: float) -> float:
     total = float(density.sum())
     if total <= 0:
         return 0.0
-    return (5.0 * 10.0**-robust) ** 2 / (float(np.square(density).sum()) / total)
+    return float((5.0 * 10.0**-robust) ** 2 * total / float(np.square(density).sum()))
 
 
 def _cells_per_wavelength(grid: ImageGrid) -> tuple[float, float]:
