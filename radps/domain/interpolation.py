@@ -236,9 +236,9 @@ def _hands(n_correlations: int, n_hands: int) -> tuple[NDArray[np.int64], NDArra
 
 
 def _without_repeats(array: NDArray[Any]) -> NDArray[Any]:
-    """Return the array with repeated axes (of stride 0) cut to length 1, contiguous."""
-    cut = array[tuple(slice(0, 1) if stride == 0 else slice(None) for stride in array.strides)]
-    return np.ascontiguousarray(cut)
+    """Return gains, contiguous, with time and channel cut to length 1 where one value is repeated (stride 0)."""
+    times, channels = (slice(0, 1) if array.strides[axis] == 0 else slice(None) for axis in (0, 2))
+    return np.ascontiguousarray(array[times, :, channels])
 
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]
