@@ -201,7 +201,7 @@ class Beam(Record):
     """North through east."""
 
 
-class ImageStatistics(Record):
+class StatisticsRecord(Record):
     """Statistics of the main variable of an image [Jy/beam]."""
 
     max: float
@@ -231,7 +231,7 @@ class ImageRecord(Record):
     frequency_hz: tuple[float, float]
     """Centres of the first and of the last channel [Hz]."""
     channel_width_hz: float
-    statistics: ImageStatistics
+    statistics: StatisticsRecord
     noise_jy: float
     """Robust standard deviation of the residual, per beam; for a cube the median of the channels that have data."""
     beam: Beam | None = None

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from radps.context.model import Context
 from radps.context.planning import SUM_BLOCK_BYTES, VISIBILITY_BYTES
-from radps.context.records import Beam, ImageRecord, ImageStatistics, Partition, SpectralWindow
+from radps.context.records import Beam, ImageRecord, Partition, SpectralWindow, StatisticsRecord
 from radps.data.convergence import STATISTICS, Convergence, load_convergence
 from radps.data.images import ImageDescription, image_bytes, load_beams
 from radps.data.stores import check_free_bytes
@@ -297,18 +297,18 @@ def blank_record(
         cell_size_rad=description.cell_size_rad,
         frequency_hz=(float(frequency[0]), float(frequency[-1])),
         channel_width_hz=description.channel_width_hz,
-        statistics=ImageStatistics(max=0.0, min=0.0, rms=0.0),
+        statistics=StatisticsRecord(max=0.0, min=0.0, rms=0.0),
         noise_jy=0.0,
     )
 
 
-def total_statistics(found: Convergence) -> ImageStatistics:
+def total_statistics(found: Convergence) -> StatisticsRecord:
     """Return the statistics of all channels together, summed in their order; 0 where no channel has data."""
     table = found.statistics[found.statistics[:, STATISTICS.index("n_pixels")] > 0]
     if len(table) == 0:
-        return ImageStatistics(max=0.0, min=0.0, rms=0.0)
+        return StatisticsRecord(max=0.0, min=0.0, rms=0.0)
     columns = dict(zip(STATISTICS, table.T, strict=True))
-    return ImageStatistics(
+    return StatisticsRecord(
         max=float(columns["max"].max()),
         min=float(columns["min"].min()),
         rms=math.sqrt(float(columns["sum_squares"].sum()) / float(columns["n_pixels"].sum())),

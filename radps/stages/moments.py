@@ -9,7 +9,7 @@ from dask.delayed import Delayed
 from pydantic import Field
 
 from radps.context.model import Context
-from radps.context.records import ImageRecord, ImageStatistics, Outcome, OutcomeStatus
+from radps.context.records import ImageRecord, Outcome, OutcomeStatus, StatisticsRecord
 from radps.data.images import image_bytes
 from radps.data.stores import check_free_bytes
 from radps.domain.geometry import ImageGrid
@@ -98,7 +98,7 @@ def _cube_moments(context: Context, params: Params, cube: ImageRecord) -> Delaye
 
 def _describe(blank: ImageRecord, cube: ImageRecord, summary: MomentSummary) -> tuple[ImageRecord, dict[str, float]]:
     """Return the record of a moment image, and the numbers behind."""
-    statistics = ImageStatistics(max=summary.maximum, min=summary.minimum, rms=summary.rms)
+    statistics = StatisticsRecord(max=summary.maximum, min=summary.minimum, rms=summary.rms)
     record = blank.model_copy(update={"statistics": statistics, "beam": cube.beam})
     numbers = {
         "integrated_flux_jy_km_s": summary.integrated_flux_jy_km_s,

@@ -273,7 +273,11 @@ def _score(step: str, score: QAScore) -> ScoreStatus:
 
 
 def _image(image: ImageRecord, products: tuple[ProductRecord, ...], url: str) -> ImageStatus:
-    exported = [product.path for product in products if product.kind == "fits" and product.source == image.name]
+    exported = [
+        product.path
+        for product in products
+        if product.kind == "fits" and (product.source, product.variable) == (image.name, image.variable)
+    ]
     return ImageStatus(
         name=image.name,
         kind=image.kind,
