@@ -27,7 +27,8 @@ from typing import Any
 
 import radps
 from radps.context.records import StepRecord, StepState
-from radps.data.stores import file_system, is_local, local_path
+from radps.data.stores import file_system
+from radps.data.urls import is_local, local_path
 from radps.errors import DataError
 
 DEPENDENCIES = (
