@@ -2,16 +2,17 @@
 
 The plane is one channel of a cube, or several channels of a continuum image whose pieces the caller sums.
 
-1. Samples of weight 0 are dropped; the dirty image is made once, at full accuracy.
+1. Samples of weight 0 are dropped; the dirty image is made once, at full accuracy. What a model update needs besides
+   (PSF, beam, normal operator) is made before the first one: a plane that starts below its goal costs two transforms.
 2. **Residual update**: residual = dirty - N model, N = the normal operator: predict from the model, weight, transform
-   back. Two ways of the same accuracy, chosen from uvw, frequency and grid alone (:func:`plan_residual_update`):
+   back. Two ways of the same accuracy, chosen from the samples and the grid alone (:func:`plan_residual_update`):
 
    - by convolutions (:mod:`radps.domain.normal_operator`), where the phase of the w-term stays small: the visibilities
      are not needed again;
-   - through the visibilities: predict and transform back. Early cycles use an accuracy of 1 % of the depth that the
-     next model update can reach, relative to the peak; whenever the result could end the loop, it is made again at full
-     accuracy.
+   - through the visibilities: predict and transform back.
 
+   Early cycles need an accuracy of 5 % of the level at which the next model update will stop; full accuracy is for a
+   residual that may end the loop, and for the one that is kept.
 3. **Model update**: Hogbom CLEAN down to the cycle goal max(goal, f * peak), f = clip(cycle_factor * largest sidelobe,
    min_psf_fraction, max_psf_fraction) (CASA: cyclethreshold).
 4. **Restore**: model convolved with the restoring beam, plus residual.
@@ -34,13 +35,16 @@ from numpy.typing import NDArray
 
 from radps.domain.beam import NO_BEAM, RestoringBeam, fit_restoring_beam, gaussian_image, restore_image
 from radps.domain.deconvolution import clean_minor_cycle
-from radps.domain.geometry import ImageGrid, find_good_size
+from radps.domain.geometry import ImageGrid
 from radps.domain.gridding import DEFAULT_EPSILON, dirty_sum, point_spread_function, predict
 from radps.domain.normal_operator import (
     MAX_TERMS,
     NormalOperator,
     apply_normal_operator,
+    choose_terms,
     count_terms,
+    estimate_errors,
+    make_large_psf,
     make_normal_operator,
 )
 from radps.domain.solver import IterationControl, ModelUpdate, Residual, SolverResult, solve
@@ -50,8 +54,8 @@ from radps.errors import DataError
 MAX_CONVOLUTION_PIXELS = 2048 * 2048
 """Largest image whose residuals are updated by convolution; larger ones would need GBs for the spectra."""
 
-EARLY_ACCURACY = 0.01
-"""Error of an early residual update relative to the deepest level that the next model update can reach."""
+EARLY_ACCURACY = 0.05
+"""Error of an early residual update relative to the level at which the next model update will stop."""
 
 MAX_EPSILON = 1e-2
 """Coarsest accuracy of an early residual update."""
@@ -109,7 +113,9 @@ class PlaneImages(NamedTuple):
 def plan_residual_update(
     uvw_m: NDArray[np.float64], frequency_hz: float, grid: ImageGrid, options: CleanOptions
 ) -> tuple[ResidualMethod, int]:
-    """Return the method and, for convolutions, the number of terms.
+    """Return the method and, for convolutions, the largest number of terms.
+
+    A plane whose PSF has such sidelobes that more terms would be needed goes through the visibilities after all.
 
     Raises
     ------
@@ -146,6 +152,17 @@ def estimate_plane_memory(n_rows: int, grid: ImageGrid, *, n_terms: int = MAX_TE
     return samples + plane * (6 * n_terms + 20 + 10)
 
 
+class _UpdateTools(NamedTuple):
+    """What a plane needs from its first model update on."""
+
+    psf: NDArray[np.float32]
+    """PSF of at least twice the image size."""
+    psf_fraction: float
+    """Depth of a model update relative to its peak."""
+    operator: NormalOperator | None
+    """None: residuals go through the visibilities."""
+
+
 class PlaneProblem:
     """One image plane as a problem for :func:`radps.domain.solver.solve`.
 
@@ -170,11 +187,8 @@ class PlaneProblem:
 
     Attributes
     ----------
-    dirty, residual, model, psf : ndarray of float32, shape (n_l, n_m)
-        The images as they stand; ``psf`` without the w-term. Before the first residual update the residual is the dirty
-        image.
-    beam : RestoringBeam
-        Fit to the PSF.
+    dirty, residual, model : ndarray of float32, shape (n_l, n_m)
+        The images as they stand. Before the first residual update the residual is the dirty image.
     weight : float
         Sum of weights; 0 = no data, then images are NaN and the model is 0.
     """
@@ -202,82 +216,111 @@ class PlaneProblem:
         self._weights = weights[used, np.newaxis]
         self.weight = float(self._weights.sum(dtype=np.float64))
         self.model = np.zeros(grid.shape, np.float32)
-        self.beam = NO_BEAM
-        self._operator: NormalOperator | None = None
-        self._goal = 0.0
         if self.weight > 0:
-            self._transform_data()
+            plan_residual_update(self._uvw_m, float(frequency_hz), grid, self.options)
+            self.dirty = self._transform_back(self._visibilities, self.options.epsilon)
         else:
             self.dirty = np.full(grid.shape, np.nan, np.float32)
-            self.psf = self._large_psf = self.dirty
         self.residual = self.dirty
-        self.psf_fraction = find_psf_fraction(self.psf, self.beam, grid, self.options)
+        self._accuracy = self.options.epsilon
+        self._psf: NDArray[np.float32] | None = None
+        self._beam = NO_BEAM
+        self._update: _UpdateTools | None = None
+        self._goal = self._expected_peak = 0.0
+
+    @property
+    def psf(self) -> NDArray[np.float32]:
+        """The PSF without the w-term, shape (n_l, n_m); NaN without data."""
+        if self._psf is None:
+            epsilon = self.options.epsilon
+            psf = point_spread_function(self._uvw_m, self._frequency_hz, self._weights, self.grid, epsilon=epsilon)
+            self._set_psf(psf.astype(np.float32, copy=False))
+        return self._psf  # type: ignore[return-value]
+
+    @property
+    def beam(self) -> RestoringBeam:
+        """Fit to the PSF."""
+        if self._psf is None and self.weight > 0:
+            self._set_psf(self.psf)
+        return self._beam
 
     def residual_update(self) -> Residual:
         """Bring the residual up to date with the model."""
         if self.weight <= 0:
             return Residual(math.nan)
-        if self.model.any():
-            self.residual = self._exact_residual()
-        return self._measure_residual()
+        if self._update is not None:
+            self._accuracy = self._wanted_accuracy()
+            self.residual = self._subtract_model(self._accuracy)
+            if self._peak(self.residual) <= self._goal:
+                self.refine_residual()
+        noise = robust_rms(self.residual) if self._with_noise else 0.0
+        return Residual(self._peak(self.residual), noise)
 
     def model_update(self, goal: float, max_iterations: int) -> ModelUpdate:
         """CLEAN the residual down to ``goal``, or to the cycle goal where that is higher."""
-        self._goal = goal
-        cycle_goal = max(goal, self.psf_fraction * self._peak(self.residual))
+        if self._update is None:
+            self._update = self._prepare_update()
         result = clean_minor_cycle(
             self.residual,
-            self._large_psf,
+            self._update.psf,
             self.mask,
             gain=self.options.gain,
-            goal=cycle_goal,
+            goal=max(goal, self._update.psf_fraction * self._peak(self.residual)),
             max_iterations=max_iterations,
         )
         self.model = self.model + result.model
+        self._goal, self._expected_peak = goal, result.peak
         return ModelUpdate(result.iterations, float(self.model.sum(dtype=np.float64)))
+
+    def refine_residual(self) -> None:
+        """Bring the residual to full accuracy, if an early cycle left it coarser."""
+        if self._accuracy > self.options.epsilon:
+            self._accuracy = self.options.epsilon
+            self.residual = self._subtract_model(self._accuracy)
 
     def restore(self) -> NDArray[np.float32]:
         """Return the model convolved with the beam plus the residual [Jy/beam]."""
         return restore_image(self.model, self.residual, self.beam, self.grid)
 
-    def _transform_data(self) -> None:
-        """Make dirty image, PSF, beam and, for the method of convolutions, the normal operator."""
-        frequency = float(self._frequency_hz[0])
-        method, terms = plan_residual_update(self._uvw_m, frequency, self.grid, self.options)
-        epsilon = self.options.epsilon
-        self.dirty = self._transform_back(self._visibilities, epsilon)
-        if method is ResidualMethod.CONVOLUTION:
-            self._operator = make_normal_operator(
-                self._uvw_m, frequency, self._weights[:, 0], self.grid, n_terms=terms, epsilon=epsilon
-            )
-            self._large_psf = self._operator.psf
-            self._visibilities = self._visibilities[:0]
-        else:
-            large = self.grid.resized(find_good_size(2 * self.grid.n_l), find_good_size(2 * self.grid.n_m))
-            psf = point_spread_function(self._uvw_m, self._frequency_hz, self._weights, large, epsilon=epsilon)
-            self._large_psf = psf.astype(np.float32, copy=False)
-        first_l = (self._large_psf.shape[0] - self.grid.n_l) // 2
-        first_m = (self._large_psf.shape[1] - self.grid.n_m) // 2
-        self.psf = self._large_psf[first_l : first_l + self.grid.n_l, first_m : first_m + self.grid.n_m]
-        self.beam = fit_restoring_beam(self.psf, self.grid)
+    def _set_psf(self, psf: NDArray[np.float32]) -> None:
+        self._psf = psf
+        self._beam = fit_restoring_beam(psf, self.grid)
 
-    def _exact_residual(self) -> NDArray[np.float32]:
-        if self._operator is not None:
-            return self.dirty - apply_normal_operator(self._operator, self.model)
-        epsilon = max(self.options.epsilon, min(MAX_EPSILON, EARLY_ACCURACY * self.psf_fraction * self._early_scale()))
-        residual = self._residual_from_visibilities(epsilon)
-        if epsilon > self.options.epsilon and self._peak(residual) <= self._goal / self.psf_fraction:
-            residual = self._residual_from_visibilities(self.options.epsilon)
-        return residual
+    def _prepare_update(self) -> _UpdateTools:
+        """Make what model and residual updates need; the visibilities are dropped where they are not needed again."""
+        grid, options, frequency_hz = self.grid, self.options, float(self._frequency_hz[0])
+        samples = self._uvw_m, frequency_hz, self._weights[:, 0], grid
+        psf = make_large_psf(*samples, epsilon=options.epsilon)
+        first_l, first_m = (psf.shape[0] - grid.n_l) // 2, (psf.shape[1] - grid.n_m) // 2
+        self._set_psf(np.ascontiguousarray(psf[first_l : first_l + grid.n_l, first_m : first_m + grid.n_m]))
+        fraction = find_psf_fraction(self.psf, self.beam, grid, options)
+        method, most_terms = plan_residual_update(self._uvw_m, frequency_hz, grid, options)
+        if method is ResidualMethod.VISIBILITIES:
+            return _UpdateTools(psf, fraction, None)
+        errors = estimate_errors(psf, *samples, max_terms=most_terms) if options.w_term else (0.0,)
+        n_terms = choose_terms(errors, options.epsilon)
+        if n_terms is None and options.method is None:
+            return _UpdateTools(psf, fraction, None)
+        operator = make_normal_operator(psf, *samples, errors[:n_terms], epsilon=options.epsilon)
+        self._visibilities = self._visibilities[:0].copy()
+        return _UpdateTools(psf, fraction, operator)
 
-    def _early_scale(self) -> float:
-        """Return the present peak over that of the dirty image: errors scale with the model, goals with the peak."""
-        return self._peak(self.residual) / max(self._peak(self.dirty), np.finfo(np.float32).tiny)
+    def _wanted_accuracy(self) -> float:
+        """Return the accuracy that the next residual needs, relative to the peak of the dirty image."""
+        if self._update is None or self._expected_peak <= self._goal:
+            return self.options.epsilon
+        next_goal = max(self._goal, self._update.psf_fraction * self._expected_peak)
+        wanted = EARLY_ACCURACY * next_goal / self._peak(self.dirty)
+        return max(self.options.epsilon, min(wanted, MAX_EPSILON))
 
-    def _residual_from_visibilities(self, epsilon: float) -> NDArray[np.float32]:
-        options = self.options
-        model = predict(self.model, self._uvw_m, self._frequency_hz, self.grid, epsilon=epsilon, w_term=options.w_term)
-        return self._transform_back(self._visibilities - model, epsilon)
+    def _subtract_model(self, accuracy: float) -> NDArray[np.float32]:
+        operator = None if self._update is None else self._update.operator
+        if operator is not None:
+            terms = choose_terms(operator.errors, accuracy)
+            return self.dirty - apply_normal_operator(operator, self.model, n_terms=terms)
+        w_term = self.options.w_term
+        model = predict(self.model, self._uvw_m, self._frequency_hz, self.grid, epsilon=accuracy, w_term=w_term)
+        return self._transform_back(self._visibilities - model.astype(np.complex64, copy=False), accuracy)
 
     def _transform_back(self, visibilities: NDArray[np.complex64], epsilon: float) -> NDArray[np.float32]:
         total = dirty_sum(
@@ -291,13 +334,9 @@ class PlaneProblem:
         )
         return total.normalised().astype(np.float32, copy=False)
 
-    def _measure_residual(self) -> Residual:
-        noise = robust_rms(self.residual) if self._with_noise else 0.0
-        return Residual(self._peak(self.residual), noise)
-
     def _peak(self, image: NDArray[np.float32]) -> float:
         if self.mask is None:
-            return float(max(image.max(), -image.min()))
+            return max(float(image.max()), -float(image.min()))
         return float(np.abs(image).max(initial=0.0, where=self.mask))
 
 
@@ -338,6 +377,7 @@ def image_plane(
         uvw_m, frequency_hz, visibilities, weights, grid, options, mask=mask, with_noise=control.n_sigma > 0
     )
     solution = solve(problem, control)
+    problem.refine_residual()
     return PlaneImages(
         dirty=problem.dirty,
         psf=problem.psf,
