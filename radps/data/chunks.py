@@ -128,7 +128,7 @@ def _plan(
     needed = bytes_fixed + smallest * bytes_each
     if needed > memory_bytes:
         raise ResourceError(
-            f"stage {stage}: {smallest} {what}{'' if smallest == 1 else 's'} need {format_bytes(needed)} of memory "
+            f"stage {stage}: {smallest} {what}{' needs' if smallest == 1 else 's need'} {format_bytes(needed)} of memory "
             f"({format_bytes(bytes_fixed)} whatever the number), and a worker slot has {format_bytes(memory_bytes)}; "
             "give the workers more memory, run fewer tasks on each, or make the images smaller"
         )

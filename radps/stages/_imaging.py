@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 from dask.delayed import Delayed
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from radps.context.model import Context
 from radps.context.planning import SUM_BLOCK_BYTES, VISIBILITY_BYTES
@@ -19,8 +19,10 @@ from radps.data.convergence import STATISTICS, Convergence, load_convergence
 from radps.data.images import ImageDescription, image_bytes, load_beams
 from radps.data.stores import check_free_bytes
 from radps.domain.geometry import (
+    MIN_IMAGE_SIZE,
     SPEED_OF_LIGHT_M_S,
     ImageGrid,
+    find_good_size,
     needs_w_term,
     suggest_cell_size,
     suggest_image_size,
@@ -46,6 +48,18 @@ TROUBLES = (StopReason.DIVERGED, StopReason.NO_DATA)
 """Ends of a channel's loop that somebody should look at."""
 
 
+def _check_size(size: int) -> int:
+    """Return a size that the gridder can make."""
+    if size % 2 or size < MIN_IMAGE_SIZE:
+        raise ValueError(
+            f"an image side has to be even and at least {MIN_IMAGE_SIZE} pixels; use {find_good_size(size)}"
+        )
+    return size
+
+
+ImageSize = Annotated[int, AfterValidator(_check_size)]
+
+
 class ImagingParams(StageParams):
     """Parameters of all imaging stages."""
 
@@ -53,7 +67,7 @@ class ImagingParams(StageParams):
     """Field to image, or the word of an intent; each field gets an image of its own."""
     data_group: str | None = None
     """Version of the data: "base", "corrected", "continuum_subtracted"; by default the newest."""
-    image_size: int | Literal["auto"] = "auto"
+    image_size: ImageSize | Literal["auto"] = "auto"
     """Pixels along each side; "auto" covers twice the width of the primary beam (CASA `imsize`)."""
     cell_size: Angle | Literal["auto"] = "auto"
     """Side of a pixel; "auto" is a quarter of the beam of the longest baseline (CASA `cell`)."""
@@ -196,7 +210,7 @@ def plan_stores(
     check_free_bytes(
         place.url,
         image_bytes(description, variables),
-        f"stage {place.step}: {len(variables)} images of {n_channels} channel{'s' * (n_channels > 1)} with "
+        f"stage {place.step}: a store with {len(variables)} images of {n_channels} channel{'s' * (n_channels > 1)} with "
         f"{description.n_l} x {description.n_m} pixels",
     )
     image_path = context.new_path("images", suffix="", name=f"{target.name}.zarr")

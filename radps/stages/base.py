@@ -1,8 +1,8 @@
 """What a stage is, and how it is found.
 
-A stage is a function ``stage(context, params)`` and a model of its parameters. It either returns a graph that computes to
-an :class:`~radps.context.records.Outcome`, or is a generator: it yields graphs, gets the result of each one back, and
-returns an Outcome, or a graph that computes to one.
+A stage is a function ``stage(context, params)`` and a model of its parameters. It either returns a graph that computes
+to an :class:`~radps.context.records.Outcome` (or an Outcome, if there is nothing to compute), or is a generator: it
+yields graphs, gets the result of each one back, and returns an Outcome, or a graph that computes to one.
 
 1. A stage of radps is the function ``<name>`` of the file ``radps/stages/<name>.py``, and its parameters are ``Params``
    of that file. There is no list to keep: the file is the registration.
@@ -20,7 +20,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeGuard
 
 from pydantic import BaseModel, ConfigDict
 
@@ -31,7 +31,7 @@ _NOT_STAGES = ("__init__", "base")
 
 
 class StageParams(BaseModel):
-    """Base of the parameters of all stages: immutable, strict about names; each field has a default, a unit, a meaning."""
+    """Base of the parameters of all stages: immutable, strict about names; a field has a default, a unit, a meaning."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -132,10 +132,10 @@ def _params_of(function: Callable[..., Any], module: ModuleType, name: str) -> t
             f"the second argument of the stage needs an annotation that is a subclass of radps.StageParams, "
             f"known in the module; found {found}",
         )
-    return annotation  # type: ignore[no-any-return]
+    return annotation
 
 
-def _is_params(value: object) -> bool:
+def _is_params(value: object) -> TypeGuard[type[StageParams]]:
     return isinstance(value, type) and issubclass(value, StageParams)
 
 

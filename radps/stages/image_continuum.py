@@ -112,7 +112,7 @@ def _channels(context: Context, params: Params, window: SpectralWindow) -> tuple
     return ((0, window.n_channels),)
 
 
-def _data_group(params: Params, partition: Partition) -> str:
+def choose_data_group(params: Params, partition: Partition) -> str:
     """Return the version of the data: the newest that still has its continuum."""
     return params.data_group or [name for name in partition.groups if name != LINE_GROUP][-1]
 
@@ -127,7 +127,7 @@ def _image_target(context: Context, params: Params, target: ImageTarget) -> Gene
     grid = choose_grid(context, params, window)
     description = describe_image(context, target.field, window, grid, np.array([centre_hz]), highest_hz - lowest_hz)
     stores, image_path, table_path = plan_stores(context, params, target, description)
-    sources = cut_for_sum(context, target, _data_group(params, target.partitions[0]))
+    sources = cut_for_sum(context, target, choose_data_group(params, target.partitions[0]))
     scratch_url = context.locate(context.new_path("images", f"{target.name}-cycles", suffix=""))
     density_url = None
     before: list[Delayed] = [run_task(context, create_image_stores, stores, description, name=f"create-{target.name}")]

@@ -63,7 +63,7 @@ def test_plan_covers_every_channel_once_in_chunks_that_fit(
 
 def test_one_channel_that_does_not_fit_names_both_sizes_and_the_remedy() -> None:
     with pytest.raises(
-        ResourceError, match=r"stage image_cube: 1 channel need 3 GiB of memory \(1 GiB .* slot has 2 GiB; give"
+        ResourceError, match=r"stage image_cube: 1 channel needs 3 GiB of memory \(1 GiB .* slot has 2 GiB; give"
     ):
         plan(4, bytes_per_channel=2 * GIB, bytes_fixed=GIB, memory_bytes=2 * GIB)
 
