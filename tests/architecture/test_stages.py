@@ -1,4 +1,4 @@
-"""Every stage builds its graph from the context alone: nothing is computed, no store is touched, and the graph is small."""
+"""Every stage builds its graph from the context alone: nothing is computed, no store is touched, the graph is small."""
 
 from __future__ import annotations
 
