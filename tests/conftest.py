@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,3 +24,12 @@ def shared_data() -> Path:
     if shared is None:
         pytest.skip("no reference material: set RADPS_SHARED to its folder, or put it beside the checkout as ../shared")
     return shared / "data"
+
+
+@pytest.fixture(scope="session")
+def user_stages() -> Iterator[str]:
+    """The module with the stages of the tests: importable here, and in worker processes, which take over the path."""
+    folder = str(Path(__file__).parent / "helpers")
+    sys.path.append(folder)
+    yield "user_stages"
+    sys.path.remove(folder)

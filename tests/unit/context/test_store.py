@@ -171,7 +171,7 @@ def test_a_folder_without_a_run_is_named(url: str) -> None:
         (lambda text: text.replace(b'"run_id"', b'"run"'), "run_id: Field required"),
     ],
 )
-def test_a_damaged_context_names_the_last_good_version(folder: Path, damage, reason: str) -> None:  # type: ignore[no-untyped-def]
+def test_a_damaged_context_names_the_last_good_version(folder: Path, damage, reason: str) -> None:
     commit_steps(RunStore(str(folder)), "a", "b")
     path = folder / "context.json"
     path.write_bytes(damage(path.read_bytes()))
