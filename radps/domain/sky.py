@@ -237,7 +237,8 @@ def sine_cosine_of_turns(turns: float) -> tuple[float, float]:
     """
     angle = math.pi * (turns - ((turns + _ROUND) - _ROUND))
     y = angle * angle
-    sine = 1.0 / 355687428096000.0
+    sine = -1.0 / 121645100408832000.0
+    sine = sine * y + 1.0 / 355687428096000.0
     sine = sine * y - 1.0 / 1307674368000.0
     sine = sine * y + 1.0 / 6227020800.0
     sine = sine * y - 1.0 / 39916800.0
@@ -246,7 +247,8 @@ def sine_cosine_of_turns(turns: float) -> tuple[float, float]:
     sine = sine * y + 1.0 / 120.0
     sine = sine * y - 1.0 / 6.0
     sine = (sine * y + 1.0) * angle
-    cosine = 1.0 / 20922789888000.0
+    cosine = -1.0 / 6402373705728000.0
+    cosine = cosine * y + 1.0 / 20922789888000.0
     cosine = cosine * y - 1.0 / 87178291200.0
     cosine = cosine * y + 1.0 / 479001600.0
     cosine = cosine * y - 1.0 / 3628800.0
