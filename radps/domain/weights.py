@@ -1,8 +1,10 @@
 """Imaging weights: natural, uniform, Briggs, with CASA's density grid (VisImagingWeight).
 
 1. **Density** W_k: the weights are summed on the uv-grid of the image, whose cells are 1 / (n * cell) wavelengths wide.
-   A sample counts in the cell nearest to (u, v) and in the cell nearest to (-u, -v), as the sky is real. Densities of
-   several chunks add up, so that a common density of all channels (CASA: ``perchanweightdensity=False``) is their sum.
+   A sample counts in the cell of (u, v) and in the cell of (-u, -v), as the sky is real. As in CASA 6.7, whose sums of
+   weights the tests reproduce, cell i holds what lies from i to i + 1 cells from the corner, the origin being at a
+   border: n / 2. Densities of several chunks add up, so that a common density of all channels (CASA:
+   ``perchanweightdensity=False``) is their sum.
 2. **Weight** of a sample of data weight w in cell k:
 
    - natural:  w
@@ -138,12 +140,12 @@ def _cells_per_wavelength(grid: ImageGrid) -> tuple[float, float]:
 
 @numba.njit(cache=True, nogil=True)
 def _find_cell(u, v, scale_l, scale_m, n_l, n_m):  # type: ignore[no-untyped-def]
-    """Return the cell nearest to (u, v), halves away from zero as std::round, or (0, 0) = outside."""
+    """Return the cell of (u, v), or (0, 0) = outside."""
     x = scale_l * u + n_l // 2
     y = scale_m * v + n_m // 2
-    if not (0.5 <= x < n_l - 0.5 and 0.5 <= y < n_m - 0.5):
+    if not (1 <= x < n_l and 1 <= y < n_m):
         return 0, 0
-    return int(x + 0.5), int(y + 0.5)
+    return int(x), int(y)
 
 
 @numba.njit(cache=True, nogil=True)
