@@ -22,7 +22,8 @@ the cutoff the value is 0.
 
 References
 ----------
-Condon 1997, PASP 109, 166 (Gaussian fits). Keys 1981, IEEE Trans. ASSP 29, 1153 (cubic convolution). AIPS task PBCOR, coefficients of the VLA before 2010.
+Condon 1997, PASP 109, 166 (Gaussian fits). Keys 1981, IEEE Trans. ASSP 29, 1153 (cubic convolution).
+AIPS task PBCOR, coefficients of the VLA before 2010.
 Perley 2016, EVLA Memo 195 (Jansky VLA, L and S band).
 """
 
