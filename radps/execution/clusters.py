@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 import psutil
@@ -63,6 +63,13 @@ class RunningScheduler(_Cluster):
 ClusterConfig = Annotated[InProcessCluster | LocalMachine | RunningScheduler, Field(discriminator="kind")]
 """What the config says under ``cluster``."""
 
+CLUSTER_KINDS: dict[str, type[BaseModel]] = {
+    "none": InProcessCluster,
+    "local": LocalMachine,
+    "address": RunningScheduler,
+}
+"""Kind -> its model."""
+
 _ADAPTER: TypeAdapter[InProcessCluster | LocalMachine | RunningScheduler] = TypeAdapter(ClusterConfig)
 
 
@@ -79,11 +86,11 @@ def parse_cluster(value: Any) -> InProcessCluster | LocalMachine | RunningSchedu
             value = {"kind": value}
         elif value.startswith(_PROTOCOLS):
             value = {"kind": "address", "address": value}
-        else:
-            raise ValueError(
-                f"{value!r} is not a cluster; write none, local, the address of a scheduler (tcp://HOST:PORT), "
-                "or a mapping with kind: none | local | address"
-            )
+    if not isinstance(value, Mapping) or str(value.get("kind")) not in CLUSTER_KINDS:
+        raise ValueError(
+            f"{value!r} is not a cluster; write none, local, the address of a scheduler (tcp://HOST:PORT), "
+            f"or a mapping with kind: {' | '.join(CLUSTER_KINDS)}"
+        )
     return _ADAPTER.validate_python(value)
 
 

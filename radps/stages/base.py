@@ -108,7 +108,11 @@ def _find_user_stage(name: str) -> Stage:
     module = _import(module_name, name)
     function = getattr(module, function_name, None)
     if not inspect.isfunction(function):
-        functions = tuple(key for key, value in vars(module).items() if inspect.isfunction(value))
+        functions = tuple(
+            key
+            for key, value in vars(module).items()
+            if inspect.isfunction(value) and value.__module__ == module_name and not key.startswith("_")
+        )
         raise _problem(
             name,
             f"module {module_name!r} has no function {function_name!r}{close_match(function_name, functions)}; "

@@ -7,10 +7,12 @@ and no data are read here.
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 import re
 import sys
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, SerializeAsAny, ValidationError
 
 from radps.data.urls import absolute_url, is_local, local_path
 from radps.errors import ConfigError
-from radps.execution.clusters import InProcessCluster, LocalMachine, RunningScheduler, parse_cluster
+from radps.execution.clusters import CLUSTER_KINDS, InProcessCluster, LocalMachine, RunningScheduler, parse_cluster
 from radps.stages.base import Stage, StageParams, close_match, find_stage
 from radps.workflows.document import Document, describe, parse_scalar, read_yaml, unknown_keys
 
@@ -203,7 +205,12 @@ class _Reader:
 
     def _stop_if(self, wrong: bool) -> None:
         if wrong:
-            raise ConfigError(self._document.source, self._problems)
+            raise ConfigError(self._document.source, sorted(self._problems, key=self._line))
+
+    def _line(self, problem: str) -> float:
+        """Return the line of a problem; those of options come last."""
+        found = re.match(rf"{re.escape(self._document.source)}:(\d+):", problem)
+        return float(found[1]) if found else math.inf
 
     # --- steps ---
 
@@ -217,8 +224,9 @@ class _Reader:
             step = self._normal_step(number, entry)
             if step is not None:
                 steps.append(step)
-        for before, step in zip([None, *steps[:-1]], steps, strict=True):
-            step.setdefault("after", [before["id"]] if before else [])
+        for before, step in pairwise([None, *steps]):
+            if step is not None:
+                step.setdefault("after", [before["id"]] if before else [])
         return steps
 
     def _normal_step(self, number: int, entry: Any) -> dict[str, Any] | None:
@@ -262,7 +270,7 @@ class _Reader:
 
     def _steps(self, raw: list[dict[str, Any]]) -> tuple[Step, ...]:
         """Return the steps, checked and sorted so that each one stands after those that it needs."""
-        ids = tuple(step["id"] for step in raw)
+        ids = tuple(dict.fromkeys(step["id"] for step in raw))
         self._check_ids(raw)
         for step in raw:
             step["after"] = self._after(step, ids)
@@ -271,6 +279,8 @@ class _Reader:
             params = self._params(step)
             if params is not None:
                 checked[step["id"]] = Step(id=step["id"], stage=step["stage"], after=step["after"], params=params)
+        if len(ids) < len(raw):
+            return ()  # which step an `after` means is not known
         order = self._sorted({step["id"]: step["after"] for step in raw}, {step["id"]: step["number"] for step in raw})
         return tuple(checked[name] for name in order if name in checked)
 
@@ -390,15 +400,9 @@ class _Reader:
         try:
             return parse_cluster("none" if raw is None else raw)
         except ValidationError as error:
-            kind = raw.get("kind") if isinstance(raw, Mapping) else None
-            models: dict[str, type[BaseModel]] = {
-                "none": InProcessCluster,
-                "local": LocalMachine,
-                "address": RunningScheduler,
-            }
-            model = models.get(str(kind))
-            known = tuple(model.model_fields) if model else ("kind",)
-            for path, message in describe(error, known, "the cluster", skip=1 if model else 0):
+            kind = raw["kind"] if isinstance(raw, Mapping) else "address"
+            known = tuple(CLUSTER_KINDS[kind].model_fields)
+            for path, message in describe(error, known, "the cluster", skip=1):
                 self._say(("cluster", *path), message)
         except ValueError as error:
             self._say(("cluster",), str(error))
