@@ -27,6 +27,7 @@ from radps.data import measurement_set
 from radps.data.demo_observation import demo_observation
 from radps.data.measurement_set import Antennas, MeasurementSetDescription
 from radps.data.observation_model import Band, ObservationModel, SimulatedComponent, SimulatedField
+from radps.data.stores import exists
 from radps.data.urls import absolute_url, join_url
 from radps.domain.array import AntennaArray, Baselines, baselines, horizontal_direction, uvw_from_positions
 from radps.domain.corruption import (
@@ -42,7 +43,7 @@ from radps.domain.corruption import (
 )
 from radps.domain.flux_models import compute_flux_density, get_flux_model
 from radps.domain.sky import Component, component_flux, direction_cosines, predict_components
-from radps.errors import SelectionError
+from radps.errors import DataError, SelectionError
 
 ALL = slice(None)
 DEFAULT_CHUNKS = (64, 16)
@@ -209,7 +210,7 @@ def block_memory_bytes(model: ObservationModel, n_times: int, n_channels: int) -
 
 
 def create_simulation(url: str, model: ObservationModel, *, chunks: tuple[int, int] = DEFAULT_CHUNKS) -> dict[str, str]:
-    """Create the processing set of an observation, with all its metadata and no data.
+    """Create the processing set of an observation, with all its metadata and no data; may be repeated.
 
     Parameters
     ----------
@@ -227,7 +228,7 @@ def create_simulation(url: str, model: ObservationModel, *, chunks: tuple[int, i
     Raises
     ------
     DataError
-        There is something at the URL already.
+        There is something else at the URL.
     SelectionError
         A field is below the horizon in one of its scans.
     """
@@ -312,6 +313,8 @@ def simulate_observation(
     """
     model = model if model is not None else demo_observation()
     url = absolute_url(url)
+    if exists(url):
+        raise DataError(f"there is something at {url} already; choose another place for the simulation, or delete it")
     partitions = create_simulation(url, model, chunks=chunks)
     written = 0
     for field in model.fields:
