@@ -43,13 +43,17 @@ class Interrupts:
         KeyboardInterrupt
             The user asked to stop, now or since the last time.
         """
-        if self._wanted:
-            raise KeyboardInterrupt
+        self.check()
         self._allowed = True
         try:
             yield
         finally:
             self._allowed = False
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if the user asked to stop."""
+        if self._wanted:
+            raise KeyboardInterrupt
 
     def _take(self, number: int, frame: object) -> None:
         again, self._wanted = self._wanted, True

@@ -173,6 +173,7 @@ class Runner:
                 continue
             step = planned.step
             missing = [name for name in step.after if self._records[name].state is not StepState.DONE]
+            self._interrupts.check()
             if missing:
                 self._block(step, missing)
             else:

@@ -1,0 +1,154 @@
+"""The plan says which steps are done, which will run, and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import radps
+from radps.context.model import Context
+from radps.errors import ConfigError
+from radps.workflows.model import Workflow, load_workflow
+from radps.workflows.plan import PlanState, Selection, plan_steps
+from radps.workflows.run import run_workflow
+
+STEPS: list[Any] = [
+    {"id": "first", "stage": "user_stages:squares", "after": []},
+    {"id": "left", "stage": "user_stages:squares", "after": ["first"]},
+    {"id": "right", "stage": "user_stages:squares", "after": ["first"]},
+    {"id": "last", "stage": "user_stages:direct", "after": ["left", "right"]},
+]
+
+
+def workflow(folder: Path, settings: dict[str, Any] | None = None, **more: Any) -> Workflow:
+    config = {"run": str(folder / "run"), "cluster": "none", "steps": STEPS, **more}
+    return load_workflow(config, settings)
+
+
+def states(wanted: Workflow, context: Context | None, selection: Selection | None = None) -> dict[str, str]:
+    return {planned.step.id: str(planned.state) for planned in plan_steps(wanted, context, selection)}
+
+
+def reasons(wanted: Workflow, context: Context | None, selection: Selection | None = None) -> dict[str, str]:
+    return {planned.step.id: planned.reason for planned in plan_steps(wanted, context, selection) if planned.runs}
+
+
+@pytest.fixture
+def done(tmp_path: Path) -> Context:
+    """The context after all steps."""
+    return run_workflow(workflow(tmp_path))
+
+
+def test_a_new_run_does_everything(tmp_path: Path) -> None:
+    assert set(states(workflow(tmp_path), None).values()) == {"new"}
+
+
+def test_what_is_done_and_unchanged_is_skipped(tmp_path: Path, done: Context) -> None:
+    assert set(states(workflow(tmp_path), done).values()) == {"done"}
+    assert reasons(workflow(tmp_path), done) == {}
+
+
+def test_a_changed_parameter_redoes_its_step_and_exactly_what_needs_it(tmp_path: Path, done: Context) -> None:
+    changed = workflow(tmp_path, {"left.n": 5})
+    assert states(changed, done) == {"first": "done", "left": "changed", "right": "done", "last": "stale"}
+    assert reasons(changed, done) == {"left": "parameters changed: n 3 -> 5", "last": "after left, which will run"}
+
+
+def test_a_changed_order_redoes_what_comes_after_other_steps(tmp_path: Path, done: Context) -> None:
+    steps = [*STEPS[:2], {**STEPS[2], "after": []}, STEPS[3]]
+    changed = workflow(tmp_path, steps=steps)
+    assert reasons(changed, done)["right"] == "no longer comes after step first"
+    assert states(changed, done)["left"] == "done"
+
+
+def test_another_stage_under_the_same_id_is_a_change(tmp_path: Path, done: Context) -> None:
+    steps = [*STEPS[:3], {**STEPS[3], "stage": "user_stages:cycles"}]
+    assert reasons(workflow(tmp_path, steps=steps), done) == {"last": "stage user_stages:direct -> user_stages:cycles"}
+
+
+def test_other_versions_redo_everything(tmp_path: Path, done: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = radps.__version__
+    monkeypatch.setattr("radps.__version__", "99")
+    found = reasons(workflow(tmp_path), done)
+    assert found["first"] == f'versions changed: radps "{before}" -> "99"'
+    assert len(found) == 4
+
+
+def test_changed_data_redo_the_steps_that_read_them(tmp_path: Path) -> None:
+    path = tmp_path / "a.fits"
+    path.write_text("one")
+    steps = ["user_stages:direct", "user_stages:reader", "user_stages:squares"]
+    wanted = workflow(tmp_path, steps=steps, data={"path": str(path)})
+    context = run_workflow(wanted)
+    path.write_text("two")
+    assert states(wanted, context) == {"direct": "done", "reader": "changed", "squares": "stale"}
+    assert reasons(wanted, context)["reader"] == "the input data or their intents changed"
+
+
+def test_a_step_that_was_added_is_new(tmp_path: Path, done: Context) -> None:
+    steps = [*STEPS, {"id": "more", "stage": "user_stages:direct", "after": ["left"]}]
+    assert states(workflow(tmp_path, steps=steps), done)["more"] == "new"
+
+
+@pytest.mark.parametrize(
+    ("selection", "running"),
+    [
+        (Selection(redo=("left",)), ["left", "last"]),
+        (Selection(redo=("first",)), ["first", "left", "right", "last"]),
+        (Selection(redo=("left",), until="left"), ["left"]),
+        (Selection(redo=("first",), only=("first",)), ["first"]),
+    ],
+)
+def test_redo_does_a_step_again_and_what_needs_it(
+    tmp_path: Path, done: Context, selection: Selection, running: list[str]
+) -> None:
+    assert list(reasons(workflow(tmp_path), done, selection)) == running
+
+
+@pytest.mark.parametrize(
+    ("selection", "running"),
+    [
+        (Selection(until="left"), ["first", "left"]),
+        (Selection(only=("first",)), ["first"]),
+        (Selection(only=("first", "right")), ["first", "right"]),
+        (Selection(start="first", until="right"), ["first", "right"]),
+    ],
+)
+def test_a_selection_does_only_what_is_named(tmp_path: Path, selection: Selection, running: list[str]) -> None:
+    plan = plan_steps(workflow(tmp_path), None, selection)
+    assert [planned.step.id for planned in plan if planned.runs] == running
+    assert {p.reason for p in plan if p.state is PlanState.LEFT_OUT} == {"not selected"}
+
+
+def test_from_does_a_step_and_what_needs_it(tmp_path: Path, done: Context) -> None:
+    changed = workflow(tmp_path, {"first.n": 7, "left.n": 5})
+    plan = plan_steps(changed, done, Selection(start="left"))
+    assert [planned.step.id for planned in plan if planned.runs] == ["left", "last"]
+    assert plan[0].reason == "not selected; what it made before stays"
+
+
+def test_a_step_without_its_inputs_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as error:
+        plan_steps(workflow(tmp_path), None, Selection(start="left"))
+    assert error.value.problems == (
+        "step 'left' needs step 'first', which is not done; run it first: --until first",
+        "step 'last' needs step 'right', which is not done; run it first: --until right",
+    )
+
+
+def test_names_that_are_no_steps_are_refused_together(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as error:
+        plan_steps(workflow(tmp_path), None, Selection(start="frist", until="right", redo=("x",)))
+    assert error.value.problems == (
+        "there is no step 'frist'; did you mean 'first'?; steps: first, left, right, last",
+        "there is no step 'x'; steps: first, left, right, last",
+    )
+
+
+def test_redo_of_a_step_that_is_left_out_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match="step 'last' is to be done again, but the other options leave it out; drop one"
+    ):
+        plan_steps(workflow(tmp_path), None, Selection(until="left", redo=("last",)))
