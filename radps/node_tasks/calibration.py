@@ -46,10 +46,12 @@ class SolveSummary(NamedTuple):
 
     n_solutions: int
     """Antennas x intervals x channels x hands asked for."""
+    n_without_data: int
+    """Of these, in cells (interval, channel, hand) without any data; flagged."""
     n_flagged: int
-    """Of these, flagged: too few data, too low a signal, not converged."""
+    """All that are flagged: no or too few data, too low a signal, not converged."""
     n_not_converged: int
-    """Cells (interval, channel, hand) that had data and did not converge."""
+    """Cells that had data and did not converge."""
     snr: tuple[float, ...]
     """Median signal-to-noise of each interval or channel; 0 where every solution is flagged."""
     has_data: tuple[bool, ...]
@@ -227,6 +229,7 @@ def merge_solve_summaries(parts: Sequence[SolveSummary]) -> SolveSummary:
     """Add up the summaries of disjoint parts, in their order."""
     return SolveSummary(
         n_solutions=sum(part.n_solutions for part in parts),
+        n_without_data=sum(part.n_without_data for part in parts),
         n_flagged=sum(part.n_flagged for part in parts),
         n_not_converged=sum(part.n_not_converged for part in parts),
         snr=tuple(snr for part in parts for snr in part.snr),
@@ -263,6 +266,7 @@ def summarise_gains(table: GainTable, axis: Literal["time", "channel"]) -> Solve
     failed = has_data & (table.stop_reason != StopReason.THRESHOLD)
     return SolveSummary(
         n_solutions=table.flags.size,
+        n_without_data=int((~has_data).sum()) * table.flags.shape[1],
         n_flagged=int(table.flags.sum()),
         n_not_converged=int(failed.sum()),
         snr=tuple(medians),

@@ -17,8 +17,10 @@ class SubtractSummary(NamedTuple):
     field: str
     n_rows: int
     """Times x baselines x polarizations."""
+    n_empty: int
+    """Of these, rows without data."""
     n_failed: int
-    """Of these, rows with data that have too few line-free channels; they are flagged."""
+    """Rows with data that have too few line-free channels; they are flagged."""
 
 
 def subtract_continuum_block(
@@ -34,4 +36,5 @@ def subtract_continuum_block(
     write_chunk(visibility_url, line.visibilities.astype(np.complex64, copy=False), **where)
     write_chunk(flag_url, line.flags, **where)
     n_times, n_baselines, _, n_polarizations = data.flags.shape
-    return SubtractSummary(field, n_times * n_baselines * n_polarizations, line.n_failed)
+    n_empty = int(data.flags.all(axis=2).sum())
+    return SubtractSummary(field, n_times * n_baselines * n_polarizations, n_empty, line.n_failed)

@@ -17,6 +17,7 @@ from radps.domain.flagging import (
     add_flag_statistics,
     count_flags,
     flag_autocorrelations,
+    flag_edge_channels,
     flag_invalid,
     flag_quack,
     flag_selection,
@@ -44,25 +45,30 @@ class FlagRules(NamedTuple):
     quack_begin_s: float
     quack_end_s: float
     integration_s: float
-    channels: tuple[tuple[int, int], ...]
-    """Half-open ranges of channels at the edges of the band."""
+    edge_channels: int
+    """Channels at either end of the band."""
     manual: tuple[ManualFlag, ...]
 
 
 class FlagCounts(NamedTuple):
-    """Statistics of the flags of a part of the data, by field."""
+    """Statistics of the flags of a part of a partition."""
 
     field: str
+    window: str
     statistics: FlagStatistics
 
 
-def flag_block(block: Block, field: str, rules: FlagRules, n_antennas: int, n_channels: int, url: str) -> FlagCounts:
+def flag_block(
+    block: Block, field: str, window: str, rules: FlagRules, n_antennas: int, n_channels: int, url: str
+) -> FlagCounts:
     """Apply the rules to a block of channels and write its flags to the array at ``url``."""
     data = block.load()
     flags = data.flags.copy()
     flags |= flag_invalid(data.visibilities, data.weights, zeros=rules.zeros)
     if rules.autocorrelations:
         flags |= flag_autocorrelations(data.antenna1, data.antenna2)
+    if rules.edge_channels:
+        flags |= flag_edge_channels(n_channels, rules.edge_channels)[:, :, block.channel_slice]
     flags |= _quack(block, rules)
     flags |= _manual(block, data, rules, n_channels)
     write_chunk(url, flags, times=block.time_slice, channels=block.channel_slice)
@@ -75,12 +81,13 @@ def flag_block(block: Block, field: str, rules: FlagRules, n_antennas: int, n_ch
         first_channel=block.channels[0],
         n_channels=n_channels,
     )
-    return FlagCounts(field, statistics)
+    return FlagCounts(field, window, statistics)
 
 
 def merge_flag_counts(parts: Sequence[FlagCounts]) -> FlagCounts:
     """Add up the counts of parts of one partition."""
-    return FlagCounts(parts[0].field, functools.reduce(add_flag_statistics, (part.statistics for part in parts)))
+    total = functools.reduce(add_flag_statistics, (part.statistics for part in parts))
+    return parts[0]._replace(statistics=total)
 
 
 def _quack(block: Block, rules: FlagRules) -> NDArray[np.bool_]:
@@ -98,11 +105,9 @@ def _quack(block: Block, rules: FlagRules) -> NDArray[np.bool_]:
 
 
 def _manual(block: Block, data: VisibilityChunk, rules: FlagRules, n_channels: int) -> NDArray[np.bool_]:
-    """Flag the manual selections, and the channels at the edges, which are one more."""
+    """Flag the manual selections."""
     mask = np.zeros((1, 1, 1, 1), np.bool_)
-    edges = tuple((start, stop - 1) for start, stop in rules.channels)
-    selections = [*rules.manual, *([ManualFlag(channels=edges)] if edges else [])]
-    for one in selections:
+    for one in rules.manual:
         selected = flag_selection(
             time_s=data.time_s,
             antenna1=data.antenna1,

@@ -9,6 +9,7 @@ from dask.delayed import Delayed
 from radps.context.model import Context
 from radps.context.planning import plan_blocks
 from radps.context.records import CalibrationTable, DataGroup, Outcome, OutcomeStatus, Partition
+from radps.context.scores import score_between
 from radps.data.visibilities import create_like
 from radps.domain.interpolation import InterpolationMethod
 from radps.errors import ContextError
@@ -115,10 +116,7 @@ def _finish(
         one["data"] += count.n_data
         one["flagged_before"] += count.n_flagged_before
         one["flagged_after"] += count.n_flagged_after
-    lost = [
-        f"{field}: {100 * (one['flagged_after'] - one['flagged_before']) / one['data']:.1f} %"
-        for field, one in fields.items()
-    ]
+    lost = [f"{field}: {_lost_percent(one):.1f} %" for field, one in fields.items()]
     empty = [field for field, one in fields.items() if one["flagged_after"] == one["data"]]
     message = "flagged for want of a solution: " + ", ".join(lost)
     if empty:
@@ -128,5 +126,23 @@ def _finish(
         message=message,
         groups=groups,
         applied=tables,
+        qa=tuple(
+            score_between(
+                "data without a solution",
+                _lost_percent(one),
+                unit="%",
+                good=10.0,
+                bad=60.0,
+                applies_to=field,
+                hint="look at the flagged solutions of `calibrate`",
+            )
+            for field, one in fields.items()
+        ),
         summary={"fields": fields},
     )
+
+
+def _lost_percent(counts: dict[str, int]) -> float:
+    """Return the part of the unflagged data that has no solution [%]; all of it where nothing was unflagged."""
+    unflagged = counts["data"] - counts["flagged_before"]
+    return 100 * (counts["flagged_after"] - counts["flagged_before"]) / unflagged if unflagged else 100.0

@@ -459,7 +459,7 @@ def _scores(
     flagged = [
         score_between(
             f"flagged {kind} solutions",
-            100 * summary.n_flagged / summary.n_solutions,
+            _flagged_percent(summary),
             unit="%",
             good=10.0,
             bad=60.0,
@@ -485,10 +485,17 @@ def _scores(
     )
 
 
+def _flagged_percent(summary: SolveSummary) -> float:
+    """Return the flagged part of the solutions that there were data for [%]; all of it where there were none."""
+    possible = summary.n_solutions - summary.n_without_data
+    return 100 * (summary.n_flagged - summary.n_without_data) / possible if possible else 100.0
+
+
 def _counts(summary: SolveSummary) -> dict[str, float]:
     """Return the counts of a solution as plain JSON."""
     return {
         "solutions": summary.n_solutions,
+        "without_data": summary.n_without_data,
         "flagged": summary.n_flagged,
         "not_converged": summary.n_not_converged,
         "median_snr": float(np.median(summary.snr)) if summary.snr else 0.0,

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import TypeAlias
 
+import numpy as np
 from dask.delayed import Delayed
+from numpy.typing import NDArray
 from pydantic import Field
 
 from radps.context.model import Context
@@ -22,6 +25,10 @@ from radps.units import Duration
 
 COPIES = 3.0
 """Memory of a task, in units of its visibilities: the data, the new flags, masks."""
+
+
+_Count: TypeAlias = dict[str, int]
+"""Numbers of ``data``, of flags ``before`` and ``after``."""
 
 
 class ManualSelection(Record):
@@ -53,7 +60,7 @@ class Params(StageParams):
     quack_end: Duration = Field(default=0.0, ge=0.0)
     """Flag this much at the end of every scan."""
     edge_channels: float = Field(default=0.0, ge=0.0, lt=0.5)
-    """Flag this fraction of the channels at either end of the band."""
+    """Flag this fraction of the channels at either end of the band, rounded down to whole channels."""
     manual: tuple[ManualSelection, ...] = ()
     """Selections to flag."""
 
@@ -77,6 +84,7 @@ def flag(context: Context, params: Params) -> Delayed:
             flag_block,
             plan_blocks(context, [partition], group="base", copies=COPIES),
             partition.field,
+            partition.window,
             _rules(context, params, partition),
             len(observation.antennas),
             partition.shape[2],
@@ -93,7 +101,6 @@ def flag(context: Context, params: Params) -> Delayed:
 def _rules(context: Context, params: Params, partition: Partition) -> FlagRules:
     """Resolve names to indices of a partition."""
     n_channels = partition.shape[2]
-    edge = int(params.edge_channels * n_channels)
     observation = context.require_observation()
     manual = tuple(
         _resolve(observation, partition, one)
@@ -106,7 +113,7 @@ def _rules(context: Context, params: Params, partition: Partition) -> FlagRules:
         quack_begin_s=params.quack_begin,
         quack_end_s=params.quack_end,
         integration_s=partition.integration_time_s,
-        channels=((0, edge), (n_channels - edge, n_channels)) if edge else (),
+        edge_channels=int(params.edge_channels * n_channels),
         manual=manual,
     )
 
@@ -159,20 +166,19 @@ def _seconds(time: datetime) -> float:
 def _finish(
     counts: Sequence[FlagCounts], groups: dict[str, dict[str, DataGroup]], antennas: tuple[str, ...]
 ) -> Outcome:
-    """Report the flags by field and antenna, before and after."""
-    fields: dict[str, dict[str, int]] = {}
-    by_antenna = {name: [0, 0, 0] for name in antennas}
-    for field, statistics in counts:
-        one = fields.setdefault(field, {"data": 0, "before": 0, "after": 0})
-        one["data"] += statistics.n_data
-        one["before"] += statistics.n_before
-        one["after"] += statistics.n_after
-        columns = (statistics.antenna_data, statistics.antenna_before, statistics.antenna_after)
-        for number, name in enumerate(antennas):
-            for place, column in enumerate(columns):
-                by_antenna[name][place] += int(column[number])
+    """Report the flags by field, spectral window and antenna, before and after."""
+    fields: dict[str, _Count] = {}
+    windows: dict[str, _Count] = {}
+    by_antenna = np.zeros((3, len(antennas)), np.int64)
+    by_channel: dict[str, NDArray[np.int64]] = {}
+    for field, window, one in counts:
+        numbers = (one.n_data, one.n_before, one.n_after)
+        fields[field] = _add(fields.get(field), numbers)
+        windows[window] = _add(windows.get(window), numbers)
+        by_antenna += np.array([one.antenna_data, one.antenna_before, one.antenna_after])
+        by_channel[window] = by_channel.get(window, 0) + np.array([one.channel_data, one.channel_after])
     empty = [field for field, one in fields.items() if one["after"] == one["data"]]
-    dead = [name for name, (data, _, after) in by_antenna.items() if after == data]
+    dead = [name for name, (data, _, after) in zip(antennas, by_antenna.T.tolist(), strict=True) if after == data]
     total, flagged = sum(one["data"] for one in fields.values()), sum(one["after"] for one in fields.values())
     message = f"{100 * flagged / total:.1f} % flagged"
     if dead:
@@ -186,12 +192,23 @@ def _finish(
         qa=tuple(_score(field, one) for field, one in fields.items()),
         summary={
             "fields": fields,
-            "antennas": {name: {"data": d, "before": b, "after": a} for name, (d, b, a) in by_antenna.items()},
+            "windows": windows,
+            "antennas": {name: _add(None, row) for name, row in zip(antennas, by_antenna.T.tolist(), strict=True)},
+            "antennas_without_data": dead,
+            "channels_without_data": {
+                window: np.flatnonzero(data == after).tolist() for window, (data, after) in by_channel.items()
+            },
         },
     )
 
 
-def _score(field: str, counts: dict[str, int]) -> QAScore:
+def _add(known: _Count | None, numbers: Sequence[int]) -> _Count:
+    """Return the counts with the numbers of data, of flags before, and of flags after, added."""
+    old = known or {"data": 0, "before": 0, "after": 0}
+    return {name: old[name] + number for name, number in zip(old, numbers, strict=True)}
+
+
+def _score(field: str, counts: _Count) -> QAScore:
     fraction = counts["after"] / counts["data"]
     return score_between(
         "flagged fraction",

@@ -9,7 +9,8 @@ from pydantic import Field
 
 from radps.context.model import Context
 from radps.context.planning import plan_blocks
-from radps.context.records import DataGroup, FrequencyRange, Outcome, OutcomeStatus
+from radps.context.records import DataGroup, FrequencyRange, Outcome, OutcomeStatus, QAScore
+from radps.context.scores import score_between
 from radps.context.selection import ChannelRange, channels_of, frequency_ranges
 from radps.data.visibilities import create_like
 from radps.errors import SelectionError
@@ -88,14 +89,35 @@ def _finish(
     """Count the rows that could not be fitted."""
     fields: dict[str, dict[str, int]] = {}
     for count in counts:
-        one = fields.setdefault(count.field, {"rows": 0, "failed": 0})
+        one = fields.setdefault(count.field, {"rows": 0, "empty": 0, "failed": 0})
         one["rows"] += count.n_rows
+        one["empty"] += count.n_empty
         one["failed"] += count.n_failed
-    failed = sum(one["failed"] for one in fields.values())
+    problems = [
+        f"{one['failed']} of {one['rows'] - one['empty']} rows of {field} have too few line-free data and are flagged"
+        for field, one in fields.items()
+        if one["failed"]
+    ]
+    problems += [f"all data of {field} are flagged" for field, one in fields.items() if one["empty"] == one["rows"]]
     return Outcome(
-        status=OutcomeStatus.CAVEATS if failed else OutcomeStatus.SUCCESS,
-        message=f"{failed} rows have too few line-free data and are flagged" if failed else "",
+        status=OutcomeStatus.CAVEATS if problems else OutcomeStatus.SUCCESS,
+        message="; ".join(problems),
         groups=groups,
         line_free=line_free,
+        qa=tuple(_score(field, one) for field, one in fields.items()),
         summary={"fields": fields},
+    )
+
+
+def _score(field: str, counts: dict[str, int]) -> QAScore:
+    """Judge how many rows with data have no fit; without any data there is nothing to judge, and nothing to use."""
+    with_data = counts["rows"] - counts["empty"]
+    return score_between(
+        "rows without a continuum fit",
+        100 * counts["failed"] / with_data if with_data else 100.0,
+        unit="%",
+        good=1.0,
+        bad=50.0,
+        applies_to=field,
+        hint="widen the line-free ranges, or look at the flags there",
     )
