@@ -268,13 +268,14 @@ def _series(phase: float, n_terms: int) -> list[float]:
 
 
 def _transform(image: NDArray[np.float32]) -> NDArray[np.complex64]:
-    """Return the Fourier transform of an image about pixel n // 2, over its size; changes the image.
+    """Return the Fourier transform of an image about pixel n // 2, over its size.
 
     Lags of -n/2 have no opposite: without them parity is exact, and no pair of pixels needs them.
     """
-    image[0, :] = 0
-    image[:, 0] = 0
-    transform: NDArray[np.complex64] = ducc0.fft.r2c(image, nthreads=1)
+    paired = image.copy()
+    paired[0, :] = 0
+    paired[:, 0] = 0
+    transform: NDArray[np.complex64] = ducc0.fft.r2c(paired, nthreads=1)
     _shift(transform, np.float32(1 / image.size))
     return transform
 
