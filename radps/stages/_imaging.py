@@ -210,8 +210,8 @@ def plan_stores(
     check_free_bytes(
         place.url,
         image_bytes(description, variables),
-        f"stage {place.step}: a store with {len(variables)} images of {n_channels} channel{'s' * (n_channels > 1)} with "
-        f"{description.n_l} x {description.n_m} pixels",
+        f"stage {place.step}: a store with {len(variables)} images of {n_channels} channel{'s' * (n_channels > 1)} "
+        f"with {description.n_l} x {description.n_m} pixels",
     )
     image_path = context.new_path("images", suffix="", name=f"{target.name}.zarr")
     table_path = context.new_path("context.zarr", f"{target.name}/convergence", suffix="")

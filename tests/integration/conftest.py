@@ -1,0 +1,55 @@
+"""A whole run on a tiny simulated observation, shared by the tests that only read it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import radps
+from radps.api import Run
+from radps.data.demo_observation import demo_observation
+
+IMAGE = {"image_size": 64, "cell_size": "40 arcsec", "max_iterations": 200, "max_cycles": 5}
+
+
+def make_config(run: str, **changes: Any) -> dict[str, Any]:
+    """Return a workflow from the simulation to the FITS files: 9 antennas, 16 channels."""
+    steps = {
+        "simulate": {"observation": demo_observation("tiny").model_dump(mode="json")},
+        "import_data": {},
+        "flag": {"quack_begin": "30 s"},
+        "set_model": {},
+        "calibrate": {"gain_channels": "2~12"},
+        "apply_calibration": {},
+        "subtract_continuum": {"line_free": ["0~2", "14~15"]},
+        "image_continuum": dict(IMAGE),
+        "image_cube": {**IMAGE, "weight_density": "common"},
+        "moments": {"n_sigma": 2.0},
+        "assess": {},
+        "export": {},
+    }
+    for name, parameters in changes.items():
+        steps[name] = {**steps[name], **parameters}
+    return {"run": run, "cluster": "none", "steps": [{name: parameters} for name, parameters in steps.items()]}
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> Callable[..., dict[str, Any]]:
+    """Makes the tiny workflow for a run folder; keywords change the parameters of a stage."""
+    return make_config
+
+
+@pytest.fixture(scope="session")
+def image_parameters() -> dict[str, Any]:
+    """The parameters of the images of the tiny workflow."""
+    return dict(IMAGE)
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The tiny workflow, run in this process."""
+    folder: Path = tmp_path_factory.mktemp("tiny") / "run"
+    return radps.run(make_config(str(folder)), progress=False)

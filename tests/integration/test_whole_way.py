@@ -1,0 +1,91 @@
+"""The whole way on a tiny simulated observation: what is in the run folder at the end."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.wcs import WCS
+
+import radps
+from radps.api import Run
+from radps.data import stores
+
+
+def test_every_step_is_done_and_scored(tiny_run: Run) -> None:
+    context = tiny_run.context
+    assert {record.state for record in context.steps.values()} == {"done"}
+    assert {"calibrate", "flag", "assess"} <= set(context.qa)
+    assert all(0 <= score.score <= 1 for scores in context.qa.values() for score in scores)
+    assert {flux.field for flux in context.flux_densities} == {"3C286", "J1445+0958"}
+    assert all(table.state == "applied" for table in context.tables)
+
+
+def test_transferred_flux_density_is_the_truth(tiny_run: Run) -> None:
+    found = next(flux for flux in tiny_run.context.flux_densities if flux.field == "J1445+0958")
+    # Gains drift by 3 % between the scans of the two calibrators: that, not the noise, is what limits the transfer.
+    assert found.flux_jy == pytest.approx(2.5, rel=0.06)
+    assert found.error_jy > 0
+
+
+def test_manifest_lists_every_fits_file_with_its_checksum(tiny_run: Run) -> None:
+    folder = Path(tiny_run.url)
+    products = {product.path: product for product in tiny_run.context.products}
+    (manifest,) = (path for path in products if path.endswith("manifest.json"))
+    listed = json.loads((folder / manifest).read_text())["products"]
+    assert {entry["path"] for entry in listed} == set(products) - {manifest}
+    for entry in listed:
+        content = (folder / entry["path"]).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == entry["sha256"]
+        assert len(content) == entry["size_bytes"]
+
+
+def test_cube_as_fits_has_the_coordinates_of_the_sky(tiny_run: Run) -> None:
+    record = next(image for image in tiny_run.context.images if image.kind == "cube")
+    product = next(p for p in tiny_run.context.products if p.source == record.name)
+    with fits.open(Path(tiny_run.url) / product.path) as units:
+        header, data = units[0].header, units[0].data
+        assert header["BUNIT"] == "Jy/beam"
+        assert header["RESTFRQ"] == pytest.approx(1420.405751768e6)
+        assert header["SPECSYS"] == "LSRK"
+        assert data.shape == (1, record.shape[0], *record.shape[:0:-1]) or data.shape[-2:] == record.shape[1:]
+        sky = WCS(header).celestial
+        centre = sky.wcs_pix2world([[record.shape[1] // 2, record.shape[2] // 2]], 0)[0]
+        # The phase centre of the simulation is in ICRS; FK5 would differ by 0.02 arcsec.
+        np.testing.assert_allclose(centre, [230.5, 5.0666667], atol=1e-4)
+        east = sky.wcs_pix2world([[record.shape[1] // 2 - 1, record.shape[2] // 2]], 0)[0]
+        assert east[0] > centre[0]
+
+
+def test_status_tells_programs_everything(tiny_run: Run) -> None:
+    status = json.loads(tiny_run.status().model_dump_json())
+    assert [step["id"] for step in status["steps"]] == list(tiny_run.context.steps)
+    assert {image["kind"] for image in status["images"]} == {"cube", "continuum", "moment"}
+    assert all(image["file"].endswith(".fits") for image in status["images"])
+    assert status["line_free"]
+    assert status["flux_densities"]["J1445+0958"]["flux_jy"] > 0
+
+
+def test_run_lives_in_an_object_store(tiny_run: Run, tiny_config: Callable[..., dict[str, Any]]) -> None:
+    url = f"memory://{uuid.uuid4().hex}/run"
+    try:
+        other = radps.run(tiny_config(url), progress=False)
+        assert {record.state for record in other.context.steps.values()} == {"done"}
+        expected = {image.name: image.statistics for image in tiny_run.context.images}
+        assert {image.name: image.statistics for image in other.context.images} == expected
+        assert stores.exists(f"{url}/{other.context.products[0].path}")
+    finally:
+        stores.delete(url)
+
+
+def test_second_run_does_nothing(tiny_run: Run, tiny_config: Callable[..., dict[str, Any]]) -> None:
+    sequence = tiny_run.context.sequence
+    again = radps.run(tiny_config(tiny_run.url), progress=False)
+    assert again.context.sequence == sequence
