@@ -61,7 +61,10 @@ class MinorCycleResult(NamedTuple):
     fluxes: NDArray[np.float32]
     """Flux density of every component [Jy], shape (iteration,)."""
     peak: float
-    """Largest absolute residual that is left inside the mask, by the PSF alone [Jy/beam]; 0 for an empty mask."""
+    """Largest absolute residual that is left inside the mask, by the PSF alone [Jy/beam]; 0 for an empty mask.
+
+    Where the goal was reached it is an upper limit, at most the goal: tiles that cannot exceed it are not looked at.
+    """
 
     @property
     def iterations(self) -> int:
