@@ -33,7 +33,7 @@ from radps.context.records import (
     StepState,
 )
 from radps.data.addresses import VisibilityAddress
-from radps.data.urls import join_url
+from radps.data.urls import is_absolute, join_url
 from radps.errors import ContextError, SelectionError
 
 if TYPE_CHECKING:
@@ -254,8 +254,12 @@ class Context(Record):
         return f"{place.step}.{name}-{place.attempt}"
 
     def locate(self, path: str) -> str:
-        """Return the absolute URL of a path relative to the run folder."""
-        return join_url(self.place().url, path)
+        """Return the absolute URL of a path relative to the run folder; what is absolute already stays as it is."""
+        return path if is_absolute(path) else join_url(self.place().url, path)
+
+    def relative(self, url: str) -> str:
+        """Return the path of a URL relative to the run folder; a URL that is not in the folder stays as it is."""
+        return url.removeprefix(self.place().url.rstrip("/") + "/")
 
     def new_path(self, folder: str, name: str = "", suffix: str = ".zarr") -> str:
         """Return a path, relative to the run folder, that belongs to this attempt of this step alone."""

@@ -29,6 +29,7 @@ class Antenna(Record):
     position_m: tuple[float, float, float]
     """Geocentric (ITRF) position [m]."""
     diameter_m: float
+    """0 = the data do not say."""
 
 
 class Direction(Record):
@@ -88,7 +89,7 @@ class Partition(Record):
     name: str
     dataset: str
     path: str
-    """The MSv4 group: coordinates and antennas."""
+    """The MSv4 group: coordinates and antennas. Absolute if it is one of the user's that was not copied."""
     field: str
     window: str
     intents: tuple[str, ...]
@@ -98,6 +99,7 @@ class Partition(Record):
     """Times and channels of one zarr chunk."""
     polarizations: tuple[str, ...]
     integration_time_s: float
+    """0 = the data do not say."""
     scans: dict[str, tuple[int, int]]
     """Scan -> its first time, and one after its last."""
     groups: dict[str, DataGroup]

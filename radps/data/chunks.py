@@ -14,6 +14,21 @@ from pydantic import BaseModel, ConfigDict
 from radps.data.urls import format_bytes
 from radps.errors import ResourceError
 
+VISIBILITY_BYTES = 8
+"""A visibility: complex64."""
+
+CHUNK_BYTES = 16 * 2**20
+"""Visibilities of a zarr chunk at most: a task that needs a part of the band reads little else."""
+
+MIN_CHUNK_BYTES = 2**20
+"""Visibilities of a zarr chunk at least, if there are as many: smaller files cost more time than their content."""
+
+SLAB_BYTES = 64 * 2**20
+"""Visibilities of all channels of a zarr chunk's times: stages that need the whole band hold a few of these."""
+
+BAND_PARTS = 16
+"""Zarr chunks across a band, if they are not too small: so many tasks can share the band."""
+
 TASKS_PER_SLOT = 2
 """Chunks for each slot, if there are enough channels: the second one fills the gap while others still work."""
 
@@ -45,6 +60,49 @@ class ChannelChunk(_Chunk):
 
 class TimeChunk(_Chunk):
     """A range of integrations that one task works on."""
+
+
+def plan_storage_chunks(shape: tuple[int, int, int, int]) -> tuple[int, int]:
+    """Choose the zarr chunks of visibilities: all baselines and polarizations, some times, some channels.
+
+    It depends on the data alone, never on the cluster, because plans of sums follow the borders of chunks.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Times, baselines, channels, polarizations.
+
+    Returns
+    -------
+    tuple of int
+        Times and channels of a chunk. Times come first: as many as keep the whole band below ``SLAB_BYTES``. Then
+        channels: a ``BAND_PARTS``-th of the band, more where that is less than ``MIN_CHUNK_BYTES``, fewer where it is
+        more than ``CHUNK_BYTES``.
+    """
+    n_times, n_baselines, n_channels, n_polarizations = shape
+    cell = VISIBILITY_BYTES * n_baselines * n_polarizations
+    times = min(n_times, max(1, SLAB_BYTES // (cell * n_channels)))
+    smallest = -(-MIN_CHUNK_BYTES // (cell * times))
+    largest = max(1, CHUNK_BYTES // (cell * times))
+    channels = min(max(-(-n_channels // BAND_PARTS), smallest), largest, n_channels)
+    return times, channels
+
+
+def are_good_storage_chunks(shape: tuple[int, int, int, int], chunks: tuple[int, int, int, int]) -> bool:
+    """Return True if data of these zarr chunks are worked on well as they are, without a copy.
+
+    All baselines and polarizations have to be in one chunk. A chunk may have 4 times ``CHUNK_BYTES``, and the whole
+    band of its times 4 times ``SLAB_BYTES``. The band has to be in 4 chunks at least, unless it is small.
+    """
+    times, baselines, channels, polarizations = (min(one, size) for one, size in zip(chunks, shape, strict=True))
+    slab = VISIBILITY_BYTES * times * shape[1] * shape[2] * shape[3]
+    parts = -(-shape[2] // channels)
+    return (
+        (baselines, polarizations) == (shape[1], shape[3])
+        and slab <= 4 * SLAB_BYTES
+        and slab // shape[2] * channels <= 4 * CHUNK_BYTES
+        and (parts >= 4 or slab // shape[2] * channels <= 4 * MIN_CHUNK_BYTES)
+    )
 
 
 def plan_channel_chunks(
@@ -128,8 +186,8 @@ def _plan(
     needed = bytes_fixed + smallest * bytes_each
     if needed > memory_bytes:
         raise ResourceError(
-            f"stage {stage}: {smallest} {what}{' needs' if smallest == 1 else 's need'} {format_bytes(needed)} of memory "
-            f"({format_bytes(bytes_fixed)} whatever the number), and a worker slot has {format_bytes(memory_bytes)}; "
+            f"stage {stage}: {smallest} {what}{' needs' if smallest == 1 else 's need'} {format_bytes(needed)} "
+            f"of memory ({format_bytes(bytes_fixed)} whatever the number), and a worker slot has {format_bytes(memory_bytes)}; "
             "give the workers more memory, run fewer tasks on each, or make the images smaller"
         )
     units_that_fit = units if bytes_each <= 0 else max(1, (memory_bytes - bytes_fixed) // (bytes_each * align))

@@ -192,7 +192,7 @@ def write_uvw(url: str, *, times: slice, uvw_m: npt.NDArray[np.float64]) -> None
     times : slice
         Where; on chunk boundaries.
     uvw_m : ndarray, (time, baseline, 3) float64
-        Baseline vectors [m], MSv4 sign: antenna 2 minus antenna 1; NaN where there are no data.
+        Baseline vectors [m], position of antenna 1 minus that of antenna 2; NaN where there are no data.
 
     Raises
     ------
@@ -236,13 +236,27 @@ def read_description(url: str) -> MeasurementSetDescription:
     return read_field_description(url, field_name=str(next(iter(names), "")))
 
 
-def read_field_description(url: str, *, field_name: str) -> MeasurementSetDescription:
+def read_field_description(url: str, *, field_name: str, data_group: str = "base") -> MeasurementSetDescription:
     """Read the metadata of one field of a partition that may hold several; its times are those of that field.
+
+    Parameters
+    ----------
+    url : str
+        The MSv4 group.
+    field_name : str
+        One of its fields.
+    data_group : str
+        The data group whose field table is read.
+
+    Returns
+    -------
+    MeasurementSetDescription
+        Metadata. The frame of the phase centre may also be ``fk4``, see :mod:`radps.data.frames`.
 
     Raises
     ------
     DataError
-        If it is no MSv4 group of visibilities, or has no such field.
+        If it is no MSv4 group of visibilities, has no such field, or follows a moving source.
     """
     group = stores.open_group(url)
     _check_is_visibilities(group, url)
@@ -257,7 +271,7 @@ def read_field_description(url: str, *, field_name: str) -> MeasurementSetDescri
     index = {name: number for number, name in enumerate(antennas.names)}
     frequency = _attributes(group, "frequency")
     observation: Mapping[str, Any] = _mapping(group.attrs.get("observation_info"))
-    center, frame, source_name, rest_frequency = _read_field(url, group, field_name)
+    center, frame, source_name, rest_frequency = _read_field(url, group, field_name, data_group)
     observer = str(frequency.get("observer", "TOPO"))
     return MeasurementSetDescription(
         name=stores.split_url(url)[1],
@@ -534,10 +548,12 @@ def _read_antennas(url: str) -> tuple[Antennas, str]:
     return antennas, telescope
 
 
-def _read_field(url: str, group: zarr.Group, field_name: str) -> tuple[tuple[float, float], str, str, float]:
+def _read_field(
+    url: str, group: zarr.Group, field_name: str, data_group: str
+) -> tuple[tuple[float, float], str, str, float]:
     """Return phase centre [rad], its frame, the name of the source, and the rest frequency [Hz] (NaN = none)."""
     data_groups = _mapping(group.attrs.get("data_groups"))
-    name = str(_mapping(data_groups.get("base")).get("field_and_source", "field_and_source_base_xds"))
+    name = str(_mapping(data_groups.get(data_group)).get("field_and_source", "field_and_source_base_xds"))
     root = stores.join_url(url, name)
     fields = stores.open_group(root)
     if fields.attrs.get("type") != "field_and_source" or "FIELD_PHASE_CENTER_DIRECTION" not in fields:
@@ -551,9 +567,9 @@ def _read_field(url: str, group: zarr.Group, field_name: str) -> tuple[tuple[flo
     row = load("field_name").tolist().index(field_name)
     direction = load("FIELD_PHASE_CENTER_DIRECTION")[row]
     frame = str(_attributes(fields, "FIELD_PHASE_CENTER_DIRECTION").get("frame", "icrs")).lower()
-    if frame not in ("icrs", "fk5"):
+    if frame not in ("icrs", "fk5", "fk4"):
         raise DataError(
-            f"the phase centre of field {field_name!r} of {url} is in frame {frame!r}; allowed are 'icrs', 'fk5'"
+            f"the phase centre of field {field_name!r} of {url} is in frame {frame!r}; allowed are 'icrs', 'fk5', 'fk4'"
         )
     rest = float(np.ravel(load("LINE_REST_FREQUENCY")[row])[0]) if "LINE_REST_FREQUENCY" in fields else float("nan")
     source_name = str(load("source_name")[row])

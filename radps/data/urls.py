@@ -13,6 +13,11 @@ def is_local(url: str) -> bool:
     return "://" not in url or url.startswith("file://")
 
 
+def is_absolute(url: str) -> bool:
+    """Return True for a URL that means the same wherever it stands."""
+    return "://" in url or url.startswith("/")
+
+
 def local_path(url: str) -> str:
     """Return the absolute path of a local URL, ``~`` expanded."""
     return os.path.abspath(os.path.expanduser(url.removeprefix("file://")))

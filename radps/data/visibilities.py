@@ -42,7 +42,7 @@ class VisibilityChunk(NamedTuple):
     weights: npt.NDArray[np.float32]
     """Same shape: 1/sigma^2 of a real part [Jy^-2]; finite and >= 0 everywhere."""
     uvw_m: npt.NDArray[np.float64]
-    """(time, baseline, 3) [m], antenna 2 minus antenna 1 (MSv4); 0 where there are no data."""
+    """(time, baseline, 3) [m], position of antenna 1 minus that of antenna 2; 0 where there are no data."""
     time_s: npt.NDArray[np.float64]
     """(time,) UTC [unix s]."""
     frequency_hz: npt.NDArray[np.float64]

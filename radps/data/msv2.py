@@ -1,0 +1,101 @@
+"""MSv2 data sets: XRADIO converts them to MSv4, from which they are taken in like any other processing set.
+
+XRADIO makes names unique by appending the number of the field, and for some arrays the station of the antenna.
+:func:`read_names` gives the names of the MSv2 back, which are what its users know.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from radps.data import stores
+from radps.errors import DataError
+
+
+class Msv2Names(NamedTuple):
+    """Names by which XRADIO knows things -> names of the MSv2."""
+
+    fields: dict[str, str]
+    antennas: dict[str, str]
+
+
+def convert_msv2(path: str, url: str) -> str:
+    """Convert an MSv2 to a processing set, one partition for each field; memory stays below some 100 MB.
+
+    Parameters
+    ----------
+    path : str
+        Folder of the MSv2; it is not changed.
+    url : str
+        The processing set, ending in ``.ps.zarr``; what an interrupted conversion left there is removed.
+
+    Returns
+    -------
+    str
+        The URL of the processing set.
+
+    Raises
+    ------
+    DataError
+        XRADIO cannot read the MSv2; with its reason.
+    """
+    from xradio.measurement_set import convert_msv2_to_processing_set  # seconds to import
+
+    stores.delete(url)
+    with _quiet():
+        try:
+            convert_msv2_to_processing_set(path, url, partition_scheme=["FIELD_ID"], with_pointing=False)
+        # XRADIO and casacore raise whatever comes up: there is no common class.
+        except Exception as error:
+            raise DataError(
+                f"{path}: XRADIO cannot convert this MSv2 ({type(error).__name__}: {error}); is it whole, and has it a "
+                "column DATA?"
+            ) from error
+    return url
+
+
+def read_names(path: str) -> Msv2Names:
+    """Return the names of fields and antennas of an MSv2, by the names that XRADIO gives them.
+
+    Names that are not unique in the MSv2 stay as XRADIO has them.
+
+    Raises
+    ------
+    DataError
+        A table is missing or damaged.
+    """
+    from arcae.lib.arrow_tables import Table  # compiled; only MSv2 data need it
+
+    def column(table: str, name: str) -> list[str]:
+        try:
+            return [str(value) for value in Table.from_filename(f"{path}/{table}").getcol(name).tolist()]
+        except Exception as error:  # arcae raises its own classes, which differ between versions
+            raise DataError(f"{path}: the table {table} cannot be read ({error}); the MSv2 is damaged") from error
+
+    fields, antennas, stations = column("FIELD", "NAME"), column("ANTENNA", "NAME"), column("ANTENNA", "STATION")
+    return Msv2Names(
+        fields={f"{name}_{number}": name for number, name in enumerate(fields) if fields.count(name) == 1},
+        antennas={
+            f"{name}_{station}": name
+            for name, station in zip(antennas, stations, strict=True)
+            if antennas.count(name) == 1
+        },
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep XRADIO's progress out of the log, and its notes on formats, which the user cannot act on."""
+    logger = logging.getLogger("toolviper")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

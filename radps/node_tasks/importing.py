@@ -1,0 +1,427 @@
+"""What the import does on a worker: look at the data sets, create the partitions, copy blocks of data into them.
+
+How a partition is filled is written beside it, in a *recipe*: a zarr group with the addresses of its parts, and for
+UVFITS files the map from (time, baseline) to the rows of the file. So what travels to the tasks that copy is small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+
+from radps.data import measurement_set, msv2, msv4, stores, uvfits
+from radps.data.chunks import plan_storage_chunks
+from radps.data.measurement_set import Antennas, MeasurementSetDescription
+from radps.data.msv4 import Cells, Msv4Address
+from radps.data.partitions import JoinedData, JoinedPartition, JoinedWindow, join_parts
+from radps.data.sources import SourceKind, SourcePart, describe_source, find_source
+from radps.data.uvfits import UvfitsAddress
+from radps.errors import DataError
+
+COPY_BYTES_PER_VISIBILITY = 48
+"""Peak memory of :func:`copy_block` for each visibility: 13 for the result, the rest for samples on their way."""
+
+_BYTES_ON_DISK = 13
+"""A visibility, its flag and its weight, uncompressed."""
+
+
+class DataSet(NamedTuple):
+    """A data set that was found."""
+
+    name: str
+    path: str
+    """Where it is read: for MSv2, the processing set that is made of it."""
+    kind: SourceKind
+    original: str
+    """Where it is, as the user gave it."""
+
+
+class ImportedScan(NamedTuple):
+    """A scan of a partition."""
+
+    name: str
+    first: int
+    """First time."""
+    stop: int
+    """One after the last time."""
+    start_s: float
+    """Start of the first integration, UTC [unix s]."""
+    stop_s: float
+    """End of the last integration."""
+
+
+class ImportedPartition(NamedTuple):
+    """A partition that was created, or a group that is used as it is."""
+
+    name: str
+    dataset: int
+    window: int
+    url: str
+    is_copied: bool
+    field: str
+    source: str
+    direction: tuple[float, float, str]
+    """Right ascension, declination [rad], frame."""
+    intents: tuple[str, ...]
+    shape: tuple[int, int, int, int]
+    chunks: tuple[int, int]
+    polarizations: tuple[str, ...]
+    integration_time_s: float
+    """0 = unknown."""
+    scans: tuple[ImportedScan, ...]
+    variables: tuple[str, str, str, str]
+    """Names of visibility, flag, weight and uvw."""
+
+
+class ImportPlan(NamedTuple):
+    """What was found in the data sets."""
+
+    telescope: str
+    observer: str
+    project: str
+    antennas: Antennas
+    windows: tuple[JoinedWindow, ...]
+    partitions: tuple[ImportedPartition, ...]
+    longest_baseline_m: float
+    idle_antennas: tuple[str, ...]
+    """Antennas without any baseline."""
+
+
+class CopyBlock(BaseModel):
+    """A block of one partition to copy: whole zarr chunks."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: str
+    """The partition."""
+    recipe: str
+    """How it is filled."""
+    times: tuple[int, int]
+    channels: tuple[int, int]
+
+
+class CopySummary(NamedTuple):
+    """Counts of copied data; they add up by :func:`merge_copy_summaries`."""
+
+    n_visibilities: int
+    n_flagged: int
+    """Flagged, those without data included."""
+    n_missing: int
+    """Without data: no such row, or not a number."""
+    n_unflagged: tuple[int, ...]
+    """Unflagged visibilities of each antenna with the others."""
+
+
+def find_dataset(path: str, name: str, scratch: str) -> DataSet:
+    """Find out what a data set is, and convert it if it is an MSv2.
+
+    Parameters
+    ----------
+    path : str
+        The data set.
+    name : str
+        Its name in the run.
+    scratch : str
+        Where the processing set of an MSv2 goes.
+
+    Raises
+    ------
+    DataError
+        It is missing, damaged, or of a kind that is not read.
+    """
+    kind = find_source(path)
+    where = msv2.convert_msv2(path, scratch) if kind is SourceKind.MSV2 else path
+    return DataSet(name, where, kind, path)
+
+
+def create_partitions(
+    datasets: Sequence[DataSet],
+    url: str,
+    recipes: str,
+    intents: Mapping[str, Sequence[str]],
+    data_group: str,
+    keep: bool,
+) -> ImportPlan:
+    """Describe the data sets, join them, and create the partitions that data are to be copied into.
+
+    Parameters
+    ----------
+    datasets : sequence of DataSet
+        At least one.
+    url : str
+        The new processing set; it is not made where nothing has to be copied.
+    recipes : str
+        Where the recipes go.
+    intents : mapping
+        Field -> MSv4 scan intents, in place of those of the data.
+    data_group : str
+        Version of the data of MSv2 and MSv4.
+    keep : bool
+        MSv4 groups that tasks can work on as they are stay where they are.
+
+    Raises
+    ------
+    DataError
+        The data are damaged or empty, have no cross-correlations, or contradict each other.
+    SelectionError
+        ``intents`` names a field that the data do not have.
+    ResourceError
+        The copy would not fit on the disk.
+    """
+    parts = [(dataset.name, _describe(dataset, data_group)) for dataset in datasets]
+    joined = join_parts(parts, intents)
+    copied = [one for one in joined.partitions if not (keep and one.is_kept)]
+    longest_m, idle = _measure_array(joined)
+    needed = sum(int(np.prod(one.description.shape)) for one in copied) * _BYTES_ON_DISK
+    stores.check_free_bytes(url, needed, f"stage import_data: the copy of {len(copied)} partitions")
+    if copied:
+        # A repeated task begins again; what needs its result has not begun.
+        for place in (url, recipes):
+            stores.delete(place)
+        measurement_set.create_processing_set(url)
+        stores.create_group(recipes)
+    partitions = []
+    for one in joined.partitions:
+        if any(one is other for other in copied):
+            partitions.append(_create(one, url, recipes))
+        else:
+            partitions.append(_keep(one))
+    if copied:
+        measurement_set.consolidate_processing_set(url)
+    descriptions = [one.description for one in joined.partitions]
+    return ImportPlan(
+        telescope=_distinct(one.telescope for one in descriptions),
+        observer=_distinct(one.observer for one in descriptions),
+        project=_distinct(one.project for one in descriptions),
+        antennas=joined.antennas,
+        windows=joined.windows,
+        partitions=tuple(partitions),
+        longest_baseline_m=longest_m,
+        idle_antennas=idle,
+    )
+
+
+def copy_block(block: CopyBlock) -> CopySummary:
+    """Copy a block of data into its partition; the block with the first channel brings the baseline vectors too."""
+    times, channels = slice(*block.times), slice(*block.channels)
+    recipe = stores.open_group(block.recipe)
+    time_s = stores.load_array(stores.join_url(block.url, "time"), (times,))
+    first, second = (
+        stores.load_array(stores.join_url(block.url, f"baseline_antenna{number}_name")).tolist() for number in (1, 2)
+    )
+    n_polarizations = stores.open_array(stores.join_url(block.url, "polarization")).shape[0]
+    baselines = list(zip(first, second, strict=True))
+    shape = (len(time_s), len(baselines), block.channels[1] - block.channels[0], n_polarizations)
+    cells: Cells | None = None
+    parts: Any = recipe.attrs["parts"]
+    for number, part in enumerate(parts):
+        if "layout" in part:
+            rows = stores.load_array(stores.join_url(block.recipe, f"rows_{number}"), (times, slice(None)))
+            new = _load_uvfits(UvfitsAddress.model_validate(part), rows, channels, shape)
+        else:
+            address = Msv4Address.model_validate(part)
+            new = msv4.load_cells(address, time_s=time_s, baselines=baselines, channels=channels)
+        cells = new if cells is None else _overlay(cells, new)
+    cells = cells or msv4.empty_cells(shape)
+    measurement_set.write_visibilities(
+        block.url,
+        times=times,
+        channels=channels,
+        visibilities=cells.visibilities,
+        flags=cells.flags,
+        weights=cells.weights,
+    )
+    if block.channels[0] == 0:
+        measurement_set.write_uvw(block.url, times=times, uvw_m=cells.uvw_m)
+    return _count(cells, block.url, first, second)
+
+
+def merge_copy_summaries(parts: Sequence[CopySummary]) -> CopySummary:
+    """Add up the counts of disjoint blocks."""
+    return CopySummary(
+        n_visibilities=sum(part.n_visibilities for part in parts),
+        n_flagged=sum(part.n_flagged for part in parts),
+        n_missing=sum(part.n_missing for part in parts),
+        n_unflagged=tuple(sum(counts) for counts in zip(*(part.n_unflagged for part in parts), strict=True)),
+    )
+
+
+def remove_scratch(urls: Sequence[str]) -> None:
+    """Remove what only the import needed."""
+    for url in urls:
+        stores.delete(url)
+
+
+# --- before the copy -----------------------------------------------------------------------------------------------
+
+
+def _describe(dataset: DataSet, data_group: str) -> list[SourcePart]:
+    """Return the parts of a data set; those of an MSv2 are never kept, as its conversion is only for the import."""
+    if dataset.kind is not SourceKind.MSV2:
+        return describe_source(dataset.path, dataset.kind, data_group=data_group)
+    names = msv2.read_names(dataset.original)
+    parts = describe_source(dataset.path, dataset.kind, data_group=data_group, names=names)
+    return [part._replace(chunks=None) for part in parts]
+
+
+def _measure_array(joined: JoinedData) -> tuple[float, tuple[str, ...]]:
+    """Return the length of the longest baseline that has data [m], and the antennas without any."""
+    used: set[int] = set()
+    longest = 0.0
+    positions = joined.antennas.positions_m
+    for partition in joined.partitions:
+        one, two = partition.description.antenna1, partition.description.antenna2
+        used.update(one.tolist(), two.tolist())
+        longest = max(longest, float(np.linalg.norm(positions[one] - positions[two], axis=-1).max(initial=0.0)))
+    if not longest > 0:
+        raise DataError(
+            f"the data hold no cross-correlations: {len(joined.partitions)} partitions with "
+            f"{len(used)} antennas and no baseline of two different places; check the data sets"
+        )
+    return longest, tuple(name for number, name in enumerate(joined.antennas.names) if number not in used)
+
+
+def _create(partition: JoinedPartition, url: str, recipes: str) -> ImportedPartition:
+    """Create a partition and its recipe."""
+    description = partition.description
+    chunks = plan_storage_chunks(description.shape)
+    target = measurement_set.create_measurement_set(url, description, chunks=chunks)
+    recipe = stores.join_url(recipes, description.name)
+    stores.create_group(recipe, {"parts": [part.address.model_dump(mode="json") for part in partition.parts]})
+    for number, part in enumerate(partition.parts):
+        if part.rows is not None:
+            rows_url = stores.join_url(recipe, f"rows_{number}")
+            rows = _place_rows(part, description)
+            stores.create_array(
+                rows_url,
+                rows.shape,
+                chunks=(chunks[0], rows.shape[1]),
+                dtype=rows.dtype,
+                dims=("time", "baseline_id"),
+                fill_value=-1,
+            )
+            stores.open_array(rows_url, mode="r+")[...] = rows
+    variables = ("VISIBILITY", "FLAG", "WEIGHT", "UVW")
+    return _imported(partition, target, chunks, variables, is_copied=True)
+
+
+def _keep(partition: JoinedPartition) -> ImportedPartition:
+    """Return the group of a partition that stays as it is."""
+    (part,) = partition.parts
+    assert isinstance(part.address, Msv4Address)
+    assert part.chunks is not None
+    address = part.address
+    variables = (address.visibility, address.flag, address.weight, address.uvw)
+    chunks = (part.chunks[0], part.chunks[2])
+    return _imported(partition, address.url, chunks, variables, is_copied=False)
+
+
+def _imported(
+    partition: JoinedPartition,
+    url: str,
+    chunks: tuple[int, int],
+    variables: tuple[str, str, str, str],
+    *,
+    is_copied: bool,
+) -> ImportedPartition:
+    description = partition.description
+    return ImportedPartition(
+        name=description.name,
+        dataset=partition.dataset,
+        window=partition.window,
+        url=url,
+        is_copied=is_copied,
+        field=description.field_name,
+        source=description.source_name,
+        direction=(*description.phase_center_rad, description.phase_center_frame),
+        intents=description.intents,
+        shape=description.shape,
+        chunks=chunks,
+        polarizations=description.polarizations,
+        integration_time_s=description.integration_time_s,
+        scans=_scans(description),
+        variables=variables,
+    )
+
+
+def _scans(description: MeasurementSetDescription) -> tuple[ImportedScan, ...]:
+    """Return the scans of a partition; each covers one span of times."""
+    half_s = description.integration_time_s / 2
+    names = description.scan_names
+    scans = []
+    for name in dict.fromkeys(names):
+        first = names.index(name)
+        stop = first + names.count(name)
+        start_s, stop_s = description.time_s[[first, stop - 1]].tolist()
+        scans.append(ImportedScan(name, first, stop, start_s - half_s, stop_s + half_s))
+    return tuple(scans)
+
+
+def _place_rows(part: SourcePart, description: MeasurementSetDescription) -> npt.NDArray[np.int64]:
+    """Return the map of rows on the times and baselines of the partition."""
+    assert part.rows is not None
+    n_antennas = len(description.antennas.names)
+    wanted = description.antenna1 * n_antennas + description.antenna2
+    own = part.description.antenna1 * n_antennas + part.description.antenna2
+    rows = np.full((len(description.time_s), len(wanted)), -1, np.int64)
+    times = np.searchsorted(description.time_s, part.description.time_s)
+    rows[np.ix_(times, np.searchsorted(wanted, own))] = part.rows
+    return rows
+
+
+def _distinct(texts: Any) -> str:
+    """Join the different texts that are not empty."""
+    return ", ".join(dict.fromkeys(text for text in texts if text))
+
+
+# --- the copy --------------------------------------------------------------------------------------------------------
+
+
+def _load_uvfits(
+    address: UvfitsAddress, rows: npt.NDArray[np.int64], channels: slice, shape: tuple[int, int, int, int]
+) -> Cells:
+    """Read rows of a file into the cells that they belong to."""
+    cells = msv4.empty_cells(shape)
+    there = rows >= 0
+    wanted = rows[there]
+    order = np.argsort(wanted, kind="stable")
+    data = uvfits.load_rows(address, wanted[order], channels)
+    place = tuple(index[order] for index in np.nonzero(there))
+    cells.visibilities[place] = data.visibilities
+    cells.flags[place] = data.flags | ~np.isfinite(data.visibilities)
+    cells.weights[place] = data.weights
+    cells.uvw_m[place] = data.uvw_m
+    return cells
+
+
+def _overlay(cells: Cells, new: Cells) -> Cells:
+    """Return the cells of two parts: those of the second one where the first one has no baseline vector."""
+    missing = np.isnan(cells.uvw_m[..., 0])
+    wide = missing[:, :, np.newaxis, np.newaxis]
+    return Cells(
+        visibilities=np.where(wide, new.visibilities, cells.visibilities),
+        flags=np.where(wide, new.flags, cells.flags),
+        weights=np.where(wide, new.weights, cells.weights),
+        uvw_m=np.where(missing[:, :, np.newaxis], new.uvw_m, cells.uvw_m),
+    )
+
+
+def _count(cells: Cells, url: str, first: Sequence[str], second: Sequence[str]) -> CopySummary:
+    """Count the data of a block."""
+    names = stores.load_array(stores.join_url(url, "antenna_xds", "antenna_name")).tolist()
+    index = {name: number for number, name in enumerate(names)}
+    unflagged = np.count_nonzero(~cells.flags, axis=(0, 2, 3))
+    per_antenna = np.zeros(len(names), np.int64)
+    for one, two, count in zip(first, second, unflagged.tolist(), strict=True):
+        if one != two:
+            per_antenna[[index[one], index[two]]] += count
+    return CopySummary(
+        n_visibilities=cells.flags.size,
+        n_flagged=int(np.count_nonzero(cells.flags)),
+        n_missing=int(np.count_nonzero(~np.isfinite(cells.visibilities))),
+        n_unflagged=tuple(per_antenna.tolist()),
+    )

@@ -1,0 +1,338 @@
+"""Take in data sets: UVFITS files, MSv2 folders, MSv4 processing sets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Sequence
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from dask.delayed import Delayed
+
+from radps.context.model import INTENT_WORDS, Context
+from radps.context.records import (
+    Antenna,
+    DataGroup,
+    Direction,
+    Observation,
+    ObservedField,
+    Outcome,
+    OutcomeStatus,
+    Partition,
+    QAScore,
+    Scan,
+    SpectralWindow,
+)
+from radps.context.scores import score_between
+from radps.data.chunks import plan_channel_chunks, plan_time_chunks
+from radps.data.urls import join_url, split_url
+from radps.domain.geometry import SPEED_OF_LIGHT_M_S
+from radps.errors import DataError, SelectionError
+from radps.graph_tasks.shapes import map_chunks, reduce_tree, run_task
+from radps.node_tasks.importing import (
+    COPY_BYTES_PER_VISIBILITY,
+    CopyBlock,
+    CopySummary,
+    ImportedPartition,
+    ImportPlan,
+    copy_block,
+    create_partitions,
+    find_dataset,
+    merge_copy_summaries,
+    remove_scratch,
+)
+from radps.stages.base import StageParams
+
+_ENDINGS = (".ps.zarr", ".zarr", ".ms", ".uvfits", ".fits", ".uvf", ".fit")
+_INTENT = re.compile(r"[A-Z]+_[A-Z_]+(#[A-Z_]+)?")
+_ON_SOURCE = "#ON_SOURCE"
+_UNKNOWN = ("UNSPECIFIED", "UNKNOWN", "")
+
+
+class Params(StageParams):
+    """Parameters of the stage `import_data`."""
+
+    reads_data: ClassVar[bool] = True
+
+    data_group: str = "base"
+    """Version of the data of an MSv2 or MSv4: "base" (MSv2: the column DATA), "corrected" (CORRECTED_DATA), ..."""
+    copy_msv4: Literal["if_needed", "always"] = "if_needed"
+    """MSv4 data whose zarr chunks suit are used where they are, unchanged; "always" copies them into the run."""
+
+
+def import_data(context: Context, params: Params) -> Generator[Delayed, Any, Outcome]:
+    """Describe the data sets, and copy them to MSv4 partitions of one field and spectral window, chunked for channels.
+
+    1. Find out what each data set is; an MSv2 is converted by XRADIO (one task a data set).
+    2. Join fields, antennas and windows of all data sets, and create the partitions (one task).
+    3. Copy, block by block (map); memory goes with the block. MSv4 data that suit as they are are not copied.
+
+    Without `data.path` in the config, the data that a stage before this one made are taken.
+    """
+    place = context.place()
+    paths = place.dataset_paths or tuple(context.locate(path) for path in context.dataset_paths)
+    if not paths:
+        raise DataError("there is no data set: name one by data.path in the config, or put the step `simulate` before")
+    intents = {field: _full_intents(field, words) for field, words in place.intents.items()}
+    names = _dataset_names(paths)
+    scratch = context.new_path("visibilities", suffix="-scratch")
+    converted = [context.locate(f"{scratch}/{name}.ps.zarr") for name in names]
+    recipes = context.locate(f"{scratch}/recipes.zarr")
+    found = [
+        run_task(context, find_dataset, path, name, target, name=f"find_dataset-{number}")
+        for number, (path, name, target) in enumerate(zip(paths, names, converted, strict=True))
+    ]
+    plan: ImportPlan = yield run_task(
+        context,
+        create_partitions,
+        found,
+        context.locate(context.new_path("visibilities", suffix=".ps.zarr")),
+        recipes,
+        intents,
+        params.data_group,
+        params.copy_msv4 == "if_needed",
+    )
+    copied: CopySummary | None = None
+    blocks = _plan_copy(context, plan, recipes)
+    if blocks:
+        parts = map_chunks(context, copy_block, blocks)
+        merged = reduce_tree(context, merge_copy_summaries, parts)
+        copied = yield merged
+        yield run_task(context, remove_scratch, (context.locate(scratch),))
+    return _outcome(context, plan, names, paths, copied)
+
+
+def _full_intents(field: str, words: Sequence[str]) -> tuple[str, ...]:
+    """Return the MSv4 intents of a field, from the words of the config."""
+    full = []
+    for word in words:
+        intent = INTENT_WORDS.get(word, word)
+        if not _INTENT.fullmatch(intent):
+            raise SelectionError(
+                f"data.intents: field {field!r} has the intent {word!r}; allowed are {', '.join(INTENT_WORDS)}, or "
+                "intents of MSv4 such as CALIBRATE_PHASE#ON_SOURCE"
+            )
+        full.append(intent if "#" in intent else intent + _ON_SOURCE)
+    return tuple(dict.fromkeys(full))
+
+
+def _dataset_names(paths: Sequence[str]) -> tuple[str, ...]:
+    """Return names of data sets: those of their files, made unique."""
+    names: list[str] = []
+    for path in paths:
+        stem = split_url(path)[1]
+        ending = next((one for one in _ENDINGS if stem.lower().endswith(one)), "")
+        stem = re.sub(r"[^A-Za-z0-9_.-]+", "_", stem[: len(stem) - len(ending)]) or "data"
+        name, count = stem, 1
+        while name in names:
+            count += 1
+            name = f"{stem}_{count}"
+        names.append(name)
+    return tuple(names)
+
+
+def _plan_copy(context: Context, plan: ImportPlan, recipes: str) -> list[CopyBlock]:
+    """Cut the partitions to copy into blocks of whole zarr chunks, with the whole band where memory allows."""
+    place = context.place()
+    blocks = []
+    for partition in plan.partitions:
+        if not partition.is_copied:
+            continue
+        n_times, n_baselines, n_channels, n_polarizations = partition.shape
+        per_channel = partition.chunks[0] * n_baselines * n_polarizations * COPY_BYTES_PER_VISIBILITY
+        times = plan_time_chunks(
+            n_times,
+            stage=place.step,
+            bytes_per_time=0,
+            bytes_fixed=0,
+            slots=n_times,
+            memory_bytes=place.resources.memory_bytes,
+            align=partition.chunks[0],
+            max_tasks=n_times,
+        )
+        channels = plan_channel_chunks(
+            n_channels,
+            stage=place.step,
+            bytes_per_channel=per_channel,
+            bytes_fixed=0,
+            slots=1,
+            memory_bytes=place.resources.memory_bytes,
+            align=partition.chunks[1],
+            max_tasks=1,
+        )
+        recipe = join_url(recipes, partition.name)
+        blocks += [
+            CopyBlock(
+                url=partition.url, recipe=recipe, times=(time.start, time.stop), channels=(channel.start, channel.stop)
+            )
+            for time in times
+            for channel in channels
+        ]
+    return blocks
+
+
+# --- what was found ------------------------------------------------------------------------------------------------
+
+
+def _outcome(
+    context: Context, plan: ImportPlan, names: Sequence[str], paths: Sequence[str], copied: CopySummary | None
+) -> Outcome:
+    """Return the observation and what is to be said of it."""
+    observation = _observation(context, plan, names)
+    silent = _silent_antennas(plan, copied)
+    fraction = None if copied is None else 1 - copied.n_flagged / max(1, copied.n_visibilities - copied.n_missing)
+    n_visibilities = sum(int(np.prod(partition.shape)) for partition in plan.partitions)
+    text = (
+        f"{plan.telescope or 'unknown telescope'}, {len(observation.antennas)} antennas, {len(observation.fields)} "
+        f"fields, {len(observation.windows)} spectral windows, {n_visibilities / 1e6:.1f} million visibilities"
+    )
+    problems = [f"no usable data of {', '.join(silent)}"] if silent else []
+    is_empty = copied is not None and copied.n_flagged == copied.n_visibilities
+    if is_empty:
+        problems.append("every visibility is flagged")
+    return Outcome(
+        status=OutcomeStatus.CAVEATS if is_empty else OutcomeStatus.SUCCESS,
+        message="; ".join([text, *problems]),
+        observation=observation,
+        summary={
+            "datasets": dict(zip(names, paths, strict=True)),
+            "fields": {field.name: list(field.intents) for field in observation.fields},
+            "partitions": len(plan.partitions),
+            "partitions_used_in_place": sum(not partition.is_copied for partition in plan.partitions),
+            "visibilities": n_visibilities,
+            "missing": 0 if copied is None else copied.n_missing,
+            "flagged": 0 if copied is None else copied.n_flagged,
+            "antennas_without_data": list(silent),
+            "longest_baseline_m": observation.longest_baseline_m,
+            "synthesized_beam_arcsec": float(np.rad2deg(observation.synthesized_beam_rad) * 3600),
+            "integration_times_s": sorted({partition.integration_time_s for partition in plan.partitions}),
+        },
+        qa=_scores(observation, fraction),
+    )
+
+
+def _scores(observation: Observation, fraction: float | None) -> tuple[QAScore, ...]:
+    """Judge what was imported: intents that later stages select by, and data that are left."""
+    unknown = [field.name for field in observation.fields if not _known(field.intents)]
+    scores = [
+        score_between(
+            "fields without intent",
+            len(unknown),
+            unit="",
+            good=0,
+            bad=len(observation.fields),
+            applies_to="all fields",
+            hint=f"name the intents of {', '.join(unknown)} in the config under data.intents",
+        )
+    ]
+    if fraction is not None:
+        scores.append(
+            score_between(
+                "unflagged data",
+                fraction,
+                unit="",
+                good=0.8,
+                bad=0.1,
+                applies_to="all data",
+                hint="most data came flagged: see the flags of the data set",
+            )
+        )
+    return tuple(scores)
+
+
+def _known(intents: Sequence[str]) -> bool:
+    """Return True if one of the intents says something."""
+    return any(intent.partition("#")[0].upper() not in _UNKNOWN for intent in intents)
+
+
+def _silent_antennas(plan: ImportPlan, copied: CopySummary | None) -> tuple[str, ...]:
+    """Return the antennas without an unflagged visibility; of data that were not read, those without a baseline."""
+    if copied is None or not all(partition.is_copied for partition in plan.partitions):
+        return plan.idle_antennas
+    return tuple(name for name, count in zip(plan.antennas.names, copied.n_unflagged, strict=True) if not count)
+
+
+def _observation(context: Context, plan: ImportPlan, names: Sequence[str]) -> Observation:
+    """Return the observation as the context keeps it."""
+    edges = [edge for window in plan.windows for edge in (window.frequency_hz.min(), window.frequency_hz.max())]
+    center_hz = (min(edges) + max(edges)) / 2
+    array = plan.antennas
+    return Observation(
+        telescope=plan.telescope,
+        observer=plan.observer,
+        project=context.project or plan.project,
+        datasets=tuple(names),
+        antennas=tuple(
+            Antenna(
+                name=name,
+                station=station,
+                position_m=tuple(position),
+                diameter_m=float(np.nan_to_num(diameter, nan=0.0)),
+            )
+            for name, station, position, diameter in zip(
+                array.names, array.stations, array.positions_m.tolist(), array.diameters_m.tolist(), strict=True
+            )
+        ),
+        fields=_fields(plan.partitions),
+        windows=tuple(
+            SpectralWindow(
+                name=window.name,
+                virtual=window.virtual,
+                frequency_hz=(float(window.frequency_hz[0]), float(window.frequency_hz[-1])),
+                n_channels=len(window.frequency_hz),
+                channel_width_hz=window.channel_width_hz,
+                frame=window.frame,
+                rest_frequency_hz=window.rest_frequency_hz if np.isfinite(window.rest_frequency_hz) else None,
+            )
+            for window in plan.windows
+        ),
+        scans=_scans(plan.partitions),
+        partitions=tuple(_partition(context, plan, one, names) for one in plan.partitions),
+        longest_baseline_m=plan.longest_baseline_m,
+        synthesized_beam_rad=float(SPEED_OF_LIGHT_M_S / center_hz / plan.longest_baseline_m),
+    )
+
+
+def _fields(partitions: Sequence[ImportedPartition]) -> tuple[ObservedField, ...]:
+    """Return the fields in the order of the data, with the intents of all their partitions."""
+    fields: dict[str, ObservedField] = {}
+    for one in partitions:
+        ra, dec, frame = one.direction
+        before = fields[one.field].intents if one.field in fields else ()
+        fields[one.field] = ObservedField(
+            name=one.field,
+            source=one.source,
+            direction=Direction(ra_rad=ra, dec_rad=dec, frame=frame),
+            intents=tuple(dict.fromkeys((*before, *one.intents))),
+        )
+    return tuple(fields.values())
+
+
+def _scans(partitions: Sequence[ImportedPartition]) -> tuple[Scan, ...]:
+    """Return the scans in the order of time; the spectral windows of a scan are one scan."""
+    scans: dict[tuple[int, str, str], Scan] = {}
+    for one in partitions:
+        for scan in one.scans:
+            scans[one.dataset, one.field, scan.name] = Scan(
+                name=scan.name, field=one.field, start_s=scan.start_s, stop_s=scan.stop_s
+            )
+    return tuple(sorted(scans.values(), key=lambda scan: scan.start_s))
+
+
+def _partition(context: Context, plan: ImportPlan, one: ImportedPartition, names: Sequence[str]) -> Partition:
+    path = context.relative(one.url)
+    visibility, flag, weight, uvw = (join_url(path, name) for name in one.variables)
+    return Partition(
+        name=one.name,
+        dataset=names[one.dataset],
+        path=path,
+        field=one.field,
+        window=plan.windows[one.window].name,
+        intents=one.intents,
+        shape=one.shape,
+        chunks=one.chunks,
+        polarizations=one.polarizations,
+        integration_time_s=one.integration_time_s,
+        scans={scan.name: (scan.first, scan.stop) for scan in one.scans},
+        groups={"base": DataGroup(visibility=visibility, flag=flag, weight=weight, uvw=uvw)},
+    )
