@@ -72,8 +72,11 @@ class OnClient:
         Raises
         ------
         ClusterError
-            There is no worker.
+            There is no worker, and none comes for a minute.
         """
+        # A worker that was lost is being replaced.
+        with contextlib.suppress(TimeoutError):
+            self._client.wait_for_workers(1, timeout=_PATIENCE_WITHOUT_WORKERS_S)
         workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
         if not workers:
             raise ClusterError(f"{self._description} has no workers; start some")
@@ -91,7 +94,9 @@ class OnClient:
             try:
                 result = self._wait(future)
             except BaseException:
-                self._client.cancel([future], force=True)
+                # What is on its way says what happened; that a lost scheduler cannot cancel says nothing more.
+                with contextlib.suppress(Exception):
+                    self._client.cancel([future], force=True)
                 raise
             listener.all_seen.wait(_PATIENCE_FOR_EVENTS_S)
             return result

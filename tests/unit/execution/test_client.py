@@ -1,0 +1,204 @@
+"""Computing on worker processes: the same results as in the process, faults absorbed or named."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import dask
+import numpy as np
+import pytest
+from distributed import Client, LocalCluster
+
+from radps.context.model import Context, Workspace
+from radps.context.records import StepState
+from radps.data import stores
+from radps.errors import ClusterError
+from radps.execution import client as client_module
+from radps.execution.client import ONE_THREAD, OnClient, check_versions, open_local, open_running
+from radps.execution.engine import Engine, InProcess, TaskEvent
+from radps.graph_tasks.shapes import map_chunks, reduce_tree, run_task
+from radps.workflows.model import load_workflow
+from radps.workflows.run import Runner, Silent
+
+
+def run(url: Path, engine: Engine, *steps: Any, observer: Any = None) -> Runner:
+    """Run a workflow on an engine and return the runner."""
+    runner = Runner(load_workflow({"run": str(url), "steps": list(steps)}), engine=engine, observer=observer)
+    runner.context = runner.run()
+    return runner
+
+
+def summaries(runner: Any) -> dict[str, Any]:
+    return {name: record.outcome and record.outcome.summary for name, record in runner.context.steps.items()}
+
+
+def test_a_run_on_workers_equals_a_run_in_the_process(tmp_path: Path, cluster: OnClient) -> None:
+    steps = ["user_stages:squares", "user_stages:cycles", "user_stages:cycles_then_graph", "user_stages:writes"]
+    on_workers = run(tmp_path / "a", cluster, *steps)
+    in_process = run(tmp_path / "b", InProcess(2**30), *steps)
+    assert summaries(on_workers) == summaries(in_process)
+    assert summaries(in_process)["writes"] == {"written": 40}
+    arrays = [stores.load_array(str(tmp_path / name / "context.zarr/writes-1/numbers")) for name in ("a", "b")]
+    np.testing.assert_array_equal(arrays[0], np.sin(np.arange(40.0)))
+    np.testing.assert_array_equal(*arrays)
+    counts = [[record.tasks for record in r.context.steps.values()] for r in (on_workers, in_process)]
+    assert counts[0] == counts[1]
+
+
+def test_numeric_libraries_of_a_worker_use_one_thread(tmp_path: Path, cluster: OnClient) -> None:
+    found = summaries(run(tmp_path, cluster, "user_stages:threads"))["threads"]
+    assert found == dict.fromkeys(ONE_THREAD, "1")
+
+
+def test_an_error_of_a_task_is_reported_once_with_its_message(
+    tmp_path: Path, cluster: OnClient, capfd: pytest.CaptureFixture[str]
+) -> None:
+    runner = run(tmp_path, cluster, {"user_stages:task_fails": {"text": "channel 7 has no data"}})
+    error = runner.failures["task_fails"]
+    assert str(error) == (
+        "step 'task_fails' (stage user_stages:task_fails) failed: ValueError: channel 7 has no data "
+        "(in task task_fails.raise-1-00001)"
+    )
+    assert isinstance(error.__cause__, ValueError)
+    record = runner.context.steps["task_fails"]
+    assert "raise ValueError(text)" in record.traceback
+    time.sleep(0.2)
+    output = capfd.readouterr()
+    assert "channel 7" not in output.out + output.err
+
+
+def test_the_events_of_all_tasks_arrive(tmp_path: Path, cluster: OnClient) -> None:
+    events: list[TaskEvent] = []
+
+    class Keys(Silent):
+        def task(self, step: str, event: TaskEvent) -> None:
+            events.append(event)
+
+    start = time.time()
+    runner = run(tmp_path, cluster, {"user_stages:squares": {"n": 20}}, observer=Keys())
+    record = runner.context.steps["squares"]
+    assert len(events) == len({event.key for event in events}) == record.tasks
+    assert {event.worker.partition("://")[0] for event in events} == {"tcp"}
+    assert all(start - 1 < event.start_s <= event.stop_s < time.time() + 1 for event in events)
+    assert record.seconds < 2.0  # far below the patience for events that do not come
+
+
+def test_resources_are_those_of_the_smallest_worker(cluster: OnClient) -> None:
+    resources = cluster.resources()
+    assert (resources.slots, resources.memory_bytes) == (1, int(0.8 * 2**30))
+
+
+def test_the_scheduler_is_reachable_from_this_machine_only(cluster: OnClient) -> None:
+    assert cluster.dashboard_link.startswith("http://127.0.0.1:")
+    assert cluster._client.scheduler_info()["address"].startswith("tcp://127.0.0.1:")
+
+
+def names() -> Context:
+    return Context(run_id="r").at(Workspace(url="memory://run", step="s"))
+
+
+def late(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+def time_out() -> None:
+    raise TimeoutError("the archive does not answer")
+
+
+def add(parts: list[float]) -> float:
+    return sum(parts)
+
+
+def test_a_timeout_that_a_task_raises_is_its_own_error(cluster: OnClient) -> None:
+    with pytest.raises(TimeoutError, match="the archive does not answer"):
+        cluster.compute(run_task(names(), time_out))
+
+
+def test_a_killed_worker_is_replaced_and_its_tasks_are_done_again(tmp_path: Path) -> None:
+    with open_local(1, 2**30) as engine:
+        runner = run(tmp_path, engine, {"user_stages:kills_worker": {"marker": str(tmp_path / "killed")}})
+    assert (tmp_path / "killed").exists()
+    assert summaries(runner)["kills_worker"] == {"sum": 55}
+
+
+def test_a_task_that_always_kills_its_worker_is_named_with_the_remedy(tmp_path: Path) -> None:
+    # Each death costs the start of a worker; one is enough to be sure.
+    with dask.config.set({"distributed.scheduler.allowed-failures": 0}), open_local(1, 2**30) as engine:
+        deadly = {"user_stages:kills_worker": {"marker": str(tmp_path / "killed"), "always": True}}
+        runner = run(tmp_path / "run", engine, deadly, {"id": "after", "stage": "user_stages:squares", "after": []})
+    record = runner.context.steps["kills_worker"]
+    assert record.state is StepState.FAILED
+    # The tasks that waited on the same worker died with it; one of them is named.
+    assert re.match(r"task 'kills_worker\.die-1-0000\d' took its worker with it 1 times, the last one at", record.error)
+    assert "most likely it needs more memory than the worker has. Use fewer workers" in record.error
+    assert summaries(runner)["after"] == {"sum": 5}
+
+
+# --- a cluster that runs already ---
+
+
+def test_a_running_cluster_is_used_by_its_address(tmp_path: Path, cluster: OnClient) -> None:
+    address = cluster._client.scheduler_info()["address"]
+    with open_running(address, 5.0) as engine:
+        assert engine.description == f"the cluster at {address}"
+        assert summaries(run(tmp_path, engine, "user_stages:squares")) == {"squares": {"sum": 5}}
+
+
+def test_an_address_where_nobody_answers_is_named() -> None:
+    message = (
+        r"no dask scheduler answers at tcp://127\.0\.0\.1:1 within 0\.3 s .*; check the address, that the scheduler"
+    )
+    with pytest.raises(ClusterError, match=message), open_running("tcp://127.0.0.1:1", 0.3):
+        pass
+
+
+def test_other_versions_on_the_cluster_are_named(cluster: OnClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = {**client_module.own_versions(), "radps": "99", "dask": "98"}
+    own = client_module.own_versions
+    monkeypatch.setattr(client_module, "own_versions", _Once(here, own))
+    with pytest.raises(ClusterError, match=r"differs from here: dask .* at the scheduler, 98 here; .*radps .* 99 here"):
+        check_versions(cluster._client, "tcp://x")
+
+
+class _Once:
+    """Answers here with what it was given, and on a worker with the truth."""
+
+    def __init__(self, here: dict[str, str], there: Any) -> None:
+        self._here, self._there, self._pid = here, there, os.getpid()
+
+    def __call__(self) -> dict[str, str]:
+        return self._here if os.getpid() == self._pid else self._there()
+
+
+def test_a_cluster_without_workers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "_PATIENCE_WITHOUT_WORKERS_S", 0.5)
+    with (
+        LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address="127.0.0.1:0") as empty,
+        Client(empty, set_as_default=False) as client,
+    ):
+        with pytest.raises(ClusterError, match=r"the cluster at .* has no workers; start some"):
+            check_versions(client, empty.scheduler_address)
+        engine = OnClient(client, "an empty cluster")
+        with pytest.raises(ClusterError, match="an empty cluster has no workers; start some"):
+            engine.resources()
+        with pytest.raises(ClusterError, match=r"has had no worker for 0 s; start workers and run again"):
+            engine.compute(run_task(names(), late, 0.0))
+
+
+def test_a_scheduler_that_is_lost_is_named() -> None:
+    with LocalCluster(
+        n_workers=1, host="127.0.0.1", dashboard_address="127.0.0.1:0", processes=False, protocol="tcp://"
+    ) as mortal:
+        client = Client(mortal, set_as_default=False)
+        engine = OnClient(client, "the cluster")
+        graph = reduce_tree(names(), add, map_chunks(names(), late, [0.1, 2.0]))
+        threading.Timer(0.5, mortal.close).start()
+        with pytest.raises(ClusterError, match=r"lost the scheduler of the cluster .*start the cluster again"):
+            engine.compute(graph)
+        client.close()
