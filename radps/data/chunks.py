@@ -187,8 +187,9 @@ def _plan(
     if needed > memory_bytes:
         raise ResourceError(
             f"stage {stage}: {smallest} {what}{' needs' if smallest == 1 else 's need'} {format_bytes(needed)} "
-            f"of memory ({format_bytes(bytes_fixed)} whatever the number), and a worker slot has {format_bytes(memory_bytes)}; "
-            "give the workers more memory, run fewer tasks on each, or make the images smaller"
+            f"of memory ({format_bytes(bytes_fixed)} whatever the number), and a worker slot has "
+            f"{format_bytes(memory_bytes)}; give the workers more memory, run fewer tasks on each, or make the images "
+            "smaller"
         )
     units_that_fit = units if bytes_each <= 0 else max(1, (memory_bytes - bytes_fixed) // (bytes_each * align))
     for_memory = -(-units // units_that_fit)
