@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 import radps
 from radps.errors import ConfigError, RadpsError
@@ -34,7 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="From raw visibilities to calibrated data, images and spectral cubes.\n\n"
-    "`radps-run CONFIG` runs or resumes the workflow of a config; see `radps-run run --help` for its options.",
+    "`radps-run CONFIG [OPTIONS]` runs or resumes the workflow of a config; options: `radps-run run --help`.",
 )
 
 Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="Workflow file (YAML).")]
@@ -99,7 +98,10 @@ def run(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done and why, and do nothing.")] = False,
 ) -> None:
-    """Run a workflow, or go on where it ended: steps that are done and unchanged are skipped."""
+    """Run or resume a workflow.
+
+    Steps that are done and unchanged are skipped; the plan says why others are done again.
+    """
     from radps.workflows.plan import Selection
 
     with _errors():
@@ -119,7 +121,10 @@ def check(
     cluster: ClusterName = None,
     workers: Workers = None,
 ) -> None:
-    """Check a config: every problem at once, each with its line. Stages are imported, nothing is written."""
+    """Check a config: every problem at once.
+
+    Stages are imported, nothing is written.
+    """
     with _errors():
         workflow = _load(config, run_url, settings, cluster, workers)
         typer.echo(f"{config}: fine, {len(workflow.steps)} steps: {', '.join(step.id for step in workflow.steps)}")
@@ -138,9 +143,9 @@ def status(
         if as_json:
             typer.echo(found.model_dump_json(indent=2))
             return
-        from radps.terminal import show_status
+        from radps.terminal import make_console, show_status
 
-        console = Console()
+        console = make_console()
         console.print(f"Run {found.run_id}: {found.state}" + (f", driven by {found.driver}" if found.driver else ""))
         show_status(console, found)
 
@@ -161,7 +166,10 @@ def schema(
     name: Annotated[str | None, typer.Argument(metavar="[context|status|workflow]", help="Which one to print.")] = None,
     output: Annotated[Path | None, typer.Option("--output", metavar="FOLDER", help="Write all of them here.")] = None,
 ) -> None:
-    """Print or write the JSON Schemas of configs, of contexts, and of what `status --json` prints."""
+    """Print or write the JSON Schemas.
+
+    They describe configs, contexts (context.json of a run), and what `status --json` prints.
+    """
     from radps.workflows.schema import SCHEMAS, format_schema
 
     with _errors():
@@ -199,12 +207,12 @@ def _load(
 
 def _dry_run(workflow: Workflow, selection: Selection) -> None:
     from radps.context.store import RunStore
-    from radps.terminal import show_plan
+    from radps.terminal import make_console, show_plan
     from radps.workflows.plan import plan_steps
 
     store = RunStore(workflow.run)
     plan = plan_steps(workflow, store.load() if store.exists() else None, selection)
-    console = Console()
+    console = make_console()
     show_plan(console, plan)
     count = sum(planned.runs for planned in plan)
     console.print(
@@ -214,11 +222,11 @@ def _dry_run(workflow: Workflow, selection: Selection) -> None:
 
 def _run(workflow: Workflow, selection: Selection) -> None:
     """Run with progress, show the result, and leave with the exit code."""
-    from radps.terminal import make_observer, show_error, show_status
+    from radps.terminal import make_console, make_observer, show_error, show_status
     from radps.workflows.run import Runner
     from radps.workflows.status import make_status
 
-    console, errors = Console(), Console(stderr=True)
+    console, errors = make_console(), make_console(stderr=True)
     observer = make_observer(console)
     runner = Runner(workflow, selection=selection, observer=observer)
     try:
@@ -245,9 +253,9 @@ def _errors() -> Iterator[None]:
     try:
         yield
     except RadpsError as error:
-        from radps.terminal import show_error
+        from radps.terminal import make_console, show_error
 
-        show_error(Console(stderr=True), error)
+        show_error(make_console(stderr=True), error)
         raise typer.Exit(EXIT_USAGE) from None
     except KeyboardInterrupt:
         raise typer.Exit(EXIT_STOPPED) from None

@@ -5,6 +5,7 @@ Progress is bars on a terminal, and plain lines in a file or pipe, where bars wo
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,7 @@ _STYLES = {
     "left out": "dim",
 }
 _SECONDS_BETWEEN_LINES = 30.0
+_WIDTH_OF_FILES = 160
 _SCORE_GOOD, _SCORE_BAD = 0.9, 0.5
 
 
@@ -163,6 +165,14 @@ class LineObserver:
 
     def _line(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def make_console(*, stderr: bool = False) -> Console:
+    """Return a console; where there is no terminal whose width counts, one with room for a table."""
+    console = Console(stderr=stderr)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _WIDTH_OF_FILES
+    return console
 
 
 def make_observer(console: Console) -> BarObserver | LineObserver:

@@ -54,8 +54,8 @@ steps:
         ("again", "user_stages:squares", ("direct",)),
         ("cycles", "user_stages:cycles", ("again",)),
     ]
-    assert workflow.step("squares").params.n == 4  # type: ignore[attr-defined]
-    assert workflow.step("squares").params.cell == pytest.approx(7.2722e-5, rel=1e-4)  # type: ignore[attr-defined]
+    assert workflow.step("squares").params.n == 4
+    assert workflow.step("squares").params.cell == pytest.approx(7.2722e-5, rel=1e-4)
     assert workflow.run == str(Path("here").resolve())
     assert workflow.cluster == InProcessCluster()
 
