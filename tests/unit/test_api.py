@@ -1,0 +1,157 @@
+"""radps from Python: run, open, one step at a time, arrays as xarray."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import radps
+from radps.errors import ConfigError, ContextError, SelectionError, StageError
+
+STEPS: list[Any] = ["user_stages:squares", "user_stages:writes", "user_stages:direct"]
+
+
+@pytest.fixture(autouse=True)
+def _stages(user_stages: str) -> None:
+    """The stages of the tests can be imported."""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> dict[str, Any]:
+    return {"run": str(tmp_path / "run"), "cluster": "none", "steps": STEPS}
+
+
+def states(run: radps.Run) -> dict[str, str]:
+    return {step.id: str(step.state) for step in run.status().steps}
+
+
+def test_a_config_is_run_and_what_it_made_is_there(config: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    run = radps.run(config, settings={"squares.n": 4})
+    assert "writes: done in" in capsys.readouterr().out
+    assert states(run) == {"squares": "done", "writes": "done", "direct": "done"}
+    outcome = run.context.steps["squares"].outcome
+    assert outcome is not None
+    assert outcome.summary == {"sum": 14}
+    assert repr(run) == f"Run({config['run']!r})"
+
+
+def test_the_config_of_a_file_and_the_options_of_a_call_meet(tmp_path: Path, config: dict[str, Any]) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("run: nowhere\ncluster: local\nsteps: [user_stages:squares, user_stages:direct]\n")
+    run = radps.run(path, run=config["run"], cluster="none", until="squares", progress=False)
+    assert run.url == config["run"]
+    assert states(run) == {"squares": "done", "direct": "pending"}
+
+
+def test_a_failed_step_is_raised_after_the_others_were_done(config: dict[str, Any]) -> None:
+    bad = {"id": "bad", "stage": "user_stages:fails", "after": []}
+    with pytest.raises(StageError, match=r"step 'bad' .* failed: ValueError: nothing works") as error:
+        radps.run(
+            {**config, "steps": [bad, {"id": "aside", "stage": "user_stages:direct", "after": []}]}, progress=False
+        )
+    assert isinstance(error.value.__cause__, ValueError)
+    assert states(radps.open_run(config["run"])) == {"bad": "failed", "aside": "done"}
+
+
+def test_steps_are_done_one_by_one_in_this_process_and_thread(config: dict[str, Any]) -> None:
+    radps.run(config, only=["squares"], progress=False)
+    run = radps.open_run(config["run"])
+    assert run.step().summary == {"written": 40}
+    assert states(run) == {"squares": "done", "writes": "done", "direct": "pending"}
+    assert run.step("direct").summary == {"seen": ["squares", "writes"]}
+    with pytest.raises(ConfigError, match="every step is done; name the one to do again"):
+        run.step()
+
+
+def test_a_step_with_other_parameters_keeps_them(config: dict[str, Any]) -> None:
+    run = radps.run({**config, "cluster": {"kind": "local", "workers": 1}}, cluster="none", progress=False)
+    assert run.step("squares", n=5).summary == {"sum": 30}
+    assert states(run) == {"squares": "done", "writes": "pending", "direct": "pending"}
+    reopened = radps.open_run(run.url)
+    assert reopened.workflow.step("squares").params.n == 5
+    assert reopened.workflow.cluster == run.workflow.cluster
+    assert set(states(reopened.resume(progress=False)).values()) == {"done"}
+    outcome = reopened.context.steps["squares"].outcome
+    assert outcome is not None
+    assert outcome.summary == {"sum": 30}
+
+
+def test_a_step_that_cannot_be_done_says_why(config: dict[str, Any]) -> None:
+    run = radps.run(config, only=["squares"], progress=False)
+    with pytest.raises(ConfigError, match="there is no step 'cube'"):
+        run.step("cube")
+    with pytest.raises(ConfigError, match=r"step 'squares' .*has no 'm'"):
+        run.step("squares", m=3)
+    with pytest.raises(ConfigError, match="step 'direct' needs step 'writes', which is not done"):
+        run.step("direct")
+    assert states(run)["squares"] == "done"
+
+
+def test_a_breakpoint_would_stop_in_the_thread_of_the_caller(
+    config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import user_stages
+
+    seen: list[int] = []
+    monkeypatch.setattr(user_stages, "_square", lambda number: seen.append(threading.get_ident()) or number)
+    radps.run({**config, "steps": STEPS[:1]}, progress=False)
+    assert set(seen) == {threading.get_ident()}
+
+
+def test_the_arrays_of_a_run_are_a_tree_of_its_done_steps(config: dict[str, Any]) -> None:
+    run = radps.run(config, progress=False)
+    run.step("writes")
+    tree = run.tree
+    assert list(tree) == ["writes"]
+    np.testing.assert_array_equal(tree["writes/numbers"], np.sin(np.arange(40.0)))
+    assert tree["writes/numbers"].dims == ("x",)
+    run.step("squares")  # so that `writes` is not done any more
+    assert list(run.context.tree) == []
+
+
+def test_a_copy_of_a_run_works_at_its_new_place(config: dict[str, Any], tmp_path: Path) -> None:
+    radps.run(config, until="writes", progress=False)
+    shutil.move(config["run"], tmp_path / "moved")
+    run = radps.open_run(tmp_path / "moved")
+    assert run.tree["writes/numbers"].shape == (40,)
+    run.step("direct")
+    assert set(states(run).values()) == {"done"}
+    assert not Path(config["run"]).exists()
+
+
+def test_an_image_that_is_not_there_is_named(config: dict[str, Any]) -> None:
+    run = radps.run(config, progress=False)
+    with pytest.raises(SelectionError, match="there is no image 'cube'; images: none"):
+        run.image("cube")
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ContextError, match="is not a run folder"):
+        radps.open_run(tmp_path)
+
+
+def test_jupyter_shows_tables(config: dict[str, Any]) -> None:
+    workflow = radps.load_workflow(config)
+    run = radps.Run(workflow.run, workflow)
+    assert "nothing was run yet" in run._repr_html_()
+    run.resume(progress=False)
+    assert "<table>" in run._repr_html_()
+    html = run.context._repr_html_()
+    assert "squares" in html
+    assert "<table>" in html
+
+
+def test_every_public_name_is_there_and_nothing_is_imported_before_it_is_used() -> None:
+    assert {name for name in radps.__all__ if getattr(radps, name, None) is None} == set()
+    assert set(radps.__all__) <= set(dir(radps))
+    with pytest.raises(AttributeError, match="module 'radps' has no attribute 'runn'; public names: Context, "):
+        radps.runn  # noqa: B018
+    code = "import sys, radps; print(*[m for m in ('numpy', 'dask', 'pydantic', 'xarray') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"

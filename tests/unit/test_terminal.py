@@ -1,0 +1,148 @@
+"""What people see: bars on a terminal, lines in a file, tables of a run."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from radps import terminal
+from radps.execution.engine import TaskEvent
+from radps.terminal import BarObserver, LineObserver, make_console, make_observer, show_status
+from radps.workflows.model import load_workflow
+from radps.workflows.run import run_workflow
+from radps.workflows.status import (
+    BeamStatus,
+    FluxDensityStatus,
+    ImageStatus,
+    ProductStatus,
+    ScoreStatus,
+    Status,
+    load_status,
+)
+
+
+@pytest.fixture(autouse=True)
+def _stages(user_stages: str) -> None:
+    """The stages of the tests can be imported."""
+
+
+def console(*, is_terminal: bool) -> Console:
+    return Console(file=io.StringIO(), force_terminal=is_terminal, width=200, color_system=None)
+
+
+def text_of(screen: Console) -> str:
+    """Return what was printed, without the codes that move the cursor."""
+    assert isinstance(screen.file, io.StringIO)
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen.file.getvalue())
+
+
+STEPS = [
+    {"id": "first", "stage": "user_stages:squares", "after": []},
+    {"id": "bad", "stage": "user_stages:fails", "after": []},
+    {"id": "waits", "stage": "user_stages:direct", "after": ["bad"]},
+    {"id": "loop", "stage": "user_stages:cycles", "after": []},
+    {"id": "tried", "stage": "user_stages:catches", "after": []},
+]
+
+
+def run(folder: Path, observer: Any) -> None:
+    with observer:
+        run_workflow(load_workflow({"run": str(folder), "cluster": "none", "steps": STEPS}), observer=observer)
+
+
+def test_a_terminal_gets_bars_and_a_file_gets_lines() -> None:
+    assert isinstance(make_observer(console(is_terminal=True)), BarObserver)
+    assert isinstance(make_observer(console(is_terminal=False)), LineObserver)
+
+
+def test_bars_count_tasks_and_end_with_the_state(tmp_path: Path) -> None:
+    screen = console(is_terminal=True)
+    run(tmp_path / "run", BarObserver(screen))
+    last = text_of(screen).splitlines()[-5:]
+    assert re.search(r"first .* 5/5 tasks .* done", last[0])
+    assert re.search(r"bad .* failed", last[1])
+    assert re.search(r"waits .* blocked", last[2])
+    assert re.search(r"loop .* 3/3 tasks .* done", last[3])
+    assert re.search(r"tried .* caveats", last[4])
+
+
+def test_lines_say_how_each_step_ended(tmp_path: Path) -> None:
+    screen = console(is_terminal=False)
+    run(tmp_path / "run", LineObserver(screen))
+    text = text_of(screen)
+    assert "Computing: in this process\n" in text
+    assert re.search(r"bad: failed in \d\.\d s \(0 tasks\): ValueError: nothing works\n", text)
+    assert "waits: blocked: needs bad (failed)\n" in text
+    assert re.search(r"tried: caveats in \d\.\d s \(2 tasks\)\n", text)
+
+
+def test_a_long_step_says_now_and_then_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(terminal, "_SECONDS_BETWEEN_LINES", -1.0)
+    screen = console(is_terminal=False)
+    run(tmp_path / "run", LineObserver(screen))
+    assert "loop: 2 of 2 tasks\nloop: 3 of 3 tasks\n" in text_of(screen)
+
+
+def test_a_failed_task_does_not_count(tmp_path: Path) -> None:
+    screen = console(is_terminal=False)
+    observer = LineObserver(screen)
+    workflow = load_workflow({"run": str(tmp_path), "cluster": "none", "steps": ["user_stages:squares"]})
+    record = run_workflow(workflow).steps["squares"]
+    observer.started(record)
+    observer.graph("squares", 2)
+    for failed in (True, False):
+        observer.task("squares", TaskEvent("key", 0.0, 1.0, "worker", failed))
+    assert observer._done == {"squares": 1}
+
+
+def full_status(folder: Path) -> Status:
+    run(folder, LineObserver(console(is_terminal=False)))
+    image = ImageStatus(
+        name="sky",
+        kind="cube",
+        field="star",
+        max=1.5,
+        min=-0.25,
+        rms=0.0123456,
+        beam=BeamStatus(major_arcsec=20.0, minor_arcsec=10.5, position_angle_deg=-30.0),
+        file="/run/sky.zarr",
+        channels={},
+        listed=(),
+    )
+    score = ScoreStatus(
+        step="bad", name="noise", score=0.3, value=1, unit="", good=0, bad=2, applies_to="[star]", message="too [noisy]"
+    )
+    flux = FluxDensityStatus(flux_jy=2.526531, error_jy=0.00218, frequency_hz=1.4134e9, origin="flux transfer")
+    return load_status(str(folder)).model_copy(
+        update={"qa": (score,), "images": (image,), "flux_densities": {"1445+099": flux}}
+    )
+
+
+def test_the_tables_of_a_run_show_what_it_found(tmp_path: Path) -> None:
+    screen = console(is_terminal=False)
+    show_status(screen, full_status(tmp_path / "run"))
+    text = text_of(screen)
+    assert re.search(r"noise\s+0\.30\s+bad\s+\[star\]\s+too \[noisy\]", text)
+    assert re.search(r"1445\+099\s+2\.5265\s+0\.0022\s+1\.4134\s+flux transfer", text)
+    assert re.search(r'sky\s+cube\s+1\.5\s+-0\.25\s+0\.01235\s+20" x 10\.5", PA -30', text)
+    assert text.endswith(f"Products:\n  /run/sky.zarr\nRun folder: {tmp_path / 'run'}\n")
+
+
+def test_exported_files_are_named_rather_than_stores(tmp_path: Path) -> None:
+    product = ProductStatus(file="/run/sky.fits", kind="fits", source="sky", size_bytes=1, sha256="0")
+    screen = console(is_terminal=False)
+    show_status(screen, full_status(tmp_path / "run").model_copy(update={"products": (product,)}))
+    assert "Products:\n  /run/sky.fits\nRun folder" in text_of(screen)
+
+
+@pytest.mark.parametrize(("columns", "width"), [(None, 160), ("100", 100)])
+def test_a_file_gets_room_for_tables(monkeypatch: pytest.MonkeyPatch, columns: str | None, width: int) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns is not None:
+        monkeypatch.setenv("COLUMNS", columns)
+    assert make_console().width == width
