@@ -1,11 +1,11 @@
-"""The stages from the simulation to the subtracted continuum, each computed in this process, against the simulated truth."""
+"""The stages from raw data to the subtracted continuum, each computed in this process, against the simulated truth."""
 
 from __future__ import annotations
 
 import importlib
 import itertools
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import dask
@@ -29,7 +29,7 @@ from radps.context.records import (
 )
 from radps.data import stores
 from radps.data.demo_observation import demo_observation
-from radps.data.observation_model import GainErrors, ObservationModel
+from radps.data.observation_model import GainErrors, ObservationModel, SimulatedComponent
 from radps.data.simulate import (
     describe_observation,
     simulate_observation,
@@ -45,8 +45,12 @@ from radps.errors import ContextError, ModelError, SelectionError
 FLUX, PHASE, TARGET = "3C286", "J1445+0958", "N5921"
 TINY = demo_observation("tiny")
 CARRIERS = ["3", "13"]
+CHUNKS = (3, 8)
+"""Integrations and channels of a zarr chunk: two each way for the target."""
+_FLAT = SimulatedComponent(flux=2.5, reference_frequency=1413.4e6)
 STEADY = TINY.model_copy(
     update={
+        "fields": (TINY.fields[0], TINY.fields[1].model_copy(update={"components": (_FLAT,)}), TINY.fields[2]),
         "noise": None,
         "interference": None,
         "dead_antennas": (),
@@ -54,7 +58,8 @@ STEADY = TINY.model_copy(
         "gains": GainErrors(mean_amplitude=0.3, amplitude_drift=0.0, phase_drift=0.0),
     }
 )
-"""Gains that do not change and no noise: what comes out must be the truth, to single precision."""
+"""No noise, gains that do not change, a phase calibrator of 2.5 Jy at all frequencies, as its model takes it: what
+comes out must be the truth, to single precision."""
 
 
 class Bench:
@@ -101,7 +106,7 @@ class Bench:
         return load_solution(self.context.locate(record.path))
 
 
-def observe(model: ObservationModel, url: str) -> Observation:
+def observe(model: ObservationModel) -> Observation:
     """Return the metadata of a simulated observation as the import finds them."""
     descriptions = describe_observation(model)
     first = descriptions[0]
@@ -118,7 +123,7 @@ def observe(model: ObservationModel, url: str) -> Observation:
                 window="spw0",
                 intents=one.intents,
                 shape=one.shape,
-                chunks=(min(2, one.shape[0]), 4),
+                chunks=CHUNKS,
                 polarizations=one.polarizations,
                 integration_time_s=one.integration_time_s,
                 scans={name: (places[0], places[-1] + 1) for name, places in spans.items()},
@@ -170,27 +175,46 @@ def observe(model: ObservationModel, url: str) -> Observation:
 
 
 @pytest.fixture(scope="module")
-def make_bench() -> Iterator[Callable[..., Bench]]:
+def make_bench(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Bench]:
     """Makes a bench with the raw data of a model."""
-    urls = []
 
-    def make(model: ObservationModel, slots: int = 2) -> Bench:
-        url = f"memory://{uuid.uuid4().hex}"
-        urls.append(url)
-        simulate_observation(f"{url}/visibilities/sim.ps.zarr", model, chunks=(2, 4))
-        workspace = Workspace(url=url, resources=Resources(slots=slots))
-        context = Context(run_id="test", workspace=workspace)
-        return Bench(model, context.with_outcome("import_data", Outcome(observation=observe(model, url))))
+    def make(model: ObservationModel, url: str = "") -> Bench:
+        url = url or str(tmp_path_factory.mktemp("run"))
+        simulate_observation(f"{url}/visibilities/sim.ps.zarr", model, chunks=CHUNKS)
+        context = Context(run_id="test", workspace=Workspace(url=url, resources=Resources(slots=2)))
+        return Bench(model, context.with_outcome("import_data", Outcome(observation=observe(model))))
 
-    yield make
-    for url in urls:
-        stores.delete(url)
+    return make
 
 
 @pytest.fixture(scope="module")
 def steady(make_bench: Callable[..., Bench]) -> Bench:
     """Noiseless data, autocorrelations flagged."""
     return make_bench(STEADY).after("flag")
+
+
+@pytest.fixture(scope="module")
+def solved(steady: Bench) -> Bench:
+    """Noiseless data, calibrated and not yet corrected."""
+    return steady.after("set_model").after("calibrate")
+
+
+@pytest.fixture(scope="module")
+def corrected(solved: Bench) -> Bench:
+    """Noiseless data, corrected."""
+    return solved.after("apply_calibration")
+
+
+@pytest.fixture(scope="module")
+def tiny_solved(tiny: Bench) -> Bench:
+    """The tiny demo observation, calibrated and not yet corrected."""
+    return tiny.after("set_model").after("calibrate")
+
+
+@pytest.fixture(scope="module")
+def tiny_corrected(tiny_solved: Bench) -> Bench:
+    """The tiny demo observation, corrected."""
+    return tiny_solved.after("apply_calibration")
 
 
 @pytest.fixture(scope="module")
@@ -228,12 +252,480 @@ def difference_from_truth(bench: Bench, field: str, reference: int = 0) -> NDArr
 # --- the truth ---
 
 
-def test_steady_gains_are_found_to_single_precision(steady: Bench) -> None:
-    bench = steady.calibrated()
+@pytest.mark.parametrize("field", [FLUX, PHASE, TARGET])
+def test_steady_gains_are_found_to_single_precision(solved: Bench, field: str) -> None:
+    difference = difference_from_truth(solved, field)
+    assert np.isfinite(difference).all()
+    assert difference.max() < 1e-6  # complex64 data
+    assert np.abs(refer(true_total(STEADY, field), 0) - 1).max() > 0.3  # ones would not pass
+
+
+def test_steady_data_are_corrected_to_single_precision(corrected: Bench) -> None:
     for field in (FLUX, PHASE, TARGET):
-        # complex64 data, and 1e-6 for the spectrum of the phase calibrator, which the model takes as flat
-        worst = {FLUX: 1e-6, PHASE: 3e-4, TARGET: 3e-4}[field]
-        assert np.nanmax(difference_from_truth(bench, field)) < worst
-    data = bench.load(FLUX, "base")
-    pairs = true_total(STEADY, FLUX)[:, data.antenna1] * true_total(STEADY, FLUX)[:, data.antenna2].conj()
-    assert np.abs(pairs - 1).max() > 0.1  # without a solution the comparison would fail
+        data = corrected.load(field)
+        sky = true_visibilities(STEADY, field)[..., np.newaxis]
+        assert np.abs(np.where(data.flags, 0, data.visibilities - sky)).max() < 3e-6 * np.abs(sky).max()
+        assert data.flags.mean() == pytest.approx(1 / 5)  # 9 of 45 baselines are autocorrelations
+        raw = corrected.load(field, "base")
+        assert np.abs(np.where(data.flags, 0, raw.visibilities - sky)).max() > 0.1
+
+
+def test_the_flux_density_is_transferred(solved: Bench) -> None:
+    (flux,) = solved.outcome.flux_densities
+    assert (flux.field, flux.origin, flux.n_solutions) == (PHASE, "flux transfer", 18)
+    assert flux.flux_jy == pytest.approx(2.5, rel=1e-6)
+    assert {one.field: one.flux_jy for one in solved.context.flux_densities} == {
+        FLUX: pytest.approx(15.012, rel=1e-3),
+        PHASE: flux.flux_jy,
+    }
+    assert solved.outcome.status is OutcomeStatus.SUCCESS
+    assert "J1445+0958: 2.5000 +- 0.0000 Jy" in solved.outcome.message
+
+
+def test_phase_solutions_leave_the_amplitudes_alone(steady: Bench) -> None:
+    bench = steady.after("set_model").after("calibrate", mode="phase")
+    found = bench.table("gain").table
+    np.testing.assert_allclose(np.abs(found.gains[~found.flags]), 1.0, rtol=1e-12)
+
+
+def test_calibrated_weights_fit_to_the_calibrated_data(solved: Bench, corrected: Bench) -> None:
+    data = solved.after("apply_calibration", calibrate_weights=True).load(TARGET)
+    raw = solved.load(TARGET, "base")
+    total = np.abs(true_total(STEADY, TARGET)) ** 2
+    expected = raw.weights * (total[:, raw.antenna1] * total[:, raw.antenna2])
+    np.testing.assert_allclose(data.weights[~data.flags], expected[~data.flags], rtol=1e-5)
+    np.testing.assert_array_equal(corrected.load(TARGET).weights, raw.weights)
+
+
+def test_the_continuum_is_subtracted_and_the_line_stays(corrected: Bench) -> None:
+    bench = corrected.after("subtract_continuum", line_free=["0~3", "12~15"], order=1)
+    data = bench.load(TARGET)
+    line = STEADY.model_copy(
+        update={
+            "fields": (
+                *STEADY.fields[:2],
+                STEADY.fields[2].model_copy(
+                    update={
+                        "components": tuple(
+                            one.model_copy(update={"flux": 0.0}) for one in STEADY.fields[2].components if one.line_peak
+                        )
+                    }
+                ),
+            )
+        }
+    )
+    expected = true_visibilities(line, TARGET)[..., np.newaxis]
+    residual = np.abs(np.where(data.flags, 0, data.visibilities - expected))
+    # sources 10 arcmin off the centre turn by 1 degree over the band on 1 km: the square of that is left, and the wings
+    # of the line, 0.1 % of 0.4 Jy, in the line-free channels
+    assert residual.max() < 2e-3
+    before = np.abs(np.where(data.flags, 0, bench.load(TARGET, "corrected").visibilities - expected))
+    assert before.max() > 0.3
+    ranges = bench.context.line_free
+    assert ranges is not None
+    assert [one.origin for one in ranges] == ["config", "config"]
+    assert sum(one.stop_hz - one.start_hz for one in ranges) == pytest.approx(8 * STEADY.band.channel_width)
+    assert bench.outcome.summary["fields"] == {TARGET: {"rows": 540, "empty": 108, "failed": 0}}
+
+
+def test_gains_with_noise_are_true_within_their_errors(tiny_solved: Bench) -> None:
+    solution = tiny_solved.table("gain")
+    data = tiny_solved.load(PHASE, "base")
+    rows = [number for number, one in enumerate(solution.fields) if one == PHASE]
+    truth = true_gains(TINY, PHASE).reshape(3, 2, 9, 2).mean(axis=1)  # three scans of two integrations
+    alive = [number for number in range(9) if number != 2]
+    found = solution.table.gains[rows, :, 0][:, alive]
+    ratio = refer(found[:, :, np.newaxis], 0) / refer(truth[:, alive, np.newaxis], 0)
+    # the bandpass has the gains of the first scan: only what changes with time is left
+    change = ratio[1:] / ratio[:1]
+    assert data.time_s.shape == (6,)
+    error = np.sqrt(2) / solution.table.snr[rows][:, alive].min()
+    assert np.abs(change - 1).max() < 6 * error  # 64 numbers of two terms, and the reference antenna's own
+    assert np.abs(truth[1:] / truth[:1] - 1).max() > 10 * error
+
+
+def test_corrected_data_have_the_noise_that_their_weights_say(make_bench: Callable[..., Bench]) -> None:
+    model = STEADY.model_copy(update={"noise": TINY.noise})
+    bench = make_bench(model).after("flag").calibrated()
+    data = bench.load(FLUX)
+    residual = (data.visibilities - true_visibilities(model, FLUX)[..., np.newaxis]) * np.sqrt(data.weights)
+    values = np.concatenate([residual[~data.flags].real, residual[~data.flags].imag])
+    # of 216 real numbers a channel and hand the bandpass takes up 17, and the gains a few over all channels
+    assert values.std() == pytest.approx(np.sqrt(1 - 17 / 216), rel=0.05)
+    gain = np.abs(true_total(model, FLUX))
+    assert gain[:, :, 0].max() < 0.75 * gain[:, :, 8].max()  # the raw noise depends on the channel
+
+
+# --- what is broken ---
+
+
+def test_an_antenna_that_is_dead_in_the_simulation_is_found(tiny_solved: Bench) -> None:
+    summary = tiny_solved.outcome.summary["spw0"]
+    assert summary["antennas_without_solution"] == ["ea03"]
+    assert summary["reference_antenna"] != "ea03"
+    assert summary["channels_without_data"] == [3, 13]
+    assert summary["channels_without_solution"] == []
+    applied = tiny_solved.after("apply_calibration")
+    data = applied.load(TARGET)
+    dead = (data.antenna1 == 2) | (data.antenna2 == 2)
+    assert data.flags[:, dead].all()
+    counts = applied.outcome.summary["fields"][TARGET]
+    # 8 baselines of 14 channels, 2 hands and 6 integrations are lost
+    assert counts["flagged_after"] - counts["flagged_before"] == 8 * 14 * 2 * 6
+
+
+def test_a_dead_antenna_that_is_asked_for_as_reference_is_not_named_as_such(tiny: Bench) -> None:
+    bench = tiny.after("set_model").after("calibrate", reference_antenna="ea03")
+    summary = bench.outcome.summary["spw0"]
+    assert summary["antennas_without_solution"] == ["ea03"]
+    assert summary["reference_antenna"] != "ea03"
+    solution = bench.table("gain").table
+    reference = [f"ea{number:02d}" for number in range(1, 10)].index(summary["reference_antenna"])
+    np.testing.assert_array_equal(np.angle(solution.gains[:, reference]), 0.0)
+
+
+def test_a_fully_flagged_antenna_is_recorded(steady: Bench) -> None:
+    bench = steady.after("flag", manual=[{"antennas": ["ea05"]}])
+    assert bench.outcome.summary["antennas_without_data"] == ["ea05"]
+    assert "antennas without good data: ea05" in bench.outcome.message
+    calibrated = bench.calibrated(reference_antenna="ea05")
+    difference = difference_from_truth(calibrated, TARGET)
+    assert np.isnan(difference[:, 4]).all()
+    assert np.nanmax(difference) < 1e-6
+    assert calibrated.context.tables[0].reference_antenna != "ea05"
+
+
+def test_a_fully_flagged_channel_is_recorded_and_leaves_the_others_right(steady: Bench) -> None:
+    bench = steady.after("flag", manual=[{"channels": ["7"]}])
+    assert bench.outcome.summary["channels_without_data"] == {"spw0": [7]}
+    solved = bench.after("set_model").after("calibrate")
+    assert solved.outcome.summary["spw0"]["channels_without_data"] == [7]
+    assert solved.outcome.status is OutcomeStatus.SUCCESS
+    applied = solved.after("apply_calibration")
+    assert applied.load(TARGET).flags.all(axis=(0, 1, 3)).tolist() == [channel == 7 for channel in range(16)]
+    line = applied.after("subtract_continuum", line_free=["0~3", "12~15"]).load(TARGET)
+    assert line.flags.all(axis=(0, 1, 3)).tolist() == [channel == 7 for channel in range(16)]
+
+
+def test_a_fully_flagged_target_is_an_outcome_of_every_stage(steady: Bench) -> None:
+    bench = steady.after("flag", manual=[{"fields": [TARGET]}])
+    assert bench.outcome.status is OutcomeStatus.CAVEATS
+    assert f"fields without good data: {TARGET}" in bench.outcome.message
+    applied = bench.calibrated()
+    assert applied.outcome.status is OutcomeStatus.CAVEATS
+    assert f"nothing is left of {TARGET}" in applied.outcome.message
+    line = applied.after("subtract_continuum", line_free=["0~3"])
+    assert line.outcome.status is OutcomeStatus.CAVEATS
+    assert line.outcome.message == f"all data of {TARGET} are flagged"
+    assert line.outcome.qa[0].score == 0.0
+
+
+def test_a_fully_flagged_phase_calibrator_is_an_outcome(steady: Bench) -> None:
+    bench = steady.after("flag", manual=[{"fields": [PHASE]}]).after("set_model").after("calibrate")
+    assert bench.outcome.status is OutcomeStatus.CAVEATS
+    assert "scans without a gain solution in spw0: 2 (J1445+0958), 4 (J1445+0958), 6" in bench.outcome.message
+    assert "flux transfer to field 'J1445+0958': no antenna has unflagged gains" in bench.outcome.message
+    assert bench.outcome.flux_densities == ()
+    applied = bench.after("apply_calibration")
+    assert applied.outcome.status is OutcomeStatus.CAVEATS
+    assert f"nothing is left of {PHASE}, {TARGET}" in applied.outcome.message
+    assert not applied.load(FLUX).flags.all()
+
+
+def test_a_fully_flagged_bandpass_calibrator_is_an_outcome(steady: Bench) -> None:
+    bench = steady.after("flag", manual=[{"fields": ["flux"]}]).after("set_model").after("calibrate")
+    assert bench.outcome.status is OutcomeStatus.CAVEATS
+    assert "3C286 has no data for a bandpass of spw0: all are flagged" in bench.outcome.message
+    assert bench.outcome.qa[0].score == 0.0
+    applied = bench.after("apply_calibration")
+    assert f"nothing is left of {FLUX}, {PHASE}, {TARGET}" in applied.outcome.message
+
+
+def test_calibrators_of_unknown_flux_density_alone_are_reported(steady: Bench) -> None:
+    bench = steady.after("set_model", flux_calibrators=[], other_calibrators=["flux", "phase"]).after("calibrate")
+    assert bench.outcome.status is OutcomeStatus.CAVEATS
+    assert (
+        "no calibrator of window spw0 has a known flux density: its gains are relative to 1 Jy" in bench.outcome.message
+    )
+
+
+def test_a_channel_lost_in_noise_is_reported(make_bench: Callable[..., Bench]) -> None:
+    faint = TINY.model_dump()
+    faint["fields"][0]["components"] = [{"flux": 1e-3}]
+    faint["interference"] = None
+    bench = make_bench(ObservationModel.model_validate(faint)).after("flag")
+    models = {FLUX: [{"flux": 1e-3, "reference_frequency": "1.4 GHz"}]}
+    solved = bench.after("set_model", flux_calibrators=[], models=models).after("calibrate")
+    assert solved.outcome.status is OutcomeStatus.CAVEATS
+    assert "channels of spw0 whose bandpass is lost in noise" in solved.outcome.message
+    assert solved.outcome.qa[0].score < 0.5
+
+
+# --- parameters ---
+
+
+def test_models_of_the_user_win(steady: Bench) -> None:
+    models = {FLUX: [{"flux": "30 Jy", "reference_frequency": "1.4134 GHz", "spectral_index": -0.5}]}
+    bench = steady.after("set_model", models=models)
+    assert bench.outcome.summary["models"] == {FLUX: "config", PHASE: "assumed 1 Jy"}
+    (flux,) = bench.outcome.flux_densities
+    assert flux.flux_jy == pytest.approx(30.0, rel=1e-5)
+    # twice the flux density of the truth, and so is that of the phase calibrator
+    (found,) = bench.after("calibrate").outcome.flux_densities
+    assert found.flux_jy == pytest.approx(2.5 * 30 / 15.012, rel=1e-3)
+
+
+def test_a_model_of_several_components_is_predicted_with_their_places(make_bench: Callable[..., Bench]) -> None:
+    components = [
+        {"flux": 10.0, "east": "2 arcmin", "reference_frequency": 1.4e9},
+        {
+            "flux": 5.0,
+            "north": "-3 arcmin",
+            "major": "1 arcmin",
+            "minor": "20 arcsec",
+            "position_angle": "30 deg",
+            "reference_frequency": 1.4e9,
+        },
+    ]
+    crowded = STEADY.model_dump()
+    crowded["fields"][0]["components"] = components
+    model = ObservationModel.model_validate(crowded)
+    bench = make_bench(model).after("flag").after("set_model", models={FLUX: components}).after("calibrate")
+    assert np.nanmax(difference_from_truth(bench, FLUX)) < 1e-6
+    wrong = make_bench(model).after("flag").after("set_model").after("calibrate")
+    assert np.nanmax(difference_from_truth(wrong, FLUX)) > 0.01
+
+
+def test_solution_intervals_within_scans(steady: Bench) -> None:
+    bench = steady.after("set_model").after("calibrate", solution_interval="30 s")
+    solution = bench.table("gain")
+    assert len(solution.table.time_s) == 3 + 6
+    assert solution.scans == ("1", "1", "1", "2", "2", "4", "4", "6", "6")
+    assert np.nanmax(difference_from_truth(bench.after("apply_calibration"), TARGET)) < 1e-6
+    longer = steady.after("set_model").after("calibrate", solution_interval="60 s").table("gain")
+    assert longer.scans == ("1", "1", "2", "4", "6")
+
+
+def test_linear_feeds_are_calibrated_alike(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench(STEADY.model_copy(update={"polarizations": "XX YY"})).after("flag").calibrated()
+    assert bench.table("gain").description.polarizations == ("XX", "YY")
+    assert np.nanmax(difference_from_truth(bench, TARGET)) < 1e-6
+
+
+def test_quack_edges_times_and_baselines_are_flagged(steady: Bench) -> None:
+    raw = steady.load(TARGET)
+    start = np.datetime64(int(raw.time_s[1] * 1e3), "ms").item()
+    bench = steady.after(
+        "flag",
+        quack_begin="30 s",
+        quack_end="1 s",
+        edge_channels=0.07,
+        manual=[
+            {"fields": ["target"], "baselines": [["ea04", "ea02"]], "polarizations": ["LL"]},
+            {"times": [start, start], "channels": ["5", "1413.4 MHz ~ 1413.45 MHz"]},
+        ],
+    )
+    found = bench.load(TARGET).flags
+    expected = raw.flags.copy()
+    first_of_scan = [
+        number for number, scan in enumerate(raw.scan_names) if number == 0 or raw.scan_names[number - 1] != scan
+    ]
+    expected[first_of_scan] = True
+    expected[:, :, [0, 15]] = True
+    pair = (raw.antenna1 == 1) & (raw.antenna2 == 3)
+    expected[:, pair, :, 1] = True
+    in_band = (raw.frequency_hz >= 1413.4e6) & (raw.frequency_hz <= 1413.45e6)
+    in_band[5] = True
+    expected[1][:, in_band] = True
+    np.testing.assert_array_equal(found, expected)
+    # a scan of 90 s ends half an integration after its last centre: 1 s reaches none
+    assert in_band.sum() == 2
+
+
+# --- nothing but the data and the parameters matters ---
+
+
+def test_a_graph_is_built_without_touching_the_data(solved: Bench) -> None:
+    nowhere = solved.context.place().model_copy(update={"url": "memory://there-is-nothing"})
+    bench = Bench(TINY, solved.context.at(nowhere))
+    for stage, params in (
+        ("simulate", {}),
+        ("flag", {}),
+        ("set_model", {}),
+        ("calibrate", {}),
+        ("apply_calibration", {}),
+        ("subtract_continuum", {"line_free": ["0~3"]}),
+    ):
+        bench.graph(stage, **params)
+    assert not stores.exists("memory://there-is-nothing")
+
+
+def test_a_run_folder_in_memory_serves_as_well(make_bench: Callable[..., Bench], corrected: Bench) -> None:
+    url = f"memory://{uuid.uuid4().hex}"
+    bench = make_bench(STEADY, url).after("flag").calibrated()
+    np.testing.assert_array_equal(bench.load(FLUX).visibilities, corrected.load(FLUX).visibilities)
+    stores.delete(url)
+
+
+@pytest.mark.parametrize("slots", [1, 7])
+def test_results_do_not_depend_on_the_cluster(tiny: Bench, tiny_corrected: Bench, slots: int) -> None:
+    workspace = tiny.context.place().model_copy(update={"resources": Resources(slots=slots)})
+    other = Bench(TINY, tiny.context.at(workspace)).calibrated().after("subtract_continuum", line_free=["0~2"])
+    here = tiny_corrected.after("subtract_continuum", line_free=["0~2"])
+    for kind in ("bandpass", "gain"):
+        for found, expected in zip(other.table(kind).table, here.table(kind).table, strict=True):
+            np.testing.assert_array_equal(found, expected)
+    for group in ("corrected", "continuum_subtracted"):
+        for found, expected in zip(other.load(TARGET, group)[:3], here.load(TARGET, group)[:3], strict=True):
+            np.testing.assert_array_equal(found, expected)
+    assert other.context.flux_densities == here.context.flux_densities
+
+
+def test_tasks_may_be_repeated(tiny: Bench) -> None:
+    bench = tiny.after("set_model")
+    graph = bench.graph("calibrate")
+    first, second = (dask.compute(graph, scheduler="synchronous")[0] for _ in range(2))
+    assert first == second
+    solved = Bench(TINY, bench.context.with_outcome("calibrate", first))
+    graph = solved.graph("apply_calibration")
+    first, second = (dask.compute(graph, scheduler="synchronous")[0] for _ in range(2))
+    assert first == second
+
+
+def test_scans_that_are_summed_in_pieces_have_the_gains_of_the_whole(
+    tiny: Bench, tiny_solved: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = tiny.after("set_model")
+    whole = tiny_solved.table("gain").table
+    calibrate = importlib.import_module("radps.stages.calibrate")
+    # one integration of 5 channels at a time
+    monkeypatch.setattr(calibrate, "SUM_BLOCK_BYTES", 5 * 45 * 2 * 13 * 4)
+    pieces = bench.after("calibrate").table("gain").table
+    # sums in another order: 1e-16 of each term, and gain steps that end within their tolerance of 1e-9
+    np.testing.assert_allclose(pieces.gains, whole.gains, rtol=1e-8)
+    np.testing.assert_array_equal(pieces.flags, whole.flags)
+
+
+# --- bad input ---
+
+
+def test_stages_before_the_import_are_refused() -> None:
+    bench = Bench(TINY, Context(run_id="test", workspace=Workspace(url="memory://nowhere")))
+    for stage, params in (
+        ("flag", {}),
+        ("set_model", {}),
+        ("calibrate", {}),
+        ("subtract_continuum", {"line_free": ["1"]}),
+    ):
+        with pytest.raises(ContextError, match="no data were imported yet: put the step `import_data` before this one"):
+            bench.graph(stage, **params)
+
+
+def test_a_calibrator_without_a_model_is_refused(steady: Bench) -> None:
+    text = r"calibrator '3C286' has no model \(models: none\); put the step `set_model` before this one"
+    with pytest.raises(ModelError, match=text):
+        steady.graph("calibrate")
+    with pytest.raises(ModelError, match=r"calibrator 'J1445\+0958' has no model \(models: 3C286\)"):
+        steady.after("set_model", other_calibrators=[]).graph("calibrate")
+
+
+def test_a_flux_calibrator_that_is_not_in_the_catalogue_is_refused(steady: Bench) -> None:
+    with pytest.raises(
+        ModelError, match=r"field 'J1445\+0958': no standard flux calibrator .* known are J0133-3629, 3C48"
+    ):
+        steady.graph("set_model", flux_calibrators=["phase"])
+
+
+def test_data_without_tables_cannot_be_corrected(steady: Bench) -> None:
+    with pytest.raises(ContextError, match="there is no calibration table to apply; put the step `calibrate` before"):
+        steady.graph("apply_calibration")
+
+
+def test_a_window_without_tables_cannot_be_corrected(solved: Bench) -> None:
+    tables = tuple(table.model_copy(update={"window": "spw7"}) for table in solved.context.tables)
+    other = Bench(STEADY, solved.context.model_copy(update={"tables": tables}))
+    text = (
+        r"no calibration table fits field '3C286' in spectral window 'spw0'; there are: bandpass_spw0 \(spw7\) for 3C28"
+    )
+    with pytest.raises(ContextError, match=text):
+        other.graph("apply_calibration")
+
+
+@pytest.mark.parametrize(
+    ("stage", "params"),
+    [
+        ("flag", {"manual": [{"fields": ["M31"], "antennas": ["ea01"]}]}),
+        ("set_model", {"flux_calibrators": ["M31"]}),
+        ("set_model", {"other_calibrators": ["M31"]}),
+        ("set_model", {"models": {"M31": [{"flux": 1, "reference_frequency": 1e9}]}}),
+        ("calibrate", {"bandpass_calibrator": "M31"}),
+        ("calibrate", {"gain_calibrators": ["flux", "M31"]}),
+        ("apply_calibration", {"fields": ["M31"]}),
+        ("subtract_continuum", {"fields": ["M31"], "line_free": ["1"]}),
+    ],
+)
+def test_an_unknown_field_is_refused_by_every_stage(solved: Bench, stage: str, params: dict[str, Any]) -> None:
+    with pytest.raises(SelectionError, match="there is no field 'M31'; fields: 3C286, J1445"):
+        solved.graph(stage, **params)
+
+
+@pytest.mark.parametrize(
+    ("stage", "params", "text"),
+    [
+        ("calibrate", {"reference_antenna": "VA99"}, "antenna 'VA99' is not in the array; antennas: ea01, ea02"),
+        ("flag", {"manual": [{"antennas": ["VA99"]}]}, "manual flags: there is no antenna 'VA99'; there are: ea01"),
+        ("flag", {"manual": [{"baselines": [["ea01", "VA99"]]}]}, "manual flags: there is no antenna 'VA99'"),
+        ("flag", {"manual": [{"polarizations": ["XX"]}]}, "there is no polarization 'XX'; there are: RR, LL"),
+        ("flag", {"manual": [{"channels": ["4~16"]}]}, "channels 4~16 are outside the spectral window spw0, .* 0~15"),
+        ("flag", {"manual": [{"channels": ["1 GHz ~ 1.1 GHz"]}]}, "1 GHz ~ 1.1 GHz are outside .* from 1412.6"),
+        ("flag", {"manual": [{}]}, "a manual selection without any restriction would flag all data; give one"),
+        ("calibrate", {"gain_channels": "10~20"}, "channels 10~20 are outside the spectral window spw0"),
+        ("calibrate", {"bandpass_calibrator": "all"}, "bandpass of .* spw0 needs one field, found 3C286, J14"),
+        ("calibrate", {"gain_calibrators": []}, "no data of the gain calibrators  in spectral window spw0"),
+        ("subtract_continuum", {"line_free": ["14~16"]}, "channels 14~16 are outside the spectral window spw0"),
+        ("subtract_continuum", {"line_free": ["1413.40 MHz ~ 1413.41 MHz"]}, "hold the centre of no channel"),
+        ("subtract_continuum", {"line_free": ["4"], "order": 1}, "1 line-free channels for a .* order 1; .* least 2"),
+    ],
+)  # fmt: skip
+def test_selections_outside_of_the_data_are_refused(
+    solved: Bench, stage: str, params: dict[str, Any], text: str
+) -> None:
+    with pytest.raises(SelectionError, match=text):
+        solved.graph(stage, **params)
+
+
+def test_an_intent_that_no_field_has_is_refused(steady: Bench) -> None:
+    observation = steady.context.require_observation()
+    fields = tuple(one.model_copy(update={"intents": ()}) for one in observation.fields)
+    nameless = steady.context.model_copy(update={"observation": observation.model_copy(update={"fields": fields})})
+    with pytest.raises(SelectionError, match=r"no field has the intent CALIBRATE_FLUX .* Name intents in the config"):
+        Bench(STEADY, nameless).graph("set_model")
+
+
+@pytest.mark.parametrize(
+    ("stage", "params", "text"),
+    [
+        ("flag", {"manual": [{"antenna": ["ea01"]}]}, "Extra inputs are not permitted"),
+        ("flag", {"manual": [{"channels": ["9~4"]}]}, "the channel range '9~4' runs backwards; write '4~9'"),
+        ("flag", {"manual": [{"channels": ["four"]}]}, "'four' is not a range; write channels like '4~6'"),
+        ("flag", {"manual": [{"channels": "4~6"}]}, "valid tuple"),
+        ("flag", {"manual": [{"baselines": [["ea01"]]}]}, "Field required"),
+        ("flag", {"manual": [{"times": ["2026-03-20T09:00:00"]}]}, "Field required"),
+        ("flag", {"manual": [{"times": ["noon", "night"]}]}, "valid datetime"),
+        ("flag", {"quack_begin": "-5 s"}, "greater than or equal to 0"),
+        ("flag", {"quack_begin": "5 m"}, "which is not a duration"),
+        ("flag", {"edge_channels": 0.5}, "less than 0.5"),
+        ("calibrate", {"solution_interval": "0 s"}, "greater than 0"),
+        ("calibrate", {"solution_interval": "scans"}, "not a duration"),
+        ("calibrate", {"mode": "amplitude"}, "'phase' or 'amplitude_phase'"),
+        ("calibrate", {"min_baselines": 1}, "greater than or equal to 2"),
+        ("apply_calibration", {"time_interpolation": "cubic"}, "'linear' or 'nearest'"),
+        ("subtract_continuum", {}, "Field required"),
+        ("subtract_continuum", {"line_free": []}, "at least 1 item"),
+        ("subtract_continuum", {"line_free": ["1"], "order": 6}, "less than or equal to 5"),
+        ("set_model", {"models": {FLUX: [{"flux": "8 km", "reference_frequency": 1e9}]}}, "not a flux density"),
+    ],
+)
+def test_parameters_with_mistakes_are_refused(steady: Bench, stage: str, params: dict[str, Any], text: str) -> None:
+    with pytest.raises(ValidationError, match=text):
+        steady.graph(stage, **params)
