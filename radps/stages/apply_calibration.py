@@ -31,8 +31,8 @@ class Params(StageParams):
     """Fields to correct."""
     time_interpolation: InterpolationMethod = InterpolationMethod.LINEAR
     """Gains between two solutions: linear in amplitude and unwrapped phase, or nearest."""
-    frequency_interpolation: InterpolationMethod = InterpolationMethod.NEAREST
-    """Bandpass at a channel whose solution is flagged: linear between its neighbours, or nearest."""
+    frequency_interpolation: InterpolationMethod = InterpolationMethod.LINEAR
+    """Bandpass at a channel whose solution is flagged: linear between its neighbours (as CASA), or the nearest one."""
     calibrate_weights: bool = False
     """Scale the weights by the gains too (CASA `calwt`)."""
 
