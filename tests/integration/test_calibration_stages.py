@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import itertools
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 import dask
@@ -16,22 +16,13 @@ from pydantic import ValidationError
 
 from radps.context.model import Context, Resources, Workspace
 from radps.context.records import (
-    Antenna,
-    DataGroup,
-    Direction,
-    Observation,
-    ObservedField,
     Outcome,
     OutcomeStatus,
-    Partition,
-    Scan,
-    SpectralWindow,
 )
 from radps.data import stores
 from radps.data.demo_observation import demo_observation
 from radps.data.observation_model import GainErrors, ObservationModel, SimulatedComponent
 from radps.data.simulate import (
-    describe_observation,
     simulate_observation,
     true_bandpasses,
     true_gains,
@@ -62,6 +53,21 @@ STEADY = TINY.model_copy(
 comes out must be the truth, to single precision."""
 
 
+def compute_outcome(result: Any) -> Outcome:
+    """Compute what a stage returned: an outcome, a graph, or a generator of graphs."""
+    if isinstance(result, Generator):
+        value = None
+        while True:
+            try:
+                graph = result.send(value)
+            except StopIteration as end:
+                return compute_outcome(end.value)
+            value = dask.compute(graph, scheduler="synchronous")[0]
+    outcome = result if isinstance(result, Outcome) else dask.compute(result, scheduler="synchronous")[0]
+    assert isinstance(outcome, Outcome)
+    return outcome
+
+
 class Bench:
     """Computes stages one after the other on a simulated observation; a context is never changed."""
 
@@ -84,9 +90,7 @@ class Bench:
 
     def after(self, stage: str, **params: Any) -> Bench:
         """Return the bench after one more stage."""
-        graph = self.graph(stage, **params)
-        outcome = graph if isinstance(graph, Outcome) else dask.compute(graph, scheduler="synchronous")[0]
-        assert isinstance(outcome, Outcome)
+        outcome = compute_outcome(self.graph(stage, **params))
         after = Bench(self.model, self.context.with_outcome(stage, outcome))
         after.outcome = outcome
         return after
@@ -106,74 +110,6 @@ class Bench:
         return load_solution(self.context.locate(record.path))
 
 
-def observe(model: ObservationModel) -> Observation:
-    """Return the metadata of a simulated observation as the import finds them."""
-    descriptions = describe_observation(model)
-    first = descriptions[0]
-    partitions, scans = [], []
-    for one in descriptions:
-        spans = {name: [i for i, scan in enumerate(one.scan_names) if scan == name] for name in one.scan_names}
-        path = f"visibilities/sim.ps.zarr/{one.name}"
-        partitions.append(
-            Partition(
-                name=one.name,
-                dataset="sim",
-                path=path,
-                field=one.field_name,
-                window="spw0",
-                intents=one.intents,
-                shape=one.shape,
-                chunks=CHUNKS,
-                polarizations=one.polarizations,
-                integration_time_s=one.integration_time_s,
-                scans={name: (places[0], places[-1] + 1) for name, places in spans.items()},
-                groups={
-                    "base": DataGroup(
-                        visibility=f"{path}/VISIBILITY",
-                        flag=f"{path}/FLAG",
-                        weight=f"{path}/WEIGHT",
-                        uvw=f"{path}/UVW",
-                    )
-                },
-            )
-        )
-        scans += [
-            Scan(name=name, field=one.field_name, start_s=one.time_s[places[0]], stop_s=one.time_s[places[-1]])
-            for name, places in spans.items()
-        ]
-    rows = zip(first.antennas.names, first.antennas.stations, first.antennas.positions_m.tolist(), strict=True)
-    return Observation(
-        telescope=first.telescope,
-        observer=first.observer,
-        project=first.project,
-        datasets=("sim",),
-        antennas=tuple(Antenna(name=n, station=s, position_m=tuple(p), diameter_m=25.0) for n, s, p in rows),
-        fields=tuple(
-            ObservedField(
-                name=one.field_name,
-                source=one.source_name,
-                direction=Direction(ra_rad=one.phase_center_rad[0], dec_rad=one.phase_center_rad[1], frame="icrs"),
-                intents=one.intents,
-            )
-            for one in descriptions
-        ),
-        windows=(
-            SpectralWindow(
-                name="spw0",
-                virtual=0,
-                frequency_hz=(first.frequency_hz[0], first.frequency_hz[-1]),
-                n_channels=len(first.frequency_hz),
-                channel_width_hz=first.channel_width_hz,
-                frame=first.spectral_frame,
-            ),
-        ),
-        scans=tuple(scans),
-        partitions=tuple(partitions),
-        longest_baseline_m=1e3,
-        synthesized_beam_rad=2e-4,
-    )
-
-
 @pytest.fixture(scope="module")
 def make_bench(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Bench]:
     """Makes a bench with the raw data of a model."""
@@ -181,8 +117,12 @@ def make_bench(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Bench]
     def make(model: ObservationModel, url: str = "") -> Bench:
         url = url or str(tmp_path_factory.mktemp("run"))
         simulate_observation(f"{url}/visibilities/sim.ps.zarr", model, chunks=CHUNKS)
-        context = Context(run_id="test", workspace=Workspace(url=url, resources=Resources(slots=2)))
-        return Bench(model, context.with_outcome("import_data", Outcome(observation=observe(model))))
+        context = Context(
+            run_id="test",
+            workspace=Workspace(url=url, resources=Resources(slots=2)),
+            dataset_paths=("visibilities/sim.ps.zarr",),
+        )
+        return Bench(model, context).after("import_data")
 
     return make
 
