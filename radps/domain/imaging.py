@@ -47,7 +47,7 @@ from radps.domain.normal_operator import (
     make_large_psf,
     make_normal_operator,
 )
-from radps.domain.solver import IterationControl, ModelUpdate, Residual, SolverResult, solve
+from radps.domain.solver import IterationControl, ModelUpdate, Residual, SolverResult, StopReason, solve
 from radps.domain.statistics import robust_rms
 from radps.errors import DataError
 
@@ -144,12 +144,23 @@ def estimate_plane_memory(n_rows: int, grid: ImageGrid, *, n_terms: int = MAX_TE
     n_terms : int
         Terms of the normal operator (1 = no w-term).
     """
-    samples = n_rows * (24 + 8 + 4 + 16)  # uvw, visibility, weight, and the gridder's copies
-    plane = 4 * grid.n_l * grid.n_m
-    if grid.n_l * grid.n_m > MAX_CONVOLUTION_PIXELS:
-        n_terms = 1
-    # of the double-size grid, in planes: spectra 2 a term, transforms 4 a term, PSF 4, gridder 16; images 10
-    return samples + plane * (6 * n_terms + 20 + 10)
+    # uvw, visibilities and weights, given and as copies of what is used: 72; the gridder 41; powers of w 16
+    samples = n_rows * (72 + 41 + 16)
+    if n_terms == 1 or grid.n_l * grid.n_m > MAX_CONVOLUTION_PIXELS:
+        planes = 36  # gridder, with a grid of 1.5 times the PSF 18, PSF and its sum 8, images 10
+    else:
+        # spectra 2 a term, and while they are made the gridder; when they are applied transforms, 4 a term
+        planes = max(2 * n_terms + 48, 6 * n_terms + 18)
+    return samples + 4 * grid.n_l * grid.n_m * planes
+
+
+class _State(NamedTuple):
+    """A model, and the residual that it leaves."""
+
+    peak: float
+    model: NDArray[np.float32]
+    residual: NDArray[np.float32]
+    accuracy: float
 
 
 class _UpdateTools(NamedTuple):
@@ -209,11 +220,13 @@ class PlaneProblem:
         self.options = options or CleanOptions()
         self.mask = mask
         self._with_noise = with_noise
-        used = np.flatnonzero(weights > 0)
-        self._uvw_m = uvw_m[used]
+        used = weights > 0
+        if not used.all():
+            uvw_m, visibilities, weights = uvw_m[used], visibilities[used], weights[used]
+        self._uvw_m = uvw_m
         self._frequency_hz = np.array([float(frequency_hz)])
-        self._visibilities = visibilities[used, np.newaxis]
-        self._weights = weights[used, np.newaxis]
+        self._visibilities = np.ascontiguousarray(visibilities)[:, np.newaxis]
+        self._weights = np.ascontiguousarray(weights)[:, np.newaxis]
         self.weight = float(self._weights.sum(dtype=np.float64))
         self.model = np.zeros(grid.shape, np.float32)
         if self.weight > 0:
@@ -227,6 +240,7 @@ class PlaneProblem:
         self._beam = NO_BEAM
         self._update: _UpdateTools | None = None
         self._goal = self._expected_peak = 0.0
+        self._best = _State(math.inf, self.model, self.residual, self._accuracy)
 
     @property
     def psf(self) -> NDArray[np.float32]:
@@ -253,8 +267,10 @@ class PlaneProblem:
             self.residual = self._subtract_model(self._accuracy)
             if self._peak(self.residual) <= self._goal:
                 self.refine_residual()
-        noise = robust_rms(self.residual) if self._with_noise else 0.0
-        return Residual(self._peak(self.residual), noise)
+        peak = self._peak(self.residual)
+        if peak < self._best.peak:
+            self._best = _State(peak, self.model, self.residual, self._accuracy)
+        return Residual(peak, robust_rms(self.residual) if self._with_noise else 0.0)
 
     def model_update(self, goal: float, max_iterations: int) -> ModelUpdate:
         """CLEAN the residual down to ``goal``, or to the cycle goal where that is higher."""
@@ -277,6 +293,10 @@ class PlaneProblem:
         if self._accuracy > self.options.epsilon:
             self._accuracy = self.options.epsilon
             self.residual = self._subtract_model(self._accuracy)
+
+    def return_to_best(self) -> None:
+        """Go back to the model with the smallest peak residual so far: what a diverging loop added is of no use."""
+        _, self.model, self.residual, self._accuracy = self._best
 
     def restore(self) -> NDArray[np.float32]:
         """Return the model convolved with the beam plus the residual [Jy/beam]."""
@@ -371,12 +391,15 @@ def image_plane(
     Returns
     -------
     PlaneImages
-        The images and how CLEAN ended. ``control.max_iterations = 0`` makes the dirty image only.
+        The images and how CLEAN ended. ``control.max_iterations = 0`` makes the dirty image only. Where CLEAN diverged
+        they are those of the cycle with the smallest peak residual; the history goes on to the last.
     """
     problem = PlaneProblem(
         uvw_m, frequency_hz, visibilities, weights, grid, options, mask=mask, with_noise=control.n_sigma > 0
     )
     solution = solve(problem, control)
+    if solution.stop_reason is StopReason.DIVERGED:
+        problem.return_to_best()
     problem.refine_residual()
     return PlaneImages(
         dirty=problem.dirty,

@@ -189,7 +189,7 @@ def make_normal_operator(
     n_terms = len(errors)
     large = large_grid(grid)
     spectra = np.empty((n_terms, large.n_l, large.n_m // 2 + 1), np.float32)
-    spectra[0] = _transform(psf).real
+    spectra[0] = _transform(psf.copy()).real
     coefficients = _series(w_phase_error(uvw_m, frequency_hz, grid), n_terms)
     longest = float(np.abs(uvw_m[:, 2]).max())
     relative_w = (uvw_m[:, 2] / longest if longest > 0 else uvw_m[:, 2]).astype(np.float32)
@@ -268,14 +268,13 @@ def _series(phase: float, n_terms: int) -> list[float]:
 
 
 def _transform(image: NDArray[np.float32]) -> NDArray[np.complex64]:
-    """Return the Fourier transform of an image about pixel n // 2, over its size.
+    """Return the Fourier transform of an image about pixel n // 2, over its size; changes the image.
 
     Lags of -n/2 have no opposite: without them parity is exact, and no pair of pixels needs them.
     """
-    paired = image.copy()
-    paired[0, :] = 0
-    paired[:, 0] = 0
-    transform: NDArray[np.complex64] = ducc0.fft.r2c(paired, nthreads=1)
+    image[0, :] = 0
+    image[:, 0] = 0
+    transform: NDArray[np.complex64] = ducc0.fft.r2c(image, nthreads=1)
     _shift(transform, np.float32(1 / image.size))
     return transform
 
