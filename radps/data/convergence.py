@@ -66,6 +66,7 @@ def create_convergence(url: str, frequency_hz: NDArray[np.float64], max_cycles: 
     attrs : dict
         Attributes of the group: whose table it is.
     """
+    stores.require_parents(url)
     stores.create_group(url, attrs)
     n_channels, n_entries = len(frequency_hz), max_cycles + 1
     for name, values, dim in (

@@ -18,7 +18,7 @@ from radps.data.images import (
     write_beams,
     write_planes,
 )
-from radps.data.stores import create_group, join_url, save_array
+from radps.data.stores import create_group, join_url, require_parents, save_array
 from radps.domain.beam import RestoringBeam
 from radps.domain.geometry import ImageGrid
 from radps.domain.moments import (
@@ -75,6 +75,7 @@ def create_moment_stores(
 ) -> None:
     """Create the stores of the moment images and of the spectrum; doing it twice changes nothing."""
     create_image(moment_url, description, variables=tuple(VARIABLES), provenance=provenance, units=VARIABLES)
+    require_parents(spectrum_url)
     create_group(spectrum_url, {"object": description.object_name})
 
 

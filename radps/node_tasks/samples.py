@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from radps.data.addresses import VisibilityAddress
-from radps.data.stores import load_array, save_array
+from radps.data.stores import load_array, require_parents, save_array
 from radps.data.visibilities import load_visibilities
 from radps.domain.geometry import ImageGrid
 from radps.domain.polarization import to_stokes_i
@@ -95,6 +95,7 @@ def add_densities(parts: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
 
 def save_density(density: NDArray[np.float64], url: str) -> None:
     """Write a weight density."""
+    require_parents(url)
     save_array(url, density, dims=("u", "v"))
 
 
