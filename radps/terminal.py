@@ -44,6 +44,18 @@ _WIDTH_OF_FILES = 160
 _SCORE_GOOD, _SCORE_BAD = 0.9, 0.5
 
 
+class _Screen(Console):
+    """A console that a run outlives: when nobody reads any more, it goes on in silence."""
+
+    def on_broken_pipe(self) -> None:
+        """Say no more."""
+        self.quiet = True
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        # What is still in the buffer of the stream would fail again at its end.
+        os.dup2(devnull, self.file.fileno())
+        os.close(devnull)
+
+
 class _TaskCount(ProgressColumn):
     """``12/40 tasks``."""
 
@@ -169,7 +181,7 @@ class LineObserver:
 
 def make_console(*, stderr: bool = False) -> Console:
     """Return a console; where there is no terminal whose width counts, one with room for a table."""
-    console = Console(stderr=stderr)
+    console = _Screen(stderr=stderr)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = _WIDTH_OF_FILES
     return console

@@ -279,6 +279,19 @@ def test_a_signal_stops_the_run_with_code_130_and_the_next_call_goes_on(
     assert "direct: done before, unchanged" in result.output
 
 
+def test_a_run_goes_on_when_nobody_reads_what_it_says(tmp_path: Path, folder: Path) -> None:
+    process = start(write(tmp_path, CONFIG + "  - user_stages:sleeps: {{seconds: 0.3}}\n  - user_stages:cycles\n"))
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+    process.wait(timeout=60)
+    assert process.stderr is not None
+    assert process.stderr.read() == ""
+    process.stderr.close()
+    assert process.returncode == 0
+    assert {str(record.state) for record in RunStore(str(folder)).load().steps.values()} == {"done"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "without"),
     [
