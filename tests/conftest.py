@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
+import lzma
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -33,3 +36,28 @@ def user_stages() -> Iterator[str]:
     sys.path.append(folder)
     yield "user_stages"
     sys.path.remove(folder)
+
+
+@pytest.fixture(scope="session")
+def ngc5921_fits(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The UVFITS file of NGC 5921, unpacked."""
+    packed = shared_data / "ngc5921" / "NGC5921.fits.xz"
+    if not packed.exists():
+        pytest.skip(f"no real data: there is no {packed}")
+    path = tmp_path_factory.mktemp("ngc5921") / "NGC5921.fits"
+    path.write_bytes(lzma.decompress(packed.read_bytes()))
+    return path
+
+
+@pytest.fixture(scope="session")
+def datasets() -> ModuleType:
+    """The module that writes small data sets in the formats of other programs."""
+    name = "radps_test_datasets"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / "helpers" / "datasets.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+    return sys.modules[name]

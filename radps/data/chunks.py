@@ -75,13 +75,13 @@ def plan_storage_chunks(shape: tuple[int, int, int, int]) -> tuple[int, int]:
     Returns
     -------
     tuple of int
-        Times and channels of a chunk. Times come first: as many as keep the whole band below ``SLAB_BYTES``. Then
-        channels: a ``BAND_PARTS``-th of the band, more where that is less than ``MIN_CHUNK_BYTES``, fewer where it is
-        more than ``CHUNK_BYTES``.
+        Times and channels of a chunk. Times come first: as many as keep the whole band below ``SLAB_BYTES``, and a
+        channel below ``CHUNK_BYTES``. Then channels: a ``BAND_PARTS``-th of the band, more where that is less than
+        ``MIN_CHUNK_BYTES``, fewer where it is more than ``CHUNK_BYTES``.
     """
     n_times, n_baselines, n_channels, n_polarizations = shape
     cell = VISIBILITY_BYTES * n_baselines * n_polarizations
-    times = min(n_times, max(1, SLAB_BYTES // (cell * n_channels)))
+    times = min(n_times, max(1, min(SLAB_BYTES // n_channels, CHUNK_BYTES) // cell))
     smallest = -(-MIN_CHUNK_BYTES // (cell * times))
     largest = max(1, CHUNK_BYTES // (cell * times))
     channels = min(max(-(-n_channels // BAND_PARTS), smallest), largest, n_channels)
@@ -92,7 +92,7 @@ def are_good_storage_chunks(shape: tuple[int, int, int, int], chunks: tuple[int,
     """Return True if data of these zarr chunks are worked on well as they are, without a copy.
 
     All baselines and polarizations have to be in one chunk. A chunk may have 4 times ``CHUNK_BYTES``, and the whole
-    band of its times 4 times ``SLAB_BYTES``. The band has to be in 4 chunks at least, unless it is small.
+    band of its times 4 times ``SLAB_BYTES``. The band has to be in 4 chunks, unless it has fewer channels or is small.
     """
     times, baselines, channels, polarizations = (min(one, size) for one, size in zip(chunks, shape, strict=True))
     slab = VISIBILITY_BYTES * times * shape[1] * shape[2] * shape[3]
@@ -101,7 +101,7 @@ def are_good_storage_chunks(shape: tuple[int, int, int, int], chunks: tuple[int,
         (baselines, polarizations) == (shape[1], shape[3])
         and slab <= 4 * SLAB_BYTES
         and slab // shape[2] * channels <= 4 * CHUNK_BYTES
-        and (parts >= 4 or slab // shape[2] * channels <= 4 * MIN_CHUNK_BYTES)
+        and (parts >= min(4, shape[2]) or slab // shape[2] * channels <= 4 * MIN_CHUNK_BYTES)
     )
 
 

@@ -52,8 +52,7 @@ def convert_msv2(path: str, url: str) -> str:
         # XRADIO and casacore raise whatever comes up: there is no common class.
         except Exception as error:
             raise DataError(
-                f"{path}: XRADIO cannot convert this MSv2 ({type(error).__name__}: {error}); is it whole, and has it a "
-                "column DATA?"
+                f"{path}: XRADIO cannot convert this MSv2 ({type(error).__name__}: {error}); is it whole?"
             ) from error
     return url
 

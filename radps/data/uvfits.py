@@ -43,6 +43,8 @@ SCAN_GAP_S = 300.0
 _BLOCK = 2880
 _UNIX_EPOCH_JD = 2440587.5
 _DAY_S = 86400.0
+_LIMIT_S = 150 * 365.25 * _DAY_S
+"""Dates further than this from 1970 are no dates."""
 _POLARIZATIONS = {
     1: "I", 2: "Q", 3: "U", 4: "V",
     -1: "RR", -2: "LL", -3: "RL", -4: "LR", -5: "XX", -6: "YY", -7: "XY", -8: "YX",
@@ -224,9 +226,10 @@ def describe_uvfits(path: str) -> list[UvfitsPart]:
     units = _read_units(path)
     layout = _find_layout(path, units[0])
     parameters = _Parameters(path, units[0].header, layout)
+    time_s = parameters.times()
     source = parameters.sources(has_table=any(unit.name == "AIPS SU" for unit in units))
     metadata = _read_metadata(path, units, layout, source)
-    rows = _read_rows(path, parameters, metadata, source)
+    rows = _read_rows(path, parameters, metadata, time_s, source)
     scans = _name_scans(rows)
     parts = []
     for number in metadata.sources:
@@ -429,10 +432,28 @@ class _Parameters:
         return total
 
     def sources(self, *, has_table: bool) -> npt.NDArray[np.int64]:
-        """Return the source of each row, 0 where the file has one source."""
-        if "SOURCE" in self.names and has_table:
-            return self.load("SOURCE").astype(np.int64)
-        return np.zeros(len(self._values), np.int64)
+        """Return the source of each row, 0 where the file has one source and no table of sources."""
+        if "SOURCE" not in self.names:
+            return np.zeros(len(self._values), np.int64)
+        source = self.load("SOURCE").astype(np.int64)
+        if has_table:
+            return source
+        if np.unique(source).size > 1:
+            raise DataError(
+                f"{self._path} has rows of {np.unique(source).size} sources and no source table (AIPS SU); it is "
+                "truncated or damaged, copy it again"
+            )
+        return np.zeros_like(source)
+
+    def times(self) -> npt.NDArray[np.float64]:
+        """Return the time of each row, in the time system of the file [unix s]."""
+        time_s = self.load("DATE", _UNIX_EPOCH_JD) * _DAY_S
+        wrong = np.count_nonzero(~(np.abs(time_s) < _LIMIT_S))
+        if wrong:
+            raise DataError(
+                f"{self._path}: {wrong} of {len(time_s)} rows have no date between 1820 and 2120; the file is damaged"
+            )
+        return time_s
 
     def antennas(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Return the two antenna numbers of each row."""
@@ -460,10 +481,15 @@ class _Parameters:
             )
 
 
-def _read_rows(path: str, parameters: _Parameters, metadata: _Metadata, source: npt.NDArray[np.int64]) -> _Rows:
+def _read_rows(
+    path: str,
+    parameters: _Parameters,
+    metadata: _Metadata,
+    time_s: npt.NDArray[np.float64],
+    source: npt.NDArray[np.int64],
+) -> _Rows:
     """Read what the random parameters say of every row."""
     parameters.check_one_setup()
-    time_s = parameters.load("DATE", _UNIX_EPOCH_JD) * _DAY_S
     if metadata.is_atomic_time:
         time_s = _to_utc(time_s)
     numbers = metadata.antenna_numbers

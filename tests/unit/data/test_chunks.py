@@ -4,7 +4,15 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from radps.data.chunks import TASKS_PER_SLOT, ChannelChunk, TimeChunk, plan_channel_chunks, plan_time_chunks
+from radps.data.chunks import (
+    TASKS_PER_SLOT,
+    ChannelChunk,
+    TimeChunk,
+    are_good_storage_chunks,
+    plan_channel_chunks,
+    plan_storage_chunks,
+    plan_time_chunks,
+)
 from radps.errors import ResourceError
 
 GIB = 2**30
@@ -88,3 +96,52 @@ def test_time_chunks_follow_the_same_rules() -> None:
         TimeChunk(index=2, start=6, stop=10),
     )
     assert chunks[1].slice == slice(2, 6)
+
+
+# --- chunks of the store -------------------------------------------------------------------------------------------
+
+MIB = 2**20
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (1, 1, 1, 1),
+        (12, 378, 63, 2),
+        (4000, 351, 1024, 2),
+        (60, 8256, 4096, 4),
+        (100_000, 351, 1, 4),
+        (7, 2016, 32_768, 4),
+    ],
+)
+def test_storage_chunks_keep_to_their_sizes(shape: tuple[int, int, int, int]) -> None:
+    times, channels = plan_storage_chunks(shape)
+    assert 1 <= times <= shape[0]
+    assert 1 <= channels <= shape[2]
+    plane = 8 * shape[1] * shape[3]
+    assert times == 1 or times * shape[2] * plane <= 64 * MIB
+    assert channels == 1 or times * channels * plane <= 16 * MIB
+    # no smaller than asked for, but where the data end
+    assert times * channels * plane >= MIB or channels == shape[2]
+    assert are_good_storage_chunks(shape, (times, shape[1], channels, shape[3])) or times * shape[2] * plane > 256 * MIB
+
+
+def test_storage_chunks_of_real_data() -> None:
+    assert plan_storage_chunks((12, 378, 63, 2)) == (12, 15)
+    assert plan_storage_chunks((4000, 351, 1024, 2)) == (11, 64)
+
+
+@pytest.mark.parametrize(
+    ("chunks", "good"),
+    [
+        ((64, 351, 16, 2), True),
+        ((500, 351, 2, 2), False),
+        ((64, 100, 16, 2), False),
+        ((64, 351, 16, 1), False),
+        ((64, 351, 64, 2), False),
+        ((10, 351, 64, 2), True),
+    ],
+)
+def test_good_storage_chunks(chunks: tuple[int, int, int, int], good: bool) -> None:
+    shape = (1000, 351, 128, 2)
+    assert are_good_storage_chunks(shape, chunks) is good

@@ -1,0 +1,241 @@
+"""The stage import_data as the runner drives it: what it finds, what it writes, what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from radps.context.model import Context
+from radps.context.records import OutcomeStatus, StepState
+from radps.data import stores
+from radps.data.demo_observation import demo_observation
+from radps.data.simulate import simulate_observation
+from radps.data.visibilities import load_visibilities
+from radps.errors import DataError, SelectionError
+from radps.execution.engine import InProcess
+from radps.stages.import_data import _dataset_names, _full_intents
+from radps.workflows.model import load_workflow
+from radps.workflows.run import Runner
+
+
+def run(folder: Path, paths: list[Path], memory_bytes: int = 2**30, **changes: Any) -> tuple[Context, Runner]:
+    """Run the import alone."""
+    config = {
+        "data": {"path": [str(path) for path in paths], "intents": changes.pop("intents", {})},
+        "run": changes.pop("url", str(folder / "run")),
+        "cluster": "none",
+        "steps": [{"import_data": changes}],
+    }
+    runner = Runner(load_workflow(config), engine=InProcess(memory_bytes))
+    return runner.run(), runner
+
+
+def failure(folder: Path, paths: list[Path], **changes: Any) -> str:
+    """Return what a failed import says."""
+    context, _ = run(folder, paths, **changes)
+    record = context.steps["import_data"]
+    assert record.state is StepState.FAILED
+    assert context.observation is None
+    assert record.error is not None
+    return record.error
+
+
+def test_a_uvfits_file_becomes_an_observation(tmp_path: Path, datasets: ModuleType) -> None:
+    datasets.write_uvfits(tmp_path / "NGC 1.fits")
+    intents = {"3C286": ["flux", "bandpass"], "N5921_2": ["target"]}
+    context, _ = run(tmp_path, [tmp_path / "NGC 1.fits"], intents=intents)
+    observation = context.require_observation()
+    assert (observation.telescope, observation.observer, observation.datasets) == ("VLA", "TEST", ("NGC_1",))
+    assert [field.name for field in observation.fields] == ["3C286", "N5921_2"]
+    assert observation.fields[0].intents == ("CALIBRATE_FLUX#ON_SOURCE", "CALIBRATE_BANDPASS#ON_SOURCE")
+    assert context.field_names("target") == ("N5921_2",)
+    assert [(scan.name, scan.field) for scan in observation.scans] == [("1", "3C286"), ("2", "N5921_2"), ("3", "3C286")]
+    first = observation.scans[0]
+    assert first.stop_s - first.start_s == pytest.approx(2 * datasets.INTEGRATION_S, abs=1e-4)
+    (window,) = observation.windows
+    assert (window.name, window.n_channels, window.frame) == ("spw0", 5, "LSRK")
+    assert window.rest_frequency_hz == 1.420405752e9
+    assert window.frequency_hz == pytest.approx((1.41e9, 1.41e9 + 4 * 24414.0625))
+    positions = datasets.ANTENNA_POSITIONS_M[:3]
+    longest = max(np.linalg.norm(one - other) for one in positions for other in positions)
+    assert observation.longest_baseline_m == pytest.approx(longest, abs=1e-6)
+    wavelength = 299_792_458.0 / (1.41e9 + 2 * 24414.0625)
+    assert observation.synthesized_beam_rad == pytest.approx(wavelength / longest)
+    outcome = context.steps["import_data"].outcome
+    assert outcome is not None
+    assert "no usable data of VA04" in outcome.message
+    assert outcome.summary["antennas_without_data"] == ["VA04"]
+    assert outcome.summary["missing"] == 10
+    assert outcome.summary["integration_times_s"] == [30.0]
+
+
+def test_partitions_are_complete_and_scratch_is_gone(tmp_path: Path, datasets: ModuleType) -> None:
+    truth = datasets.write_uvfits(tmp_path / "a.fits", n_windows=2)
+    context, _ = run(tmp_path, [tmp_path / "a.fits"])
+    partitions = context.require_observation().partitions
+    assert [(one.field, one.window) for one in partitions] == [
+        ("3C286", "spw0"),
+        ("3C286", "spw1"),
+        ("N5921_2", "spw0"),
+        ("N5921_2", "spw1"),
+    ]
+    assert sorted(path.name for path in (tmp_path / "run" / "visibilities").iterdir()) == ["import_data-1.ps.zarr"]
+    bound = context.at(_place(tmp_path))
+    total = 0
+    for one in partitions:
+        assert not one.path.startswith("/"), "a copy of the run folder at another place has to work"
+        data = load_visibilities(bound.address(one))
+        assert data.visibilities.shape == one.shape
+        assert one.scans[data.scan_names[0]][0] == 0
+        assert {name: data.scan_names[slice(*span)] for name, span in one.scans.items()} == {
+            name: (name,) * (span[1] - span[0]) for name, span in one.scans.items()
+        }
+        total += int(np.count_nonzero(~data.flags))
+    assert total == np.count_nonzero(truth.samples[..., 2] > 0)
+
+
+def test_the_processing_set_opens_in_xradio(tmp_path: Path, datasets: ModuleType) -> None:
+    from xradio.measurement_set import open_processing_set
+    from xradio.schema.check import check_datatree
+
+    datasets.write_uvfits(tmp_path / "a.fits")
+    run(tmp_path, [tmp_path / "a.fits"])
+    tree = open_processing_set(str(tmp_path / "run" / "visibilities" / "import_data-1.ps.zarr"))
+    assert len(tree.children) == 2
+    for child in tree.children.values():
+        assert not check_datatree(child)
+        assert child.ds.VISIBILITY.dims == ("time", "baseline_id", "frequency", "polarization")
+
+
+def _place(folder: Path) -> Any:
+    from radps.context.model import Workspace
+
+    return Workspace(url=str(folder / "run"))
+
+
+def test_two_data_sets_share_antennas_fields_and_virtual_windows(tmp_path: Path, datasets: ModuleType) -> None:
+    datasets.write_uvfits(tmp_path / "day1.fits")
+    datasets.write_msv2(tmp_path / "day2.ms")
+    context, _ = run(tmp_path, [tmp_path / "day1.fits", tmp_path / "day2.ms"], intents={"3C286": ["flux"]})
+    observation = context.require_observation()
+    assert observation.datasets == ("day1", "day2")
+    assert len(observation.antennas) == 4
+    assert [field.name for field in observation.fields] == ["3C286", "N5921_2"]
+    assert [(window.name, window.virtual) for window in observation.windows] == [("spw0", 0), ("spw1", 0)]
+    assert [one.dataset for one in observation.partitions] == ["day1", "day1", "day2", "day2"]
+    # the intents of the MSv2 stay where the config says nothing
+    assert observation.fields[1].intents == ("OBSERVE_TARGET#ON_SOURCE",)
+    assert sorted(path.name for path in (tmp_path / "run" / "visibilities").iterdir()) == ["import_data-1.ps.zarr"]
+
+
+def test_data_of_the_user_are_used_in_place_or_copied(tmp_path: Path) -> None:
+    source = tmp_path / "mine.ps.zarr"
+    simulate_observation(str(source), demo_observation("tiny"))
+    stamps = {path: path.stat().st_mtime_ns for path in source.rglob("*")}
+    context, _ = run(tmp_path / "a", [source])
+    observation = context.require_observation()
+    assert all(one.path.startswith(str(source)) for one in observation.partitions)
+    assert context.at(_place(tmp_path / "a")).address(observation.partitions[0]).visibility.startswith(str(source))
+    assert not (tmp_path / "a" / "run" / "visibilities").exists()
+    copied, _ = run(tmp_path / "b", [source], copy_msv4="always")
+    for one, other in zip(observation.partitions, copied.require_observation().partitions, strict=True):
+        data = [
+            load_visibilities(which.at(_place(tmp_path / name)).address(partition))
+            for which, name, partition in ((context, "a", one), (copied, "b", other))
+        ]
+        for first, second in zip(*data, strict=True):
+            np.testing.assert_array_equal(first, second)
+    assert stamps == {path: path.stat().st_mtime_ns for path in source.rglob("*")}
+
+
+def test_a_run_in_memory(datasets: ModuleType, tmp_path: Path) -> None:
+    datasets.write_uvfits(tmp_path / "a.fits")
+    url = f"memory://{tmp_path.name}-import"
+    context, _ = run(tmp_path, [tmp_path / "a.fits"], url=url)
+    partition = context.require_observation().partitions[0]
+    assert stores.exists(stores.join_url(url, partition.path))
+    stores.delete(url)
+
+
+def test_less_memory_means_smaller_blocks_and_the_same_data(tmp_path: Path, datasets: ModuleType) -> None:
+    datasets.write_uvfits(tmp_path / "a.fits", n_channels=30_000, times_of_fields=(4, 2))
+    results = []
+    for name, memory in (("much", 2**30), ("little", 30 * 2**20)):
+        context, _ = run(tmp_path / name, [tmp_path / "a.fits"], memory_bytes=memory)
+        bound = context.at(_place(tmp_path / name))
+        partitions = context.require_observation().partitions
+        arrays = [stores.load_array(bound.address(one).visibility) for one in partitions]
+        results.append((context.steps["import_data"].tasks, arrays))
+    assert results[0][0] < results[1][0]
+    for one, other in zip(results[0][1], results[1][1], strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_data_that_are_all_flagged_are_an_outcome(tmp_path: Path, datasets: ModuleType) -> None:
+    path = tmp_path / "a.fits"
+    datasets.write_uvfits(path, all_flagged=True)
+    context, _ = run(tmp_path, [path])
+    outcome = context.steps["import_data"].outcome
+    assert outcome is not None
+    assert outcome.status is OutcomeStatus.CAVEATS
+    assert "every visibility is flagged" in outcome.message
+    scores = {score.name: score.score for score in outcome.qa}
+    assert scores["unflagged data"] == 0.0
+    assert scores["fields without intent"] == 0.0
+
+
+def test_bad_input_fails_with_a_clear_word_and_leaves_nothing_behind(tmp_path: Path, datasets: ModuleType) -> None:
+    whole = tmp_path / "a.fits"
+    datasets.write_uvfits(whole)
+    cut = tmp_path / "cut.fits"
+    cut.write_bytes(whole.read_bytes()[:9000])
+    assert "is truncated" in failure(tmp_path / "1", [cut])
+    text = failure(tmp_path / "2", [whole], intents={"3C48": ["flux"]})
+    assert "data.intents names '3C48', which the data do not have; fields: 3C286, N5921_2" in text
+    assert "allowed are flux, bandpass" in failure(tmp_path / "3", [whole], intents={"3C286": ["fluxx"]})
+    (tmp_path / "folder").mkdir()
+    assert "is a folder with nothing in it" in failure(tmp_path / "4", [tmp_path / "folder"])
+    assert "no data group 'corrected'" in failure(tmp_path / "5", [whole], data_group="corrected")
+    assert "there is no data set" in failure(tmp_path / "6", [])
+    for number in range(1, 7):
+        assert not (tmp_path / str(number) / "run" / "visibilities").exists()
+
+
+def test_a_file_that_vanishes_or_breaks_between_two_runs(tmp_path: Path, datasets: ModuleType) -> None:
+    path = tmp_path / "a.fits"
+    datasets.write_uvfits(path)
+    before, _ = run(tmp_path, [path])
+    path.write_bytes(path.read_bytes()[:9000])
+    after, _ = run(tmp_path, [path])
+    assert after.steps["import_data"].state is StepState.FAILED
+    # the attempt before it is still whole, in its own folder
+    one = before.require_observation().partitions[0]
+    assert load_visibilities(before.at(_place(tmp_path)).address(one)).visibilities.shape == one.shape
+
+
+def test_intents_of_the_config() -> None:
+    assert _full_intents("a", ["flux", "phase", "flux"]) == ("CALIBRATE_FLUX#ON_SOURCE", "CALIBRATE_PHASE#ON_SOURCE")
+    assert _full_intents("a", ["CALIBRATE_DELAY", "OBSERVE_CHECK#OFF_SOURCE"]) == (
+        "CALIBRATE_DELAY#ON_SOURCE",
+        "OBSERVE_CHECK#OFF_SOURCE",
+    )
+    with pytest.raises(SelectionError, match=r"field 'a' has the intent 'best'; allowed are flux, bandpass"):
+        _full_intents("a", ["best"])
+
+
+def test_names_of_data_sets_are_those_of_their_files() -> None:
+    paths = ["/x/NGC5921.fits", "/y/NGC5921.ms/", "memory://z/night one.ps.zarr", "/x/.fits", "/x/raw"]
+    assert _dataset_names(paths) == ("NGC5921", "NGC5921_2", "night_one", "data", "raw")
+
+
+def test_the_stage_asks_for_data_before_any_task() -> None:
+    from radps.context.model import Workspace
+    from radps.stages.import_data import Params, import_data
+
+    context = Context(run_id="x").at(Workspace(url="/nowhere", step="import_data"))
+    with pytest.raises(DataError, match=r"there is no data set: name one by data\.path"):
+        next(import_data(context, Params()))
