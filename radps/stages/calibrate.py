@@ -356,6 +356,7 @@ def _finish_window(plan: _Plan, bandpass: SolveSummary, parts: Sequence[ScanGain
                 "channels_without_data": [number for number, has_data in enumerate(bandpass.has_data) if not has_data],
                 "channels_without_solution": _unsolved_channels(bandpass),
                 "scans_without_solution": _unsolved_scans(solved, gains),
+                "flux_densities": {flux.field: flux.flux_jy for flux in transfer.fluxes},
             }
         },
     )
