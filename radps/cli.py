@@ -151,10 +151,19 @@ def status(
 
 
 @app.command()
-def stages() -> None:
-    """List the stages, with what they do."""
-    from radps.stages.base import stage_summaries
+def stages(
+    name: Annotated[str | None, typer.Argument(metavar="[STAGE]", help="Show its parameters.")] = None,
+) -> None:
+    """List the stages, or the parameters of one."""
+    from radps.stages.base import find_stage, parameter_summaries, stage_summaries
 
+    if name is not None:
+        with _errors():
+            from radps.terminal import make_console, show_parameters
+
+            stage = find_stage(name)
+            show_parameters(make_console(), f"{stage.name}: {stage.doc}", parameter_summaries(stage))
+        return
     summaries = stage_summaries()
     width = max(map(len, summaries))
     for name, summary in summaries.items():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -20,6 +21,7 @@ from radps.errors import RadpsError
 if TYPE_CHECKING:  # these modules take half a second to import, which `radps-run --help` need not pay
     from radps.context.records import StepRecord
     from radps.execution.engine import TaskEvent
+    from radps.stages.base import ParameterSummary
     from radps.workflows.plan import PlannedStep
     from radps.workflows.status import Status, StepStatus
 
@@ -41,6 +43,7 @@ _STYLES = {
 }
 _SECONDS_BETWEEN_LINES = 30.0
 _WIDTH_OF_FILES = 160
+_WIDTH_OF_DEFAULTS = 40
 _SCORE_GOOD, _SCORE_BAD = 0.9, 0.5
 
 
@@ -203,6 +206,16 @@ def show_plan(console: Console, plan: tuple[PlannedStep, ...]) -> None:
             "yes" if planned.runs else "no",
             Text(planned.reason),
         )
+    console.print(table)
+
+
+def show_parameters(console: Console, title: str, parameters: Iterable[ParameterSummary]) -> None:
+    """Print name, default, unit and meaning of the parameters of a stage."""
+    console.print(title, markup=False, highlight=False, soft_wrap=True)
+    table = _table("parameter", "default", "unit", "meaning")
+    for name, default, unit, meaning in parameters:
+        short = default if len(default) <= _WIDTH_OF_DEFAULTS else default[: _WIDTH_OF_DEFAULTS - 3] + "..."
+        table.add_row(name, Text(short), unit, Text(" ".join(meaning.split())))
     console.print(table)
 
 

@@ -87,6 +87,7 @@ def _quantity(unit: str) -> tuple[BeforeValidator, WithJsonSchema]:
             "anyOf": [{"type": "number"}, {"type": "string"}],
             "description": f"{kind}: a number in {unit}, or a text",
             "examples": [example],
+            "unit": unit,
         }
     )
     return BeforeValidator(functools.partial(parse_quantity, unit=unit)), schema

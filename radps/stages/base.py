@@ -16,6 +16,7 @@ import ast
 import difflib
 import importlib
 import inspect
+import json
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ from types import ModuleType
 from typing import Any, ClassVar, NamedTuple, TypeGuard
 
 from pydantic import BaseModel, ConfigDict
+from pydantic_core import to_jsonable_python
 
 from radps.errors import ConfigError
 
@@ -94,6 +96,36 @@ def find_stage(name: str) -> Stage:
     if not inspect.isfunction(function) or not _is_params(params_model):
         raise _problem(name, f"{module.__file__} needs a function `{name}` and a class `Params(StageParams)`")
     return Stage(name, function, params_model, _first_line(function.__doc__))
+
+
+class ParameterSummary(NamedTuple):
+    """What a user has to know of a parameter."""
+
+    name: str
+    default: str
+    """As JSON; ``required`` if there is none."""
+    unit: str
+    """Of plain numbers; a text such as ``15 arcsec`` may have any unit of the kind."""
+    meaning: str
+
+
+def parameter_summaries(stage: Stage) -> tuple[ParameterSummary, ...]:
+    """Return what a user has to know of the parameters of a stage."""
+    properties = stage.params_model.model_json_schema().get("properties", {})
+    found = []
+    for name, field in stage.params_model.model_fields.items():
+        default = to_jsonable_python(None if field.is_required() else field.get_default(call_default_factory=True))
+        text = "required" if field.is_required() else json.dumps(default)
+        found.append(ParameterSummary(name, text, _find_unit(properties[name]), field.description or ""))
+    return tuple(found)
+
+
+def _find_unit(schema: Any) -> str:
+    """Return the unit that a schema, or a branch of it, names."""
+    if not isinstance(schema, dict):
+        return ""
+    branches = (branch for word in ("anyOf", "oneOf") for branch in schema.get(word, ()))
+    return str(schema["unit"]) if "unit" in schema else next(filter(None, map(_find_unit, branches)), "")
 
 
 def close_match(word: str, known: tuple[str, ...]) -> str:

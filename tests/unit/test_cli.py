@@ -220,6 +220,19 @@ def test_stages_are_listed_with_what_they_do(call) -> None:
     assert all(len(line.split()) > 3 for line in lines)
 
 
+def test_a_stage_shows_its_parameters_with_defaults_and_meaning(call) -> None:
+    output = call("stages", "user_stages:squares").output
+    assert output.startswith("user_stages:squares: Sum the squares of some numbers.\n")
+    assert re.search(r"^n +3 +How many tasks\.", output, re.MULTILINE)
+    assert re.search(r"^cell +0\.0 +rad +An angle\.", output, re.MULTILINE)
+    output = call("stages", "subtract_continuum").output
+    assert re.search(r"^line_free +required +Channels without line", output, re.MULTILINE)
+    assert re.search(r'^cell_size +"auto" +rad +Side of a pixel', call("stages", "image_cube").output, re.MULTILINE)
+    wrong = call("stages", "image_cub")
+    assert wrong.code == 2
+    assert "did you mean 'image_cube'?" in wrong.errors
+
+
 def test_schemas_are_printed_and_written(call, tmp_path: Path) -> None:
     assert call("schema", "status").output == format_schema("status")
     assert call("schema", "--output", tmp_path / "schemas").code == 0
