@@ -73,6 +73,8 @@ def write_uvfits(
     tables: tuple[str, ...] = ("AIPS AN", "AIPS FQ", "AIPS SU"),
     repeated_rows: int = 0,
     all_flagged: bool = False,
+    baseline_kind: str = "256",
+    source_columns: dict[str, Any] | None = None,
     header: dict[str, Any] | None = None,
 ) -> UvfitsTruth:
     """Write a UVFITS file: scans of two fields in turn, 4 antennas of the table, of which the last has no data."""
@@ -92,13 +94,18 @@ def write_uvfits(
     if all_flagged:
         samples[..., 2] = -1.0
     uvw_s = rng.normal(scale=1e-6, size=(len(rows), 3)).astype(np.float32)
-    baseline = 256 * (antenna1 + 1) + antenna2 + 1 + 0.01 * (np.arange(n_times * n_baselines) % subarrays)
+    subarray = np.arange(n_times * n_baselines) % subarrays
+    baselines = {
+        "256": [("BASELINE", 256 * (antenna1 + 1) + antenna2 + 1 + 0.01 * subarray)],
+        "2048": [("BASELINE", 2048 * (antenna1 + 1) + antenna2 + 1 + 65536)],
+        "antennas": [("ANTENNA1", antenna1 + 1), ("ANTENNA2", antenna2 + 1), ("SUBARRAY", subarray + 1)],
+    }[baseline_kind]
     days = seconds[rows] / 86400
     parameters = [
         *((f"{name}{uvw_suffix}", uvw_s[:, axis]) for axis, name in enumerate(("UU", "VV", "WW"))),
         ("DATE", np.floor(days * 1024) / 1024),
         ("DATE", days - np.floor(days * 1024) / 1024),
-        ("BASELINE", baseline[rows]),
+        *((name, values[rows]) for name, values in baselines),
         ("FREQSEL", 1 + np.arange(len(rows)) % frequency_setups),
         *([("SOURCE", source[rows])] if has_sources else []),
         *([("INTTIM", np.full(len(rows), INTEGRATION_S))] if has_intervals else []),
@@ -130,7 +137,7 @@ def write_uvfits(
     written = {
         "AIPS AN": _antenna_table(time_system),
         "AIPS FQ": _frequency_table(n_windows, channel_width_hz, n_channels),
-        "AIPS SU": _source_table(epoch) if has_sources else None,
+        "AIPS SU": _source_table(epoch, source_columns or {}) if has_sources else None,
     }
     extensions = [written[name] for name in tables if written[name] is not None]
     fits.HDUList([primary, *extensions]).writeto(path)
@@ -185,7 +192,7 @@ def _frequency_table(n_windows: int, channel_width_hz: float, n_channels: int) -
     return table
 
 
-def _source_table(epoch: float) -> Any:
+def _source_table(epoch: float, more: dict[str, Any]) -> Any:
     from astropy.io import fits
 
     columns = [
@@ -194,6 +201,7 @@ def _source_table(epoch: float) -> Any:
         fits.Column("RAEPO", "1D", unit="DEGREES", array=np.rad2deg([ra for _, ra, _ in FIELDS])),
         fits.Column("DECEPO", "1D", unit="DEGREES", array=np.rad2deg([dec for _, _, dec in FIELDS])),
         fits.Column("EPOCH", "1D", unit="YEARS", array=np.full(2, epoch)),
+        *(fits.Column(name, f"{np.shape(values)[1]}D", array=np.array(values)) for name, values in more.items()),
     ]
     table = fits.BinTableHDU.from_columns(columns, name="AIPS SU")
     table.header["NO_IF"] = 1

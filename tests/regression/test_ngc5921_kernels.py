@@ -90,7 +90,7 @@ def observation(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     visibilities = np.full(shape, np.nan, np.complex64)
     weights = np.zeros(shape, np.float32)
     flags = np.ones(shape, np.bool_)
-    # pyuvdata: V = exp(-2 pi i (u l + ...)) with uvw = position 2 - position 1; MSv4 has the other sign, same uvw
+    # pyuvdata has the complex conjugate, and uvw of the other sign (docs/conventions.md)
     visibilities[row, baseline] = data.data_array[wanted].conj()
     weights[row, baseline] = data.nsample_array[wanted]
     flags[row, baseline] = data.flag_array[wanted]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 import warnings
 from pathlib import Path
 from types import ModuleType
@@ -107,6 +108,49 @@ def test_samples_agree_with_pyuvdata_but_for_its_signs(tmp_path: Path, datasets:
         np.testing.assert_array_equal(data.flags, other.flag_array[rows])
         np.testing.assert_array_equal(data.weights, other.nsample_array[rows])
         np.testing.assert_allclose(data.uvw_m, -other.uvw_array[rows], rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["2048", "antennas"])
+def test_baselines_may_be_numbered_in_three_ways(tmp_path: Path, datasets: ModuleType, kind: str) -> None:
+    datasets.write_uvfits(tmp_path / "a.fits")
+    datasets.write_uvfits(tmp_path / "b.fits", baseline_kind=kind)
+    one, other = (describe_uvfits(str(tmp_path / name)) for name in ("a.fits", "b.fits"))
+    for first, second in zip(one, other, strict=True):
+        np.testing.assert_array_equal(first.description.antenna1, second.description.antenna1)
+        np.testing.assert_array_equal(first.description.antenna2, second.description.antenna2)
+        np.testing.assert_array_equal(first.rows, second.rows)
+
+
+def test_frequencies_of_the_source_table(tmp_path: Path, datasets: ModuleType) -> None:
+    columns = {"FREQOFF": [[0.0, 0.0], [5e3, 7e3]], "RESTFREQ": [[0.0, 0.0], [1.6e9, 1.7e9]]}
+    datasets.write_uvfits(tmp_path / "a.fits", n_windows=2, source_columns=columns)
+    found = [part.description for part in describe_uvfits(str(tmp_path / "a.fits"))]
+    assert [one.frequency_hz[0] for one in found] == [1.41e9, 1.411e9, 1.41e9 + 5e3, 1.411e9 + 7e3]
+    # zero means that the table does not say, then the header does
+    assert [one.rest_frequency_hz for one in found] == [1.420405752e9, 1.420405752e9, 1.6e9, 1.7e9]
+
+
+def test_samples_are_scaled_as_the_header_says(tmp_path: Path, datasets: ModuleType) -> None:
+    truth = datasets.write_uvfits(tmp_path / "a.fits", header={"BSCALE": 2.0, "BZERO": 0.5})
+    part = describe_uvfits(str(tmp_path / "a.fits"))[0]
+    rows, data = load_all(part)
+    samples = truth.samples[rows, 0] * 2.0 + 0.5
+    np.testing.assert_allclose(data.visibilities, samples[..., 0] + 1j * samples[..., 1], rtol=1e-6)
+    np.testing.assert_allclose(data.weights, np.abs(samples[..., 2]), rtol=1e-6)
+
+
+def test_describing_reads_no_samples(tmp_path: Path, datasets: ModuleType) -> None:
+    datasets.write_uvfits(tmp_path / "a.fits", times_of_fields=(40, 40))
+    describe_uvfits(str(tmp_path / "a.fits"))  # imports and caches
+    (tmp_path / "a.fits").unlink()
+    datasets.write_uvfits(tmp_path / "a.fits", times_of_fields=(40, 40), n_channels=1000)
+    size = (tmp_path / "a.fits").stat().st_size
+    tracemalloc.start()
+    describe_uvfits(str(tmp_path / "a.fits"))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert size > 10e6
+    assert peak < size / 5
 
 
 def test_file_of_one_source_and_without_intervals(tmp_path: Path, datasets: ModuleType) -> None:
