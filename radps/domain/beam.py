@@ -261,8 +261,8 @@ def convolve_with_beam(image: NDArray[np.float32], beam: RestoringBeam, grid: Im
 def _gaussian_transform(beam: RestoringBeam, size_l: int, size_m: int, cell_size_rad: float) -> NDArray[np.float32]:
     """Return the Fourier transform of the pixels of a Gaussian of peak 1 for the half plane of r2c.
 
-    Where the beam has few pixels, the Gaussian reaches beyond the frequencies of the grid: its aliases are added, without
-    which a source would lose flux at its peak (4 % with 1.8 pixels across the beam).
+    Where the beam has few pixels, the Gaussian reaches beyond the frequencies of the grid: its aliases are added,
+    without which a source would lose flux at its peak (4 % with 1.8 pixels across the beam).
     """
     major, minor = beam.major_rad / SIGMA_TO_FWHM, beam.minor_rad / SIGMA_TO_FWHM
     reaches = math.exp(-0.5 * (math.pi * minor / cell_size_rad) ** 2) > 1e-6

@@ -140,7 +140,7 @@ def _image_target(context: Context, params: Params, target: ImageTarget) -> Gene
     result, last = yield from _iterate_cycles(context, work, rules.control)
     plane = ContinuumPlane(rules, stores.image_url, stores.convergence_url, work.cycle(last), centre_hz, result)
     finished = run_task(context, finish_continuum, plane, weight, name=f"restore-{target.name}")
-    name = f"{target.name}_continuum"
+    name = f"{target.name}_{context.place().step}"
     blank = blank_record(name, "continuum", image_path, stores.variables, target.field, window.name, description)
     blank = blank.model_copy(update={"convergence": table_path})
     record: ImageRecord = yield run_task(

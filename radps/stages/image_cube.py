@@ -114,9 +114,8 @@ def _image_target(context: Context, params: Params, target: ImageTarget, window:
         after=ready,
     )
     imaged = reduce_tree(context, sum_parts, parts, name=f"count-{target.name}")
-    blank = blank_record(
-        f"{target.name}_cube", "cube", image_path, stores.variables, target.field, window.name, description
-    )
+    name = f"{target.name}_{context.place().step}"
+    blank = blank_record(name, "cube", image_path, stores.variables, target.field, window.name, description)
     blank = blank.model_copy(update={"convergence": table_path})
     return run_task(context, summarise_image, blank, stores, first, name=f"summarise-{target.name}", after=imaged)
 

@@ -69,7 +69,7 @@ def _cube_moments(context: Context, params: Params, cube: ImageRecord) -> Delaye
         raise SelectionError(f"the data of {cube.name} name no rest frequency; give rest_frequency")
     n_channels, n_l, n_m = cube.shape
     grid = ImageGrid(n_l, n_m, cube.cell_size_rad)
-    name = f"{cube.name}_moments"
+    name = f"{cube.name}_{context.place().step}"
     description = describe_image(
         context,
         cube.field,

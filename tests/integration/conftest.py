@@ -20,7 +20,7 @@ def make_config(run: str, **changes: Any) -> dict[str, Any]:
     steps = {
         "simulate": {"observation": demo_observation("tiny").model_dump(mode="json")},
         "import_data": {},
-        "flag": {"quack_begin": "30 s"},
+        "flag": {"quack_begin": "30 s", "manual": [{"channels": ["3", "13"]}]},  # channels with interference
         "set_model": {},
         "calibrate": {"gain_channels": "2~12"},
         "apply_calibration": {},

@@ -6,8 +6,8 @@ usage: python imaging_memory.py FOLDER IMAGE_SIZE W_TERM
 from __future__ import annotations
 
 import json
-import resource
 import sys
+from pathlib import Path
 
 import psutil
 
@@ -35,9 +35,16 @@ def observation() -> dict[str, object]:
     }
 
 
+def reset_peak() -> int:
+    """Forget the largest resident size so far, and return the present one."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return psutil.Process().memory_info().rss
+
+
 def peak_bytes() -> int:
-    """Return the largest resident size of this process so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """Return the largest resident size since the reset."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
 
 def image(context: Context, step: str, slots: int, params: image_cube.Params) -> list[int]:
@@ -69,7 +76,7 @@ def main() -> None:
     terms = count_terms(_imaging.farthest_baseline(context), max(window.frequency_hz), grid, w_term=w_term)
     width = target.partitions[0].chunks[1]
     projection = image_cube.estimate_task_memory(target, grid, width, terms)
-    before = peak_bytes()
+    before = reset_peak()
     sizes = image(context, "cube", N_CHANNELS // 2, params)
     print(json.dumps({"projection": projection, "peak": peak_bytes() - before, "sizes": sizes}))
 

@@ -47,6 +47,8 @@ def test_manifest_lists_every_fits_file_with_its_checksum(tiny_run: Run) -> None
         assert len(content) == entry["size_bytes"]
 
 
+# The file has the place of the array as OBSGEO-X, -Y, -Z; astropy says that it derives longitude and latitude from it.
+@pytest.mark.filterwarnings("ignore:'obsfix' made the change")
 def test_cube_as_fits_has_the_coordinates_of_the_sky(tiny_run: Run) -> None:
     record = next(image for image in tiny_run.context.images if image.kind == "cube")
     product = next(p for p in tiny_run.context.products if p.source == record.name)
