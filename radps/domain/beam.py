@@ -269,8 +269,8 @@ def _gaussian_transform(beam: RestoringBeam, size_l: int, size_m: int, cell_size
     result = np.zeros((size_l, size_m // 2 + 1))
     for shift_l in (-1, 0, 1) if reaches else (0,):
         for shift_m in (-1, 0, 1) if reaches else (0,):
-            f_l = (shift_l - np.fft.fftfreq(size_l)[:, np.newaxis]) / cell_size_rad
-            f_m = (shift_m + np.fft.rfftfreq(size_m)[np.newaxis, :]) / cell_size_rad
+            f_l: NDArray[np.float64] = (shift_l - np.fft.fftfreq(size_l)[:, np.newaxis]) / cell_size_rad
+            f_m: NDArray[np.float64] = (shift_m + np.fft.rfftfreq(size_m)[np.newaxis, :]) / cell_size_rad
             result += _gaussian_spectrum(beam, f_l, f_m)
     return (2 * math.pi * major * minor / cell_size_rad**2 * result).astype(np.float32)
 
