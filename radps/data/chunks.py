@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from radps.data.urls import format_bytes
 from radps.errors import ResourceError
 
-VISIBILITY_BYTES = 8
+COMPLEX64_BYTES = 8
 """A visibility: complex64."""
 
 CHUNK_BYTES = 16 * 2**20
@@ -80,7 +80,7 @@ def plan_storage_chunks(shape: tuple[int, int, int, int]) -> tuple[int, int]:
         ``MIN_CHUNK_BYTES``, fewer where it is more than ``CHUNK_BYTES``.
     """
     n_times, n_baselines, n_channels, n_polarizations = shape
-    cell = VISIBILITY_BYTES * n_baselines * n_polarizations
+    cell = COMPLEX64_BYTES * n_baselines * n_polarizations
     times = min(n_times, max(1, min(SLAB_BYTES // n_channels, CHUNK_BYTES) // cell))
     smallest = -(-MIN_CHUNK_BYTES // (cell * times))
     largest = max(1, CHUNK_BYTES // (cell * times))
@@ -95,7 +95,7 @@ def are_good_storage_chunks(shape: tuple[int, int, int, int], chunks: tuple[int,
     band of its times 4 times ``SLAB_BYTES``. The band has to be in 4 chunks, unless it has fewer channels or is small.
     """
     times, baselines, channels, polarizations = (min(one, size) for one, size in zip(chunks, shape, strict=True))
-    slab = VISIBILITY_BYTES * times * shape[1] * shape[2] * shape[3]
+    slab = COMPLEX64_BYTES * times * shape[1] * shape[2] * shape[3]
     parts = -(-shape[2] // channels)
     return (
         (baselines, polarizations) == (shape[1], shape[3])

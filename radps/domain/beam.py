@@ -30,7 +30,7 @@ Perley 2016, EVLA Memo 195 (Jansky VLA, L and S band).
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import ducc0
 import numpy as np
@@ -269,13 +269,15 @@ def _gaussian_transform(beam: RestoringBeam, size_l: int, size_m: int, cell_size
     result = np.zeros((size_l, size_m // 2 + 1))
     for shift_l in (-1, 0, 1) if reaches else (0,):
         for shift_m in (-1, 0, 1) if reaches else (0,):
-            f_l: NDArray[np.float64] = (shift_l - np.fft.fftfreq(size_l)[:, np.newaxis]) / cell_size_rad
-            f_m: NDArray[np.float64] = (shift_m + np.fft.rfftfreq(size_m)[np.newaxis, :]) / cell_size_rad
+            f_l = (shift_l - np.fft.fftfreq(size_l)[:, np.newaxis]) / cell_size_rad
+            f_m = (shift_m + np.fft.rfftfreq(size_m)[np.newaxis, :]) / cell_size_rad
             result += _gaussian_spectrum(beam, f_l, f_m)
     return (2 * math.pi * major * minor / cell_size_rad**2 * result).astype(np.float32)
 
 
-def _gaussian_spectrum(beam: RestoringBeam, f_l: NDArray[np.float64], f_m: NDArray[np.float64]) -> NDArray[np.float64]:
+def _gaussian_spectrum(
+    beam: RestoringBeam, f_l: NDArray[np.floating[Any]], f_m: NDArray[np.floating[Any]]
+) -> NDArray[np.float64]:
     """Return the Fourier transform of a Gaussian, 1 at frequency 0."""
     sine, cosine = math.sin(beam.position_angle_rad), math.cos(beam.position_angle_rad)
     along = (f_l * sine + f_m * cosine) * beam.major_rad / SIGMA_TO_FWHM

@@ -264,8 +264,8 @@ def _clean_tiles(tiles, mask, psf, reach, gain, goal, max_iterations):  # type: 
     smallest = np.inf
     done = 0
     while True:
-        i = row_bounds.argmax()
-        j = bounds[i].argmax()
+        i = int(row_bounds.argmax())
+        j = int(bounds[i].argmax())
         if applied[i, j] < done and bounds[i, j] > goal:
             _subtract_components(tiles[i, j], i * side, j * side, psf, pixels, fluxes, applied[i, j], done)
             applied[i, j] = done

@@ -106,7 +106,8 @@ def dirty_sum(
     single = _is_single(visibilities.dtype, epsilon)
     real, cplx = (np.float32, np.complex64) if single else (np.float64, np.complex128)
     if weight <= 0:
-        return DirtySum(np.zeros(grid.shape, real), 0.0)
+        empty: Image = np.zeros(grid.shape, real)  # type: ignore[assignment]  # one of two dtypes, known at run time
+        return DirtySum(empty, 0.0)
     image: Image = ducc0.wgridder.vis2dirty(
         uvw=uvw_m,
         freq=frequency_hz,
