@@ -22,6 +22,7 @@ import math
 import os
 import tempfile
 import warnings
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -41,6 +42,10 @@ SCAN_GAP_S = 300.0
 """A pause longer than this begins a new scan, as a change of the field does (CASA `importuvfits` does the same)."""
 
 _BLOCK = 2880
+_READ_BYTES = 4 * 2**20
+"""Bytes read from a file at once, unless a row is longer."""
+_GAP_BYTES = 16 * 2**10
+"""Bytes that are read in vain rather than jumped over."""
 _UNIX_EPOCH_JD = 2440587.5
 _DAY_S = 86400.0
 _LIMIT_S = 150 * 365.25 * _DAY_S
@@ -84,12 +89,38 @@ class UvfitsLayout(BaseModel):
     uvw: tuple[tuple[int, float, float], ...]
     """Of u, v and w: index of the parameter, scale and zero, to seconds."""
 
-    def rows(self) -> npt.NDArray[Any]:
-        """Return all rows as a memory map, with the fields ``parameters`` and ``samples``; nothing is read yet."""
-        element = _TYPES[self.bitpix]
-        samples = (self.n_windows, self.n_channels, self.n_polarizations, 3)
-        row = np.dtype([("parameters", element, (self.n_parameters,)), ("samples", element, samples)])
-        return np.memmap(self.path, dtype=row, mode="r", offset=self.offset, shape=(self.n_rows,))
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row."""
+        return self.element.itemsize * (self.n_parameters + self.samples_per_window * self.n_windows)
+
+    @property
+    def samples_per_window(self) -> int:
+        """Stored numbers of a row in one window: real and imaginary parts and weights."""
+        return self.n_channels * self.n_polarizations * 3
+
+    @property
+    def element(self) -> np.dtype[Any]:
+        """Type of a stored number."""
+        return np.dtype(_TYPES[self.bitpix])
+
+    def load(self, rows: npt.NDArray[np.int64], first: int, count: int) -> npt.NDArray[Any]:
+        """Read ``count`` numbers of each row from the number ``first`` on; shape (row, count), in native byte order.
+
+        The rows ascend. Reading is by blocks that jump over what is not wanted, not by a memory map, whose pages would
+        count as memory of the worker.
+        """
+        size = self.element.itemsize
+        raw = np.empty((len(rows), count * size), np.uint8)
+        for begin, end in _runs(rows, self.row_bytes, count * size):
+            length = int(rows[end - 1] - rows[begin]) * self.row_bytes + count * size
+            start = self.offset + int(rows[begin]) * self.row_bytes + first * size
+            block = _read_bytes(self.path, start, length)
+            there = (int(rows[end - 1] - rows[begin]) + 1, count * size)
+            wanted = np.ndarray(there, np.uint8, block, strides=(self.row_bytes, 1))
+            raw[begin:end] = wanted[rows[begin:end] - rows[begin]]
+        numbers = raw.view(self.element)
+        return numbers.byteswap(inplace=True).view(self.element.newbyteorder("="))
 
 
 class UvfitsAddress(BaseModel):
@@ -104,6 +135,35 @@ class UvfitsAddress(BaseModel):
     """True: the channels are stored downwards in frequency."""
     uvw_rotation_rad: float
     """For :func:`~radps.data.frames.rotate_uvw`."""
+
+
+def _runs(rows: npt.NDArray[np.int64], row_bytes: int, wanted_bytes: int) -> list[tuple[int, int]]:
+    """Cut ascending rows into ranges (begin, end) that are read at once: with small gaps, and of limited length."""
+    if not len(rows):
+        return []
+    breaks = np.flatnonzero(np.diff(rows) * row_bytes - wanted_bytes > _GAP_BYTES) + 1
+    runs = []
+    for begin, end in pairwise([0, *breaks.tolist(), len(rows)]):
+        # Rows of a run are numbered in steps of what fits into a block.
+        blocks = (rows[begin:end] - rows[begin]) // max(1, _READ_BYTES // row_bytes)
+        edges = [0, *(np.flatnonzero(np.diff(blocks)) + 1).tolist(), end - begin]
+        runs += [(begin + one, begin + other) for one, other in pairwise(edges)]
+    return runs
+
+
+def _read_bytes(path: str, start: int, length: int) -> bytes:
+    """Read bytes of a file; one that became shorter since it was described is an error."""
+    with open(path, "rb", buffering=0) as stream:
+        block = os.pread(stream.fileno(), length, start)
+        while len(block) < length:
+            more = os.pread(stream.fileno(), length - len(block), start + len(block))
+            if not more:
+                raise DataError(
+                    f"{path} ends at byte {start + len(block)}, {length - len(block)} bytes before the end of a block "
+                    "of rows; it was changed while it was imported, so begin again"
+                )
+            block += more
+    return block
 
 
 class UvfitsPart(NamedTuple):
@@ -247,7 +307,7 @@ def load_rows(address: UvfitsAddress, rows: npt.NDArray[np.int64], channels: sli
     address : UvfitsAddress
         The file and the spectral window.
     rows : ndarray, (row,) int64
-        Rows of the file; ascending ones are read fastest.
+        Rows of the file, ascending.
     channels : slice
         Channels in ascending order of frequency; without a step.
 
@@ -255,15 +315,22 @@ def load_rows(address: UvfitsAddress, rows: npt.NDArray[np.int64], channels: sli
     -------
     UvfitsRows
         Samples in the conventions of MSv4.
+
+    Raises
+    ------
+    DataError
+        The file became shorter since it was described.
     """
     layout = address.layout
     start, stop, _ = channels.indices(layout.n_channels)
     if address.is_reversed:
         start, stop = layout.n_channels - stop, layout.n_channels - start
-    table = layout.rows()
-    samples = table["samples"][rows, address.window, start:stop]
-    # Native byte order and a type that holds the stored numbers; float32 as it is, without a copy of a copy.
-    samples = samples.astype(np.float32 if layout.bitpix in (-32, 16, 8) else np.float64)
+    per_channel = layout.n_polarizations * 3
+    first = layout.n_parameters + address.window * layout.samples_per_window + start * per_channel
+    numbers = layout.load(rows, first, (stop - start) * per_channel)
+    samples = numbers.reshape(len(rows), stop - start, layout.n_polarizations, 3)
+    if layout.bitpix != -32:
+        samples = samples.astype(np.float32 if layout.bitpix in (8, 16) else np.float64)
     if (layout.scale, layout.zero) != (1.0, 0.0):
         samples = samples * layout.scale + layout.zero
     if address.is_reversed:
@@ -271,7 +338,7 @@ def load_rows(address: UvfitsAddress, rows: npt.NDArray[np.int64], channels: sli
     visibilities = np.empty(samples.shape[:-1], np.complex64)
     visibilities.real, visibilities.imag = samples[..., 0], samples[..., 1]
     weights = samples[..., 2].astype(np.float32)
-    parameters = table["parameters"][rows]
+    parameters = layout.load(rows, 0, layout.n_parameters)
     uvw_s = np.stack(
         [parameters[:, index].astype(np.float64) * scale + zero for index, scale, zero in layout.uvw], axis=-1
     )
@@ -410,13 +477,13 @@ def _find_uvw(path: str, header: fits.Header) -> tuple[tuple[int, float, float],
 
 
 class _Parameters:
-    """The random parameters of all rows, read one at a time from the memory map."""
+    """The random parameters of all rows."""
 
     def __init__(self, path: str, header: fits.Header, layout: UvfitsLayout) -> None:
         self.names = _parameter_names(header)
         self._path = path
         self._header = header
-        self._values = layout.rows()["parameters"]
+        self._values = layout.load(np.arange(layout.n_rows), 0, layout.n_parameters)
 
     def load(self, name: str, offset: float = 0.0) -> npt.NDArray[np.float64]:
         """Return a parameter of all rows, less ``offset``; those of the same name add up, the large parts first."""
@@ -571,7 +638,9 @@ def _write_excerpt(
                 cards = [header[start : start + 80] for start in range(0, len(header), 80)]
                 count = f"GCOUNT  = {len(rows):>20d}".ljust(80).encode()
                 out.write(b"".join(count if card.startswith(b"GCOUNT  =") else card for card in cards))
-                data = layout.rows()[rows].tobytes()
+                data = b"".join(
+                    _read_bytes(path, layout.offset + row * layout.row_bytes, layout.row_bytes) for row in rows.tolist()
+                )
             else:
                 out.write(header)
                 data = stream.read(unit.stop - unit.data)
