@@ -249,7 +249,7 @@ def apply_normal_operator(
     padded = np.zeros((n_l, large.n_m), np.float32)
     for i in range(terms):
         padded[:, :n_m] = powers
-        forward[i, :n_l] = ducc0.fft.r2c(padded, axes=(1,), nthreads=1)
+        ducc0.fft.r2c(padded, axes=(1,), out=forward[i, :n_l], nthreads=1)
         forward[i, n_l:] = 0
         ducc0.fft.c2c(forward[i], axes=(0,), out=forward[i], nthreads=1)
         powers = powers * -operator.height
