@@ -4,7 +4,8 @@
 2. The task that images a channel writes its row last, after the planes: a channel whose stop reason is not 0 is done,
    and is not imaged again when the task is retried.
 
-The table is a zarr group with the coordinates ``frequency``, ``cycle`` and ``statistic``; xarray opens it.
+The table is a zarr group with the coordinates ``frequency``, ``cycle``, ``quantity`` and ``statistic``; xarray
+opens it: ``table.HISTORY.sel(quantity="peak_residual")``.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from radps.data import stores
 
-HISTORIES = ("PEAK_RESIDUAL", "MODEL_FLUX", "ITERATIONS")
+QUANTITIES = ("peak_residual", "model_flux", "iterations")
 STATISTICS = ("max", "min", "sum", "sum_squares", "n_pixels", "noise")
 
 
@@ -72,19 +73,19 @@ def create_convergence(url: str, frequency_hz: NDArray[np.float64], max_cycles: 
     for name, values, dim in (
         ("frequency", frequency_hz, "frequency"),
         ("cycle", np.arange(n_entries), "cycle"),
+        ("quantity", list(QUANTITIES), "quantity"),
         ("statistic", list(STATISTICS), "statistic"),
     ):
         attributes = {"units": "Hz"} if name == "frequency" else {}
         stores.save_array(stores.join_url(url, name), values, dims=(dim,), attrs=attributes)
-    for name in HISTORIES:
-        stores.create_array(
-            stores.join_url(url, name),
-            (n_channels, n_entries),
-            chunks=(1, n_entries),
-            dtype=np.float64,
-            dims=("frequency", "cycle"),
-            attrs={} if name == "ITERATIONS" else {"units": "Jy/beam" if name == "PEAK_RESIDUAL" else "Jy"},
-        )
+    stores.create_array(
+        stores.join_url(url, "HISTORY"),
+        (n_channels, n_entries, len(QUANTITIES)),
+        chunks=(1, n_entries, len(QUANTITIES)),
+        dtype=np.float64,
+        dims=("frequency", "cycle", "quantity"),
+        attrs={"units": "Jy/beam, Jy, 1"},
+    )
     stores.create_array(
         stores.join_url(url, "STATISTICS"),
         (n_channels, len(STATISTICS)),
@@ -98,7 +99,12 @@ def create_convergence(url: str, frequency_hz: NDArray[np.float64], max_cycles: 
 
 
 def write_convergence(
-    url: str, channel: int, stop_reason: int, history: NDArray[np.float64], statistics: PlaneStatistics
+    url: str,
+    channel: int,
+    stop_reason: int,
+    history: NDArray[np.float64],
+    statistics: PlaneStatistics,
+    max_cycles: int,
 ) -> None:
     """Write the row of a channel.
 
@@ -114,13 +120,13 @@ def write_convergence(
         Peak residual, model flux and iterations of each cycle.
     statistics : PlaneStatistics
         Of the channel's main image.
+    max_cycles : int
+        As the table was created with.
     """
     row = slice(channel, channel + 1)
-    for number, name in enumerate(HISTORIES):
-        target = stores.join_url(url, name)
-        padded = np.full((1, stores.open_array(target).shape[1]), np.nan)
-        padded[0, : len(history)] = history[:, number]
-        stores.write_region(target, (row, slice(None)), padded)
+    padded = np.full((1, max_cycles + 1, len(QUANTITIES)), np.nan)
+    padded[0, : len(history)] = history
+    stores.write_region(stores.join_url(url, "HISTORY"), (row, slice(None), slice(None)), padded)
     stores.write_region(stores.join_url(url, "STATISTICS"), (row, slice(None)), np.array([statistics], np.float64))
     stores.write_region(stores.join_url(url, "STOP_REASON"), (row,), np.array([stop_reason], np.uint8))
 
@@ -132,7 +138,7 @@ def load_stop_reasons(url: str, channels: slice = slice(None)) -> NDArray[np.uin
 
 def load_convergence(url: str) -> Convergence:
     """Read the whole table."""
-    histories = (stores.load_array(stores.join_url(url, name)) for name in HISTORIES)
-    peak, flux, iterations = (np.asarray(history, np.float64) for history in histories)
+    history = np.asarray(stores.load_array(stores.join_url(url, "HISTORY")), np.float64)
+    peak, flux, iterations = np.moveaxis(history, -1, 0)
     statistics = np.asarray(stores.load_array(stores.join_url(url, "STATISTICS")), np.float64)
     return Convergence(load_stop_reasons(url), peak, flux, iterations, statistics)

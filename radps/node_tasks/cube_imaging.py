@@ -14,7 +14,7 @@ from radps.domain.beam import correct_primary_beam, primary_beam
 from radps.domain.geometry import ImageGrid
 from radps.domain.imaging import CleanOptions, PlaneImages, image_plane
 from radps.domain.solver import IterationControl, SolverResult
-from radps.domain.statistics import image_statistics, robust_rms
+from radps.domain.statistics import robust_rms
 from radps.node_tasks.samples import Source, WeightingRule, load_samples, weigh_samples
 
 
@@ -108,6 +108,7 @@ def write_plane(
         int(plane.solution.stop_reason),
         history_table(plane.solution),
         measure_plane(plane.restored, plane.residual),
+        rules.control.max_cycles,
     )
 
 
@@ -118,15 +119,15 @@ def history_table(solution: SolverResult) -> NDArray[np.float64]:
 
 def measure_plane(restored: NDArray[np.float32], residual: NDArray[np.float32]) -> PlaneStatistics:
     """Return the statistics of a plane."""
-    found = image_statistics(restored)
-    if found.n_pixels == 0:
+    if np.isnan(restored).any():  # all of it, or nothing
         return PlaneStatistics(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    values = restored.astype(np.float64)
     return PlaneStatistics(
-        max=found.maximum,
-        min=found.minimum,
-        sum=found.total,
-        sum_squares=found.rms**2 * found.n_pixels,
-        n_pixels=found.n_pixels,
+        max=float(restored.max()),
+        min=float(restored.min()),
+        sum=float(values.sum()),
+        sum_squares=float(np.square(values).sum()),
+        n_pixels=restored.size,
         noise=robust_rms(residual),
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -31,6 +30,7 @@ from radps.domain.moments import (
     integrate_plane,
     merge_moment_sums,
 )
+from radps.domain.statistics import image_statistics
 
 VARIABLES = {"SKY_MOMENT_0": "Jy/beam km/s", "SKY_MOMENT_1": "km/s", "SKY_MOMENT_2": "km/s"}
 """Variables of a moment image and their units."""
@@ -118,16 +118,16 @@ def write_moments(part: MomentPart, rules: MomentRules, moment_url: str, spectru
     save_array(join_url(spectrum_url, "velocity"), part.velocity_km_s, dims=("velocity",), attrs={"units": "km/s"})
     save_array(join_url(spectrum_url, "FLUX_DENSITY"), part.flux_jy, dims=("velocity",), attrs={"units": "Jy"})
     width = float(compute_velocity_width(rules.channel_width_hz, rules.rest_frequency_hz))
-    counted = np.isfinite(moments.intensity)
-    intensity = moments.intensity[counted].astype(np.float64)
+    found = image_statistics(moments.intensity)
+    known = found.n_pixels > 0
     weighted = moments.velocity[np.isfinite(moments.velocity)]
     return MomentSummary(
         integrated_flux_jy_km_s=float(np.nansum(part.flux_jy)) * width,
         mean_velocity_km_s=float(weighted.mean(dtype=np.float64)) if weighted.size else 0.0,
-        n_pixels=int(counted.sum()),
-        maximum=float(intensity.max(initial=0.0)),
-        minimum=float(intensity.min()) if intensity.size else 0.0,
-        rms=math.sqrt(float(np.mean(np.square(intensity)))) if intensity.size else 0.0,
+        n_pixels=found.n_pixels,
+        maximum=found.maximum if known else 0.0,
+        minimum=found.minimum if known else 0.0,
+        rms=found.rms if known else 0.0,
     )
 
 

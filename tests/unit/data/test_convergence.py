@@ -17,7 +17,7 @@ def test_rows_come_back_and_channels_that_are_not_done_say_so(folder: str) -> No
     url = f"{folder}/table"
     create_convergence(url, 1.4e9 + 1e4 * np.arange(3), 4, {"object": "galaxy"})
     history = np.array([[0.5, 0.0, 0.0], [0.1, 0.4, 20.0]])
-    write_convergence(url, 1, 3, history, PlaneStatistics(0.5, -0.1, 2.0, 1.5, 64.0, 0.02))
+    write_convergence(url, 1, 3, history, PlaneStatistics(0.5, -0.1, 2.0, 1.5, 64.0, 0.02), 4)
     np.testing.assert_array_equal(load_stop_reasons(url), [0, 3, 0])
     np.testing.assert_array_equal(load_stop_reasons(url, slice(1, 3)), [3, 0])
     found = load_convergence(url)
@@ -33,5 +33,5 @@ def test_creating_the_table_again_keeps_its_rows(folder: str) -> None:
     for _ in range(2):
         create_convergence(url, np.array([1.4e9, 1.5e9]), 2, {})
         if load_stop_reasons(url)[0] == 0:
-            write_convergence(url, 0, 1, np.zeros((1, 3)), PlaneStatistics(0, 0, 0, 0, 0, 0))
+            write_convergence(url, 0, 1, np.zeros((1, 3)), PlaneStatistics(0, 0, 0, 0, 0, 0), 2)
     np.testing.assert_array_equal(load_stop_reasons(url), [1, 0])

@@ -19,4 +19,4 @@ def test_tables_of_different_steps_open_as_one_tree(folder: str) -> None:
     assert tree["cube/star/convergence"].attrs == {"step": "cube"}
     np.testing.assert_array_equal(tree["cube/star/convergence/frequency"], [1.0e9, 1.1e9])
     assert tree["cube/star/weight_density"].shape == (4, 2)
-    assert tree["cube/star/convergence/PEAK_RESIDUAL"].variable._in_memory is False
+    assert tree["cube/star/convergence/HISTORY"].variable._in_memory is False
