@@ -243,3 +243,8 @@ def three_arguments(context: Context, params: Params, more: int) -> Outcome:
 def no_annotation(context, params):
     """Do not say what the parameters are."""
     return Outcome()
+
+
+def time_out() -> None:
+    """A task that has a time-out of its own."""
+    raise TimeoutError("the archive does not answer")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import threading
@@ -102,20 +103,9 @@ def names() -> Context:
     return Context(run_id="r").at(Workspace(url="memory://run", step="s"))
 
 
-def late(seconds: float) -> float:
-    time.sleep(seconds)
-    return seconds
-
-
-def time_out() -> None:
-    raise TimeoutError("the archive does not answer")
-
-
-def add(parts: list[float]) -> float:
-    return sum(parts)
-
-
-def test_a_timeout_that_a_task_raises_is_its_own_error(cluster: OnClient) -> None:
+def test_a_timeout_that_a_task_raises_is_its_own_error(cluster: OnClient, user_stages: str) -> None:
+    # Workers import the function by the name of its module, so it cannot be one of this file.
+    time_out = importlib.import_module(user_stages).time_out
     with pytest.raises(TimeoutError, match="the archive does not answer"):
         cluster.compute(run_task(names(), time_out))
 
@@ -188,7 +178,7 @@ def test_a_cluster_without_workers_is_refused(monkeypatch: pytest.MonkeyPatch) -
         with pytest.raises(ClusterError, match="an empty cluster has no workers; start some"):
             engine.resources()
         with pytest.raises(ClusterError, match=r"has had no worker for 0 s; start workers and run again"):
-            engine.compute(run_task(names(), late, 0.0))
+            engine.compute(run_task(names(), time.sleep, 0.0))
 
 
 def test_a_scheduler_that_is_lost_is_named() -> None:
@@ -197,7 +187,7 @@ def test_a_scheduler_that_is_lost_is_named() -> None:
     ) as mortal:
         client = Client(mortal, set_as_default=False)
         engine = OnClient(client, "the cluster")
-        graph = reduce_tree(names(), add, map_chunks(names(), late, [0.1, 2.0]))
+        graph = reduce_tree(names(), len, map_chunks(names(), time.sleep, [0.1, 2.0]))
         threading.Timer(0.5, mortal.close).start()
         with pytest.raises(ClusterError, match=r"lost the scheduler of the cluster .*start the cluster again"):
             engine.compute(graph)
