@@ -12,6 +12,9 @@ from radps.stages.base import close_match
 
 Path = tuple[str | int, ...]
 
+_PLAIN = ("bool", "int", "float", "str")
+"""Names that pydantic gives to the branches of a union of plain types."""
+
 
 class Document(NamedTuple):
     """Plain data, and the places of its values."""
@@ -106,17 +109,27 @@ def describe(error: ValidationError, known: tuple[str, ...], what: str, skip: in
     skip : int
         Parts of a path that pydantic puts before it: the name of the branch of a union.
     """
+    details: dict[Path, list[Any]] = {}
     for detail in error.errors(include_url=False):
-        path: Path = detail["loc"][skip:]
+        details.setdefault(_without_branches(detail["loc"][skip:]), []).append(detail)
+    for path, branches in details.items():
         name = ".".join(str(part) for part in path)
-        if detail["type"] == "extra_forbidden":
+        first = branches[0]
+        if first["type"] == "extra_forbidden":
             yield path, f"{what} has no {name!r}{close_match(name, known)}; it has: {', '.join(known) or 'none'}"
-        elif detail["type"] == "missing":
+        elif first["type"] == "missing":
             yield path, f"{what} needs {name!r}"
         elif not path:
-            yield path, f"{what}: {_text(detail['msg'])}"
+            yield path, f"{what}: {_text(first['msg'])}"
         else:
-            yield path, f"{name} of {what}: {_text(detail['msg'])}{_found(detail)}"
+            texts = "; or it ".join(_text(branch["msg"]) for branch in branches)
+            yield path, f"{name} of {what}: {texts}{_found(first)}"
+
+
+def _without_branches(path: Path) -> Path:
+    """Return a path without the branches of unions, such as ``literal['auto']``: they are no keys of the file."""
+    first, rest = path[:1], path[1:]
+    return (*first, *(part for part in rest if not (isinstance(part, str) and (part in _PLAIN or "[" in part))))
 
 
 def _found(detail: Any) -> str:

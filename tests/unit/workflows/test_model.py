@@ -231,6 +231,27 @@ def test_all_mistakes_of_a_config_are_reported_at_once_with_their_lines(tmp_path
     assert lines == sorted(lines)
 
 
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        (
+            "cell_size: 3 Jy",
+            "cell_size of step 'image_cube': '3 Jy' is in Jy, which is not an angle; write it like '15 arcsec'; "
+            "or it should be 'auto'",
+        ),
+        (
+            "image_size: 63",
+            "image_size of step 'image_cube': an image side has to be even and at least 32 pixels; use 64; "
+            "or it should be 'auto' (found 63)",
+        ),
+        ("w_term: perhaps", "w_term of step 'image_cube': should be a valid boolean, unable to interpret input; or it"),
+    ],
+)
+def test_a_value_that_may_be_of_two_kinds_is_one_problem(tmp_path: Path, parameters: str, message: str) -> None:
+    (problem,) = problems_of(write(tmp_path, f"run: x\nsteps:\n  - image_cube: {{{parameters}}}\n"))
+    assert problem.startswith(f"{tmp_path / 'config.yaml'}:3: {message}")
+
+
 def test_the_message_counts_and_numbers_the_problems(tmp_path: Path) -> None:
     config = write(tmp_path, WRONG)
     with pytest.raises(ConfigError, match=rf"{config}: 16 problems\n  1\. .*:1: a workflow has no key 'runn'"):
