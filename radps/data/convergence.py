@@ -22,7 +22,7 @@ STATISTICS = ("max", "min", "sum", "sum_squares", "n_pixels", "noise")
 
 
 class PlaneStatistics(NamedTuple):
-    """Statistics of the main image of a channel; all 0 (noise too) where it has no data."""
+    """Statistics of the main image of a channel; 0 where it is blank, the noise too where it has no data."""
 
     max: float
     """[Jy/beam]"""

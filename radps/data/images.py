@@ -251,6 +251,17 @@ def load_beams(url: str) -> npt.NDArray[np.float64]:
     return np.asarray(beams[0, :, 0], dtype=np.float64)
 
 
+def choose_middle_beam(beams: npt.NDArray[np.float64]) -> tuple[float, float, float]:
+    """Return major axis, minor axis and position angle [rad] of the channel nearest to the middle that has a beam.
+
+    ``beams`` is (channel, 3), as of :func:`load_beams`; NaN where no channel has one.
+    """
+    valid = np.flatnonzero(np.isfinite(beams[:, 0]))
+    middle = len(beams) // 2
+    major, minor, angle = beams[valid[np.abs(valid - middle).argmin()] if valid.size else middle].tolist()
+    return major, minor, angle
+
+
 def load_weight_sums(url: str) -> npt.NDArray[np.float64]:
     """Read the sums of the imaging weights of all channels, (channel,) [Jy^-2]; NaN where nothing was written."""
     return np.asarray(stores.load_array(stores.join_url(url, WEIGHT_VARIABLE))[0, :, 0], dtype=np.float64)

@@ -118,9 +118,10 @@ def history_table(solution: SolverResult) -> NDArray[np.float64]:
 
 
 def measure_plane(restored: NDArray[np.float32], residual: NDArray[np.float32]) -> PlaneStatistics:
-    """Return the statistics of a plane."""
+    """Return the statistics of a plane; one without a beam is not restored, and has the noise of its residual alone."""
+    noise = 0.0 if np.isnan(residual).any() else robust_rms(residual)
     if np.isnan(restored).any():  # all of it, or nothing
-        return PlaneStatistics(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+        return PlaneStatistics(0.0, 0.0, 0.0, 0.0, 0.0, noise)
     values = restored.astype(np.float64)
     return PlaneStatistics(
         max=float(restored.max()),
@@ -128,7 +129,7 @@ def measure_plane(restored: NDArray[np.float32], residual: NDArray[np.float32]) 
         sum=float(values.sum()),
         sum_squares=float(np.square(values).sum()),
         n_pixels=restored.size,
-        noise=robust_rms(residual),
+        noise=noise,
     )
 
 

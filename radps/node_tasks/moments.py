@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from radps.data.images import (
     ImageDescription,
+    choose_middle_beam,
     create_image,
     load_beams,
     load_frequencies,
@@ -112,8 +112,7 @@ def write_moments(part: MomentPart, rules: MomentRules, moment_url: str, spectru
     one = slice(0, 1)
     for variable, image in zip(VARIABLES, moments[:3], strict=True):
         write_planes(moment_url, variable, one, image[np.newaxis])
-    beams = load_beams(rules.image_url)
-    beam = _middle(beams)
+    beam = choose_middle_beam(load_beams(rules.image_url))
     write_beams(moment_url, one, *(np.array([value]) for value in beam))
     save_array(join_url(spectrum_url, "velocity"), part.velocity_km_s, dims=("velocity",), attrs={"units": "km/s"})
     save_array(join_url(spectrum_url, "FLUX_DENSITY"), part.flux_jy, dims=("velocity",), attrs={"units": "Jy"})
@@ -129,11 +128,3 @@ def write_moments(part: MomentPart, rules: MomentRules, moment_url: str, spectru
         minimum=found.minimum if known else 0.0,
         rms=found.rms if known else 0.0,
     )
-
-
-def _middle(beams: NDArray[np.float64]) -> tuple[float, ...]:
-    """Return the beam of the channel nearest to the middle that has one."""
-    valid = np.flatnonzero(np.isfinite(beams[:, 0]))
-    middle = len(beams) // 2
-    chosen = int(valid[np.abs(valid - middle).argmin()]) if valid.size else middle
-    return tuple(beams[chosen].tolist())

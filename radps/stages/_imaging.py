@@ -16,7 +16,7 @@ from radps.context.model import Context
 from radps.context.planning import SUM_BLOCK_BYTES, VISIBILITY_BYTES
 from radps.context.records import Beam, ImageRecord, Partition, SpectralWindow, StatisticsRecord
 from radps.data.convergence import STATISTICS, Convergence, load_convergence
-from radps.data.images import ImageDescription, image_bytes, load_beams
+from radps.data.images import ImageDescription, choose_middle_beam, image_bytes, load_beams
 from radps.data.stores import check_free_bytes
 from radps.domain.geometry import (
     MIN_IMAGE_SIZE,
@@ -269,8 +269,7 @@ def summarise_image(blank: ImageRecord, stores: ImageStores, first_channel: int 
     """
     found = load_convergence(stores.convergence_url)
     reasons = [StopReason(int(reason)) for reason in found.stop_reasons]
-    beams = load_beams(stores.image_url)
-    major, minor, angle = beams[len(beams) // 2].tolist()
+    major, minor, angle = choose_middle_beam(load_beams(stores.image_url))
     with_data = found.statistics[:, STATISTICS.index("n_pixels")] > 0
     noise = found.statistics[with_data, STATISTICS.index("noise")]
     return blank.model_copy(
@@ -286,6 +285,17 @@ def summarise_image(blank: ImageRecord, stores: ImageStores, first_channel: int 
             ),
         }
     )
+
+
+def describe_beamless(records: Sequence[ImageRecord]) -> list[str]:
+    """Return a message for each image that has data and no beam, so that none of its channels could be restored."""
+    return [
+        f"{record.name}: no beam could be fitted, so that nothing is restored; its pixels of "
+        f"{math.degrees(record.cell_size_rad) * 3600:.3g} arcsec are too large for the main lobe: give a smaller "
+        "cell_size"
+        for record in records
+        if record.beam is None and record.channels.get(StopReason.NO_DATA.name.lower(), 0) < record.shape[0]
+    ]
 
 
 def blank_record(

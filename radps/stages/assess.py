@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from dask.delayed import Delayed
@@ -72,18 +71,12 @@ def score_image(image: ImageRecord, quality: ImageQuality) -> list[QAScore]:
             hint="look at the flags of that channel",
         ),
     ]
-    elongation = image.beam.major_rad / image.beam.minor_rad if image.beam else math.inf
-    scores.append(
-        score_between(
-            "axis ratio of the beam",
-            elongation,
-            unit="",
-            good=2.0,
-            bad=10.0,
-            applies_to=image.name,
-            hint="a short or low observation, or too few baselines",
-        )
-    )
+    if image.beam is None:
+        name, value, good, bad, hint = "fitted beam", 0.0, 1.0, 0.0, "give a smaller cell_size"
+    else:
+        name, value, good, bad = "axis ratio of the beam", image.beam.major_rad / image.beam.minor_rad, 2.0, 10.0
+        hint = "a short or low observation, or too few baselines"
+    scores.append(score_between(name, value, unit="", good=good, bad=bad, applies_to=image.name, hint=hint))
     return scores
 
 

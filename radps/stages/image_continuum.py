@@ -36,6 +36,7 @@ from radps.stages._imaging import (
     choose_grid,
     common_density,
     cut_for_sum,
+    describe_beamless,
     describe_image,
     make_rules,
     plan_stores,
@@ -74,10 +75,12 @@ def image_continuum(context: Context, params: Params) -> Generator[Delayed, Any,
     for target in find_continuum_targets(context, params):
         record = yield from _image_target(context, params, target)
         records.append(record)
-    troubles = [record.name for record in records if record.listed]
+    troubles = describe_beamless(records)
+    if listed := [record.name for record in records if record.listed]:
+        troubles.append(f"look at {', '.join(listed)}: diverged or without data")
     return Outcome(
         status=OutcomeStatus.CAVEATS if troubles else OutcomeStatus.SUCCESS,
-        message=f"look at {', '.join(troubles)}: diverged or without data" if troubles else "",
+        message="; ".join(troubles),
         images=tuple(records),
         summary={record.name: record.channels for record in records},
     )

@@ -29,6 +29,7 @@ from radps.stages._imaging import (
     choose_grid,
     common_density,
     cut_for_sum,
+    describe_beamless,
     describe_image,
     farthest_baseline,
     make_rules,
@@ -180,10 +181,12 @@ def _check_same_channels(partitions: Sequence[Partition], windows: Sequence[Spec
 
 def _finish(records: Sequence[ImageRecord]) -> Outcome:
     """Register the cubes, and say which channels need a look."""
-    troubles = sum(len(record.listed) for record in records)
+    troubles = describe_beamless(records)
+    if listed := sum(len(record.listed) for record in records):
+        troubles.append(f"{listed} channels diverged or have no data")
     return Outcome(
         status=OutcomeStatus.CAVEATS if troubles else OutcomeStatus.SUCCESS,
-        message=f"{troubles} channels diverged or have no data" if troubles else "",
+        message="; ".join(troubles),
         images=tuple(records),
         summary={record.name: record.channels for record in records},
     )

@@ -12,7 +12,8 @@ import radps
 from radps.api import Run
 from radps.data.demo_observation import demo_observation
 
-IMAGE = {"image_size": 64, "cell_size": "40 arcsec", "max_iterations": 200, "max_cycles": 5}
+IMAGE = {"image_size": 96, "cell_size": "20 arcsec", "max_iterations": 200, "max_cycles": 5}
+"""A third of the beam, so that there is a beam to restore with, over twice the distance of the farthest source."""
 
 
 def make_config(run: str, **changes: Any) -> dict[str, Any]:

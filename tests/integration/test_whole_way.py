@@ -35,6 +35,17 @@ def test_transferred_flux_density_is_the_truth(tiny_run: Run) -> None:
     assert found.error_jy > 0
 
 
+def test_images_have_a_sky_and_a_beam(tiny_run: Run) -> None:
+    images = {image.kind: image for image in tiny_run.context.images}
+    assert set(images) == {"continuum", "cube", "moment"}
+    for image in images.values():
+        assert image.beam is not None
+        assert 30 < np.rad2deg(image.beam.minor_rad) * 3600 < np.rad2deg(image.beam.major_rad) * 3600 < 90
+        assert image.statistics.max > 3 * image.statistics.rms
+    # The brightest source has 0.25 Jy; the primary beam and a gain that drifts take some of it.
+    assert 0.1 < images["continuum"].statistics.max < 0.3
+
+
 def test_manifest_lists_every_fits_file_with_its_checksum(tiny_run: Run) -> None:
     folder = Path(tiny_run.url)
     products = {product.path: product for product in tiny_run.context.products}

@@ -67,6 +67,19 @@ def test_beams_and_weights_come_back(folder: str, image: ImageDescription) -> No
     np.testing.assert_array_equal(images.load_weight_sums(url), [np.nan, np.nan, 10.0, 20.0])
 
 
+@pytest.mark.parametrize(
+    ("majors", "expected"),
+    [([1.0, 2.0, 3.0], 2.0), ([1.0, np.nan, np.nan, 4.0], 4.0), ([1.0, 2.0, np.nan, np.nan], 2.0)],
+)
+def test_the_middle_beam_is_the_nearest_that_there_is(majors: list[float], expected: float) -> None:
+    beams = np.array([[major, major / 2, 0.3] for major in majors])
+    assert images.choose_middle_beam(beams) == (expected, expected / 2, 0.3)
+
+
+def test_without_any_beam_the_middle_one_is_not_a_number() -> None:
+    assert np.isnan(images.choose_middle_beam(np.full((2, 3), np.nan))).all()
+
+
 def test_coordinates_put_the_phase_centre_at_the_middle_pixel_with_east_first(
     folder: str, image: ImageDescription
 ) -> None:
