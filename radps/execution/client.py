@@ -37,8 +37,8 @@ KEEP_MEMORY = {
     "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
     "MALLOC_TRIM_THRESHOLD_": str(128 * 2**20),
 }
-"""glibc: a worker keeps up to 128 MiB of what it freed. Without this every image of a task is given back to the system and
-fetched again, page by page, which took a third of the CPU time of cube imaging; 32 MiB is the most that glibc allows."""
+"""glibc: a worker keeps up to 128 MiB of what it freed. Without this every image of a task is given back to the system
+and fetched again, page by page: a third of the CPU time of cube imaging. 32 MiB is the most that glibc allows."""
 
 WORKER_ENVIRONMENT = {**ONE_THREAD, **KEEP_MEMORY}
 """What worker processes of this machine are started with."""
