@@ -102,3 +102,20 @@ def test_second_run_does_nothing(tiny_run: Run, tiny_config: Callable[..., dict[
     sequence = tiny_run.context.sequence
     again = radps.run(tiny_config(tiny_run.url), progress=False)
     assert again.context.sequence == sequence
+
+
+def test_a_fully_flagged_target_is_an_outcome_to_the_end(
+    tiny_config: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    config = tiny_config(str(tmp_path / "run"), flag={"manual": [{"fields": ["N5921"], "channels": ["0~15"]}]})
+    context = radps.run(config, progress=False).context
+    assert {record.state for record in context.steps.values()} == {"done"}
+    images = {image.kind: image for image in context.images}
+    assert images["cube"].channels == {"no_data": 16}
+    assert images["continuum"].channels == {"no_data": 1}
+    assert len(images["cube"].listed) == 16
+    results = {name: record.outcome.status for name, record in context.steps.items() if record.outcome is not None}
+    assert results["image_continuum"] == results["image_cube"] == results["assess"] == "caveats"
+    assert results["moments"] == "nothing"
+    scores = {(score.applies_to, score.name): score.score for score in context.qa["assess"]}
+    assert scores == {(images[kind].name, "channels with data"): 0.0 for kind in ("continuum", "cube")}
