@@ -182,9 +182,10 @@ def _outcome(
     silent = _silent_antennas(plan, copied)
     fraction = None if copied is None else 1 - copied.n_flagged / max(1, copied.n_visibilities - copied.n_missing)
     n_visibilities = sum(int(np.prod(partition.shape)) for partition in plan.partitions)
+    n_windows = len(observation.windows)
     text = (
         f"{plan.telescope or 'unknown telescope'}, {len(observation.antennas)} antennas, {len(observation.fields)} "
-        f"fields, {len(observation.windows)} spectral windows, {n_visibilities / 1e6:.1f} million visibilities"
+        f"fields, {n_windows} spectral window{'s' * (n_windows > 1)}, {n_visibilities:,} visibilities"
     )
     problems = [f"no usable data of {', '.join(silent)}"] if silent else []
     is_empty = copied is not None and copied.n_flagged == copied.n_visibilities

@@ -77,7 +77,7 @@ def _write_block(block: tuple[str, slice, slice], url: str, model: ObservationMo
 
 def _finish(written: Sequence[int], path: str, seed: int) -> Outcome:
     return Outcome(
-        message=f"{sum(written) / 1e6:.1f} million visibilities, seed {seed}",
+        message=f"{sum(written):,} visibilities, seed {seed}",
         dataset_paths=(path,),
         summary={"visibilities": sum(written), "seed": seed},
     )
