@@ -33,8 +33,8 @@ def measure(folder: Path, w_term: str, settings: dict[str, str]) -> dict[str, An
 def test_memory_of_a_worker_is_flat_over_50_tasks(tmp_path: Path) -> None:
     sizes = np.array(measure(tmp_path / "run", "w", WORKER_ENVIRONMENT)["sizes"], float)
     assert len(sizes) >= 60
-    # From the tenth task on, 50 tasks together grow by less than 5 planes of the image; a leak of one plane a task would
-    # make 50.
+    # From the tenth task on, 50 tasks together grow by less than 5 planes of the image; a leak of one plane a task
+    # would make 50.
     assert np.median(sizes[-10:]) - np.median(sizes[5:15]) < 5 * PLANE_BYTES
 
 
