@@ -141,10 +141,8 @@ def test_cube_with_the_w_term_against_wsclean(benchmark: Any, data: Path, folder
 
 @pytest.mark.benchmark(group="share", timer=children_cpu_s)
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("w_term", [True, False])
-def test_time_of_the_chunk_tasks_is_spent_in_kernels(benchmark: Any, data: Path, folder: Path, w_term: bool) -> None:
-    run = folder / f"profiled-{w_term}"
-    workflow = config(data, run, w_term=w_term, cluster="none")
+def test_time_of_the_chunk_tasks_is_spent_in_kernels(benchmark: Any, data: Path, folder: Path) -> None:
+    workflow = config(data, folder / "profiled", w_term=True, cluster="none")
     workflow["steps"][1]["image_cube"]["channels"] = "0~7"
     radps.run(workflow, progress=False)
     profile = cProfile.Profile()
