@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from radps.data import msv2, msv4, stores, uvfits
+from radps.data import msv2, msv4, stores, uvfits, uvfits_metadata
 from radps.data.measurement_set import MeasurementSetDescription
 from radps.data.msv4 import Msv4Address
 from radps.data.urls import is_local, local_path
@@ -129,7 +129,7 @@ def describe_source(
             raise DataError(f"{path} is a UVFITS file, which has no data group {data_group!r}; leave it at 'base'")
         return [
             SourcePart(part.description, part.address, part.rows, None)
-            for part in uvfits.describe_uvfits(local_path(path))
+            for part in uvfits_metadata.describe_uvfits(local_path(path))
         ]
     parts = msv4.describe_processing_set(path, data_group=data_group)
     return [

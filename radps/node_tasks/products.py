@@ -41,7 +41,7 @@ def export_image(job: ExportJob) -> ProductFile:
 def write_manifest(url: str, content: dict[str, Any]) -> ProductFile:
     """Write the list of products as JSON."""
     system, path = file_system(url)
-    system.makedirs(system._parent(path), exist_ok=True)
+    system.makedirs(path.rpartition("/")[0], exist_ok=True)
     with system.open(path, "wb") as file:
         file.write(json.dumps(content, indent=1).encode())
     return measure_file(url)

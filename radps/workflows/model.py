@@ -417,7 +417,10 @@ class _Reader:
             return DataConfig()
         for key, message in unknown_keys(raw, _DATA, "data"):
             self._say(("data", key), message)
-        paths = raw.get("path") or []
+        paths = raw.get("path", [])
+        if paths is None or paths == "":
+            self._say(("data", "path"), "data.path is empty; give a file, a folder or a URL, or leave the key out")
+            paths = []
         paths = [paths] if isinstance(paths, str) else paths
         if not isinstance(paths, (list, tuple)) or not all(isinstance(path, str) for path in paths):
             self._say(("data", "path"), f"data.path is a path or a list of paths; found {paths!r}")

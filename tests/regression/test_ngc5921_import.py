@@ -16,7 +16,8 @@ from radps.context.model import Context, Workspace
 from radps.context.records import Partition
 from radps.data import stores
 from radps.data.measurement_set import read_description
-from radps.data.uvfits import describe_uvfits, load_rows
+from radps.data.uvfits import load_rows
+from radps.data.uvfits_metadata import describe_uvfits
 from radps.domain.array import Baselines, uvw_from_positions
 from radps.execution.engine import InProcess
 from radps.workflows.model import load_workflow

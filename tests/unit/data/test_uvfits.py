@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from radps.data.uvfits import UvfitsPart, check_uvfits, describe_uvfits, load_rows
+from radps.data.uvfits import check_uvfits, load_rows
+from radps.data.uvfits_metadata import UvfitsPart, describe_uvfits
 from radps.domain.geometry import SPEED_OF_LIGHT_M_S
 from radps.errors import DataError
 

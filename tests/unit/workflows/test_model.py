@@ -284,6 +284,8 @@ def test_the_message_counts_and_numbers_the_problems(tmp_path: Path) -> None:
         ),
         ("run: x\nsteps: [flag]\ndata: here", "data has to be a mapping with the keys path, intents; found str 'here'"),
         ("run: x\nsteps: [flag]\ndata: {path: 3}", "data.path is a path or a list of paths; found 3"),
+        ("run: x\nsteps: [flag]\ndata: {path: }", "data.path is empty; give a file, a folder or a URL"),
+        ('run: x\nsteps: [flag]\ndata: {path: ""}', "data.path is empty; give a file, a folder or a URL"),
         ("run: x\nsteps: [flag]\ndata: {intents: a}", "data.intents is a mapping field: [intent, ...]; found str 'a'"),
         ("run: x\nsteps: [flag]\ndata: {intents: {a: 3}}", "the intents of field 'a' are a list of words; found 3"),
         ("run: [1\nsteps: [flag]", "no valid YAML"),
