@@ -10,7 +10,9 @@
     +-- ResourceError        a task or product that fits neither into memory nor on the disk
     +-- ContextError         a run folder that is missing, damaged, locked, or of another version
     +-- StageError           a stage failed; names the step and holds the cause
+    |   +-- TaskTimeoutError a task, or the whole step, ran longer than it may
     +-- ClusterError         the cluster cannot be reached or lost its workers
+        +-- ClusterLostError the scheduler is gone; what was finished is kept
 
 A message says what was found, what is allowed, where, and what to do. "No data" and "did not converge" are
 outcomes of a stage, not errors.
@@ -72,5 +74,13 @@ class StageError(RadpsError):
     """A stage failed; ``__cause__`` holds the error of the task."""
 
 
+class TaskTimeoutError(StageError):
+    """A task, or a whole step, ran longer than it may."""
+
+
 class ClusterError(RadpsError):
     """The cluster cannot be reached, or it lost its workers."""
+
+
+class ClusterLostError(ClusterError):
+    """The scheduler is gone in the middle of a computation."""

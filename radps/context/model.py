@@ -28,6 +28,7 @@ from radps.context.records import (
     ProductRecord,
     QAScore,
     Record,
+    Resources,
     SkyModel,
     StepRecord,
     StepState,
@@ -35,6 +36,8 @@ from radps.context.records import (
 from radps.data.addresses import VisibilityAddress
 from radps.data.urls import is_absolute, join_url
 from radps.errors import ContextError, SelectionError
+from radps.node_tasks.guard import TaskRules
+from radps.node_tasks.ledger import entry_name
 
 if TYPE_CHECKING:
     import xarray
@@ -55,15 +58,6 @@ INTENT_WORDS = {
 """Words by which a parameter selects fields by what they were observed for."""
 
 
-class Resources(Record):
-    """What the cluster offers; the plan of chunks is made from it."""
-
-    slots: int = 1
-    """Tasks that run at the same time."""
-    memory_bytes: int = 4 * 2**30
-    """Memory for one task: of the smallest worker, divided by its threads."""
-
-
 class Workspace(Record):
     """Where a step writes: its own attempt, under the run folder. Not part of what is saved."""
 
@@ -75,6 +69,12 @@ class Workspace(Record):
     """Data sets that the config names."""
     intents: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Field -> intents that the config names."""
+    mark: str = ""
+    """Tells the tasks of this run from those of others on the same scheduler."""
+    rules: TaskRules | None = None
+    """How tasks are run."""
+    finished: frozenset[str] = frozenset()
+    """Names in the ledger of this attempt of the tasks whose results are kept."""
 
 
 class Context(Record):
@@ -252,6 +252,19 @@ class Context(Record):
         """Return the start of the key of a task of this step, as the dashboard shows it."""
         place = self.place()
         return f"{place.step}.{name}-{place.attempt}"
+
+    def task_rules(self) -> TaskRules | None:
+        """Return how the tasks of this step are run; None outside a run."""
+        return self.place().rules
+
+    def run_mark(self) -> str:
+        """Return what tells the tasks of this run from those of others; empty outside a run."""
+        return self.place().mark
+
+    def is_finished(self, key: str) -> bool:
+        """Return True if the result of a task of this attempt is kept."""
+        finished = self.place().finished
+        return bool(finished) and entry_name(key) in finished
 
     def locate(self, path: str) -> str:
         """Return the absolute URL of a path relative to the run folder; what is absolute already stays as it is."""

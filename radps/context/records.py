@@ -312,6 +312,15 @@ class Outcome(Record):
     """Counts and numbers of the stage, plain JSON."""
 
 
+class Resources(Record):
+    """What the cluster offers; the plan of chunks is made from it."""
+
+    slots: int = 1
+    """Tasks that run at the same time."""
+    memory_bytes: int = 4 * 2**30
+    """Memory for one task: of the smallest worker, divided by its threads."""
+
+
 class StepState(enum.StrEnum):
     """Where a step of a run stands."""
 
@@ -323,6 +332,10 @@ class StepState(enum.StrEnum):
     """Not started because a step that it needs failed."""
     STOPPED = "stopped"
     """Ended by the user in the middle; the next run goes on here."""
+    SKIPPED = "skipped"
+    """Not needed: it is there for a failure, and nothing failed; or it comes after such a step."""
+    PAUSED = "paused"
+    """Not started because the user asked to stop before it."""
 
 
 class StepRecord(Record):
@@ -339,6 +352,17 @@ class StepRecord(Record):
     start_s: float
     stop_s: float | None = None
     tasks: int = 0
+    """Tasks of all its graphs so far."""
+    tasks_done: int = 0
+    """Of these, the ones that have a result."""
+    retries: int = 0
+    """Tries of tasks that failed or were lost, and were repeated."""
+    last_error: str = ""
+    """Of the last task that failed, repeated or not."""
+    resumed: int = 0
+    """How often this attempt was interrupted and went on."""
+    resources: Resources | None = None
+    """What its chunks were planned for; a resumed attempt keeps its plan, so that finished chunks count."""
     versions: dict[str, str] = Field(default_factory=dict)
     outcome: Outcome | None = None
     error: str | None = None

@@ -31,6 +31,7 @@ from zarr.codecs import BloscCodec
 from zarr.errors import ContainsArrayError, ContainsGroupError
 from zarr.storage import FsspecStore, LocalStore
 
+from radps.data.measuring import count_written
 from radps.data.urls import absolute_url as absolute_url
 from radps.data.urls import format_bytes, is_local, local_path
 from radps.data.urls import join_url as join_url
@@ -266,6 +267,7 @@ def save_array(
     create_array(url, array.shape, chunks=array.shape, dtype=array.dtype, dims=dims, attrs=attrs, overwrite=overwrite)
     if array.size:
         open_array(url, mode="r+")[...] = array
+        count_written(array.nbytes)
 
 
 def open_array(url: str, mode: Literal["r", "r+"] = "r") -> zarr.Array[Any]:
@@ -326,6 +328,7 @@ def write_region(url: str, region: Region, data: npt.NDArray[Any]) -> None:
     if tuple(expected) != data.shape:
         raise DataError(f"data of shape {data.shape} for a region of shape {tuple(expected)} of {url}")
     array[region] = data
+    count_written(data.nbytes)
 
 
 def consolidate(url: str) -> None:

@@ -9,20 +9,23 @@ import logging
 import platform
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dask
 from dask.delayed import Delayed
-from distributed import CancelledError, Client, KilledWorker, LocalCluster
+from distributed import CancelledError, Client, Future, KilledWorker, LocalCluster
 from distributed.client import FutureCancelledError
 from distributed.comm import CommClosedError
 
 import radps
-from radps.context.model import Resources
-from radps.errors import ClusterError
-from radps.execution.engine import MEMORY_SHARE, TaskEvent, TaskListener
-from radps.execution.events import TOPIC, TaskReporter
+from radps.context.records import Resources
+from radps.errors import ClusterError, ClusterLostError, TaskTimeoutError
+from radps.execution.engine import MEMORY_SHARE, Order, Stop, StoppedError, TaskListener
+from radps.execution.task_recorder import TASKS, TaskRecorder
+from radps.execution.worker_host import WorkerHost
+from radps.graph_tasks.shapes import task_name
+from radps.node_tasks.guard import TaskEnd, TaskEvent, TaskHost
 
 logger = logging.getLogger(__name__)
 
@@ -43,9 +46,14 @@ and fetched again, page by page: a third of the CPU time of cube imaging. 32 MiB
 WORKER_ENVIRONMENT = {**ONE_THREAD, **KEEP_MEMORY}
 """What worker processes of this machine are started with."""
 
-_POLL_S = 1.0
+_POLL_S = 0.2
+_LOOK_FOR_WORKERS_S = 2.0
 _PATIENCE_WITHOUT_WORKERS_S = 60.0
+_PATIENCE_WITHOUT_SCHEDULER_S = 10.0
 _PATIENCE_FOR_EVENTS_S = 2.0
+
+LOST = (CancelledError, FutureCancelledError, CommClosedError, concurrent.futures.CancelledError)
+"""What a computation ends with when its scheduler is gone."""
 
 
 class OnClient:
@@ -59,13 +67,15 @@ class OnClient:
         Where it computes, in words.
     """
 
+    concurrent = True
+
     def __init__(self, client: Client, description: str) -> None:
         self._client = client
         self._description = description
         self._listeners: dict[int, _Listener] = {}
         self._numbers = itertools.count()
-        client.register_plugin(TaskReporter())
-        client.subscribe_topic(TOPIC, self._dispatch)
+        client.register_plugin(TaskRecorder())
+        client.subscribe_topic(TASKS, self._dispatch)
 
     @property
     def description(self) -> str:
@@ -76,6 +86,10 @@ class OnClient:
     def dashboard_link(self) -> str:
         """Address of dask's dashboard."""
         return str(self._client.dashboard_link)
+
+    def host(self, on_task: TaskListener) -> TaskHost:
+        """Return the host of tasks of workers; they report by way of the scheduler."""
+        return WorkerHost()
 
     def resources(self) -> Resources:
         """Return the threads of all workers, and the memory for one task on the smallest of them.
@@ -88,22 +102,35 @@ class OnClient:
         # A worker that was lost is being replaced.
         with contextlib.suppress(TimeoutError):
             self._client.wait_for_workers(1, timeout=_PATIENCE_WITHOUT_WORKERS_S)
-        workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
+        workers = self._workers()
         if not workers:
             raise ClusterError(f"{self._description} has no workers; start some")
         # A worker without a limit has the memory of its machine, which the scheduler does not know.
         memory = min((worker["memory_limit"] or 4 * 2**30) * MEMORY_SHARE / worker["nthreads"] for worker in workers)
         return Resources(slots=sum(worker["nthreads"] for worker in workers), memory_bytes=int(memory))
 
-    def compute(self, graph: Delayed, on_task: TaskListener | None = None) -> Any:
+    def check_offers(self, wanted: Mapping[str, float]) -> None:
+        """Refuse what no worker offers; see :class:`~radps.execution.engine.Engine`."""
+        offers = [worker.get("resources", {}) for worker in self._workers()]
+        if any(all(offer.get(name, 0) >= amount for name, amount in wanted.items()) for offer in offers):
+            return
+        known = sorted({f"{name}: {amount:g}" for offer in offers for name, amount in offer.items()})
+        raise ClusterError(
+            f"no worker of {self._description} offers {_listing(wanted)}; the workers offer {', '.join(known) or 'none'}: "
+            "start workers with these resources (cluster.resources, or `dask worker --resources`), or ask for less"
+        )
+
+    def compute(self, graph: Delayed, order: Order, on_task: TaskListener, stop: Stop) -> Any:
         """Return the result of a graph; see :class:`~radps.execution.engine.Engine`."""
-        listener = _Listener({str(key) for key in dict(graph.__dask_graph__())}, on_task)
+        listener = _Listener({task_name(key) for key in dict(graph.__dask_graph__())}, on_task)
         number = next(self._numbers)
         self._listeners[number] = listener
         try:
-            future = self._client.compute(graph)
+            future = self._client.compute(
+                graph, retries=order.retries, priority=order.priority, resources=dict(order.resources) or None
+            )
             try:
-                result = self._wait(future)
+                result = self._wait(future, order, stop)
             except BaseException:
                 # What is on its way says what happened; that a lost scheduler cannot cancel says nothing more.
                 with contextlib.suppress(Exception):
@@ -113,39 +140,53 @@ class OnClient:
             return result
         except KilledWorker as error:
             raise ClusterError(
-                f"task {error.task!r} took its worker with it {error.allowed_failures + 1} times, the last one at "
-                f"{error.last_worker.address}: most likely it needs more memory than the worker has. Use fewer workers "
-                "with more memory each (--workers, cluster.memory_limit), or a smaller problem"
+                f"task {task_name(error.task)!r} took its worker with it {error.allowed_failures + 1} times, the last "
+                f"one at {error.last_worker.address}: most likely it needs more memory than the worker has. Use fewer "
+                "workers with more memory each (--workers, cluster.memory_limit), or a smaller problem"
             ) from error
-        except (CancelledError, FutureCancelledError, CommClosedError) as error:
-            raise ClusterError(
+        except LOST as error:
+            raise ClusterLostError(
                 f"lost the scheduler of {self._description} ({_first_line(error)}); start the cluster again and run "
-                "again: finished steps are skipped"
+                "again: finished steps and tasks are skipped"
             ) from error
         finally:
             del self._listeners[number]
 
-    def _wait(self, future: Any) -> Any:
+    def _wait(self, future: Future, order: Order, stop: Stop) -> Any:
         """Wait for a result, but not for ever on a cluster without workers."""
-        last_seen = time.monotonic()
-        while True:
-            try:
-                return future.result(timeout=_POLL_S)
-            except (TimeoutError, concurrent.futures.TimeoutError):
-                if future.done():
-                    # The task itself raised a TimeoutError.
-                    raise
-            if self._client.scheduler_info(n_workers=-1)["workers"]:
-                last_seen = time.monotonic()
-            elif time.monotonic() - last_seen > _PATIENCE_WITHOUT_WORKERS_S:
+        ended = threading.Event()
+        future.add_done_callback(lambda _: ended.set())
+        looked = last_seen = connected = time.monotonic()
+        while not ended.wait(_POLL_S):
+            now = time.monotonic()
+            if stop.is_set():
+                raise StoppedError
+            if order.deadline_s is not None and now > order.deadline_s:
+                raise TaskTimeoutError("it ran longer than it may; give it more time (timeout), or more workers")
+            if self._client.status == "running":
+                connected = now
+            elif now - connected > _PATIENCE_WITHOUT_SCHEDULER_S:
+                raise CommClosedError(f"no connection for {_PATIENCE_WITHOUT_SCHEDULER_S:.0f} s")
+            if now - looked < _LOOK_FOR_WORKERS_S:
+                continue
+            looked = now
+            if self._workers():
+                last_seen = now
+            elif now - last_seen > _PATIENCE_WITHOUT_WORKERS_S:
                 raise ClusterError(
                     f"{self._description} has had no worker for {_PATIENCE_WITHOUT_WORKERS_S:.0f} s; start workers and "
-                    "run again: finished steps are skipped"
+                    "run again: finished steps and tasks are skipped"
                 )
+        return future.result()
+
+    def _workers(self) -> list[dict[str, Any]]:
+        """Return what the scheduler knows of its workers."""
+        return list(self._client.scheduler_info(n_workers=-1)["workers"].values())
 
     def _dispatch(self, event: tuple[float, dict[str, Any]]) -> None:
         """Hand an event to the graph that the task belongs to. Runs in the thread of the client's event loop."""
-        task = TaskEvent(**event[1])
+        fields = dict(event[1])
+        task = TaskEvent(end=TaskEnd(fields.pop("end")), **fields)
         for listener in list(self._listeners.values()):
             listener.take(task)
 
@@ -153,26 +194,27 @@ class OnClient:
 class _Listener:
     """Collects the events of one graph."""
 
-    def __init__(self, keys: set[str], on_task: TaskListener | None) -> None:
-        self._waiting = keys
-        self._keys = frozenset(keys)
+    def __init__(self, names: set[str], on_task: TaskListener) -> None:
+        self._waiting = names
+        self._names = frozenset(names)
         self._on_task = on_task
         self.all_seen = threading.Event()
 
     def take(self, task: TaskEvent) -> None:
         """Pass on an event if the task is one of the graph."""
-        if task.key not in self._keys:
+        if task.key not in self._names:
             return
-        if self._on_task is not None:
-            self._on_task(task)
-        if not task.failed:
+        self._on_task(task)
+        if task.end in (TaskEnd.DONE, TaskEnd.KEPT):
             self._waiting.discard(task.key)
         if not self._waiting:
             self.all_seen.set()
 
 
 @contextlib.contextmanager
-def open_local(workers: int, memory_bytes: int) -> Iterator[OnClient]:
+def open_local(
+    workers: int, memory_bytes: int, resources: Mapping[str, float], allowed_failures: int
+) -> Iterator[OnClient]:
     """Start worker processes on this machine, reachable from this machine only.
 
     Parameters
@@ -181,6 +223,10 @@ def open_local(workers: int, memory_bytes: int) -> Iterator[OnClient]:
         Processes, one thread each.
     memory_bytes : int
         Memory of each.
+    resources : mapping
+        What each one offers to tasks that ask for it.
+    allowed_failures : int
+        How many workers a task may take with it before it is given up.
 
     Raises
     ------
@@ -190,7 +236,12 @@ def open_local(workers: int, memory_bytes: int) -> Iterator[OnClient]:
     environment = {**dask.config.get("distributed.nanny.pre-spawn-environ"), **WORKER_ENVIRONMENT}
     with contextlib.ExitStack() as stack:
         try:
-            with dask.config.set({"distributed.nanny.pre-spawn-environ": environment}):
+            with dask.config.set(
+                {
+                    "distributed.nanny.pre-spawn-environ": environment,
+                    "distributed.scheduler.allowed-failures": allowed_failures,
+                }
+            ):
                 cluster = stack.enter_context(
                     LocalCluster(
                         n_workers=workers,
@@ -198,6 +249,7 @@ def open_local(workers: int, memory_bytes: int) -> Iterator[OnClient]:
                         processes=True,
                         host="127.0.0.1",
                         memory_limit=memory_bytes,
+                        resources=dict(resources),
                         dashboard_address="127.0.0.1:0",
                         # What a task raises comes back to the driver; printed by each worker, too, it would hide the
                         # message.
@@ -292,6 +344,10 @@ def own_versions() -> dict[str, str]:
         "distributed": distributed.__version__,
         "radps": radps.__version__,
     }
+
+
+def _listing(wanted: Mapping[str, float]) -> str:
+    return ", ".join(f"{name}: {amount:g}" for name, amount in wanted.items())
 
 
 def _first_line(error: BaseException) -> str:

@@ -26,6 +26,9 @@ _PROTOCOLS = ("tcp://", "tls://", "ucx://", "ws://", "wss://")
 _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _SHARE_OF_MEMORY = 0.9
 """Of the machine's memory, for the workers; the rest is for the scheduler and the driver."""
+ALLOWED_FAILURES = 3
+"""Workers of this machine that a task may take with it, besides its retries, before it is given up (dask's default)."""
+
 SMALLEST_WORKER_BYTES = 256 * 2**20
 """Below this a worker has no room for the libraries."""
 
@@ -48,6 +51,8 @@ class LocalMachine(_Cluster):
     """Number of worker processes; default: the cores that this process may use."""
     memory_limit: DataSize | None = Field(default=None, ge=SMALLEST_WORKER_BYTES)
     """Memory of one worker; default: an equal share of 90 % of the machine's (or container's) memory."""
+    resources: dict[str, float] = Field(default_factory=dict)
+    """What each worker offers to steps that ask for it by ``resources``, e.g. ``{GPU: 1}``."""
 
 
 class RunningScheduler(_Cluster):
@@ -95,7 +100,9 @@ def parse_cluster(value: Any) -> InProcessCluster | LocalMachine | RunningSchedu
 
 
 @contextlib.contextmanager
-def open_engine(config: InProcessCluster | LocalMachine | RunningScheduler, run_url: str = "") -> Iterator[Engine]:
+def open_engine(
+    config: InProcessCluster | LocalMachine | RunningScheduler, run_url: str = "", *, retries: int = 0
+) -> Iterator[Engine]:
     """Start or reach the cluster, and release it at the end.
 
     Parameters
@@ -104,6 +111,8 @@ def open_engine(config: InProcessCluster | LocalMachine | RunningScheduler, run_
         Of :func:`parse_cluster`.
     run_url : str
         The run folder, to refuse one that worker processes cannot see.
+    retries : int
+        How often a task may be repeated: as often it may take a worker of this machine with it, and a few times more.
 
     Raises
     ------
@@ -123,7 +132,7 @@ def open_engine(config: InProcessCluster | LocalMachine | RunningScheduler, run_
 
     if isinstance(config, LocalMachine):
         workers, memory = local_shares(config)
-        with open_local(workers, memory) as engine:
+        with open_local(workers, memory, config.resources, retries + ALLOWED_FAILURES) as engine:
             yield engine
     else:
         with open_running(config.address, config.timeout) as engine:

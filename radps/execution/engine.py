@@ -2,62 +2,102 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from types import FrameType
 from typing import Any, NamedTuple, Protocol
 
-from dask.callbacks import Callback
 from dask.delayed import Delayed
 
-from radps.context.model import Resources
+from radps.context.records import Resources
+from radps.errors import TaskTimeoutError
+from radps.node_tasks.guard import TaskEvent, TaskHost
 
 MEMORY_SHARE = 0.8
 """Of a worker's memory, for the data of its tasks; the rest is for the interpreter and libraries."""
 
-
-class TaskEvent(NamedTuple):
-    """A task that ended."""
-
-    key: str
-    start_s: float
-    """UTC unix seconds, by the clock of the worker."""
-    stop_s: float
-    worker: str
-    """Address of the worker, ``in-process`` without a cluster."""
-    failed: bool
-
+IN_PROCESS = "in-process"
+"""Worker of a task that runs in the process of the driver."""
 
 TaskListener = Callable[[TaskEvent], None]
 
 
+class Order(NamedTuple):
+    """How a graph is to be computed."""
+
+    retries: int = 0
+    """How often a task that raises is repeated."""
+    priority: int = 0
+    """Graphs of a higher one go first."""
+    resources: Mapping[str, float] = {}
+    """What a worker must offer to run a task."""
+    deadline_s: float | None = None
+    """When to give up, by :func:`time.monotonic`."""
+
+
+class Stop(threading.Event):
+    """Set by who wants a computation to end."""
+
+
+class StoppedError(Exception):
+    """A computation was ended because its :class:`Stop` was set."""
+
+
 class Engine(Protocol):
     """Computes graphs."""
+
+    concurrent: bool
+    """True if graphs of several steps can be computed at the same time, each from a thread of its own."""
 
     @property
     def description(self) -> str:
         """Where it computes, in words."""
         ...
 
+    def host(self, on_task: TaskListener) -> TaskHost:
+        """Return what tasks need to know of where they run."""
+        ...
+
     def resources(self) -> Resources:
         """Return what there is to compute with now."""
         ...
 
-    def compute(self, graph: Delayed, on_task: TaskListener | None = None) -> Any:
+    def check_offers(self, wanted: Mapping[str, float]) -> None:
+        """Refuse what no worker offers.
+
+        Raises
+        ------
+        ClusterError
+            Tasks that want it would wait for ever; lists what there is.
+        """
+        ...
+
+    def compute(self, graph: Delayed, order: Order, on_task: TaskListener, stop: Stop) -> Any:
         """Return the result of a graph.
 
         Parameters
         ----------
         graph : Delayed
             Of one result.
-        on_task : callable, optional
+        order : Order
+            How.
+        on_task : callable
             Called for each task of the graph that ends; from a thread of the engine.
+        stop : Stop
+            Ends the computation soon after it is set.
 
         Raises
         ------
         ClusterError
-            The cluster was lost, or a task took its workers with it. What a task itself raises comes through as it is.
-        KeyboardInterrupt
-            The user asked to stop: what still waited is cancelled.
+            The cluster was lost (ClusterLostError), or a task took its workers with it. What a task itself raises comes
+            through as it is.
+        TaskTimeoutError
+            The deadline has passed.
+        StoppedError, KeyboardInterrupt
+            Somebody asked to stop: what still waited is cancelled.
         """
         ...
 
@@ -71,6 +111,8 @@ class InProcess:
         Memory of the machine [bytes].
     """
 
+    concurrent = False
+
     def __init__(self, memory_bytes: int) -> None:
         self._memory_bytes = memory_bytes
 
@@ -79,44 +121,89 @@ class InProcess:
         """Where it computes, in words."""
         return "in this process"
 
+    def host(self, on_task: TaskListener) -> TaskHost:
+        """Return the host of tasks of this process."""
+        return DriverProcess(on_task)
+
     def resources(self) -> Resources:
         """Return one slot, with half of the machine's memory: this process shares it with whatever else runs."""
         return Resources(slots=1, memory_bytes=int(self._memory_bytes * MEMORY_SHARE / 2))
 
-    def compute(self, graph: Delayed, on_task: TaskListener | None = None) -> Any:
-        """Return the result of a graph; see :class:`Engine`."""
-        watch = _Watch(on_task or _ignore)
-        try:
-            with Callback(pretask=watch.started, posttask=watch.ended):
-                return graph.compute(scheduler="synchronous")
-        except BaseException:
-            watch.failed()
-            raise
+    def check_offers(self, wanted: Mapping[str, float]) -> None:
+        """Accept everything: there is no choice of workers here."""
+
+    def compute(self, graph: Delayed, order: Order, on_task: TaskListener, stop: Stop) -> Any:
+        """Return the result of a graph; see :class:`Engine`. Tasks repeat themselves and report to their host."""
+        if stop.is_set():
+            raise StoppedError
+        seconds = float("inf") if order.deadline_s is None else order.deadline_s - time.monotonic()
+        with _time_limit(seconds, "the step"):
+            return graph.compute(scheduler="synchronous")
 
 
-class _Watch:
-    """Turns the callbacks of dask's local scheduler into events."""
+class DriverProcess:
+    """The process of the driver as the host of tasks; see :class:`~radps.node_tasks.guard.TaskHost`.
+
+    Parameters
+    ----------
+    on_task : callable
+        Is told of every task that ends.
+    """
+
+    repeats = False
 
     def __init__(self, on_task: TaskListener) -> None:
         self._on_task = on_task
-        self._running: tuple[str, float] | None = None
 
-    def started(self, key: Any, graph: Any, state: Any) -> None:
-        self._running = (str(key), time.time())
+    def name(self) -> str:
+        """Return that there is no worker."""
+        return IN_PROCESS
 
-    def ended(self, key: Any, result: Any, graph: Any, state: Any, worker: Any) -> None:
-        self._report(failed=False)
+    def report(self, event: TaskEvent) -> None:
+        """Tell who computes."""
+        self._on_task(event)
 
-    def failed(self) -> None:
-        """Report the task that raised: dask has no callback for it."""
-        self._report(failed=True)
+    def pause(self, seconds: float) -> None:
+        """Wait; Ctrl-C ends it."""
+        time.sleep(seconds)
 
-    def _report(self, *, failed: bool) -> None:
-        if self._running is not None:
-            key, start = self._running
-            self._running = None
-            self._on_task(TaskEvent(key, start, time.time(), "in-process", failed))
+    def time_limit(self, seconds: float, expired: Callable[[], None]) -> contextlib.AbstractContextManager[None]:
+        """Raise TaskTimeoutError in a task that runs longer."""
+        return _time_limit(seconds, "the task")
+
+    def die(self) -> None:
+        """Stay alive: this process is the driver's."""
 
 
-def _ignore(event: TaskEvent) -> None:
-    """Take an event that nobody asked for."""
+@contextlib.contextmanager
+def _time_limit(seconds: float, what: str) -> Iterator[None]:
+    """Raise TaskTimeoutError in the block when its time is over.
+
+    Only the main thread of a process can be interrupted; in others the error is raised at the end of the block.
+    """
+    if seconds == float("inf"):
+        yield
+        return
+    start = time.monotonic()
+    text = f"{what} ran longer than {max(seconds, 0.0):.3g} s; give it more time, or make it smaller"
+    if seconds <= 0:
+        raise TaskTimeoutError(text)
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        if time.monotonic() - start > seconds:
+            raise TaskTimeoutError(text)
+        return
+
+    def expire(number: int, frame: FrameType | None) -> None:
+        raise TaskTimeoutError(text)
+
+    handler = signal.signal(signal.SIGALRM, expire)
+    # A limit around this one (that of the step) goes on afterwards.
+    outer_s, _ = signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+        if outer_s:
+            signal.setitimer(signal.ITIMER_REAL, max(outer_s - (time.monotonic() - start), 1e-3))

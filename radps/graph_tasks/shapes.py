@@ -5,8 +5,12 @@
 ``reduce_tree``   many results to one, a few at a time, in an order that depends on their number only.
 ``count_tasks``   how many tasks a graph has.
 
-Keys are readable on the dashboard: ``image_cube.clean_channels-2-00012`` is chunk 12 of attempt 2. The attempt is
-a part of the key, so that a rerun never meets a result of the run before.
+Names of tasks are readable on the dashboard: ``image_cube.clean_channels-2-00012`` is chunk 12 of attempt 2. The attempt
+is a part of the name, so that a rerun never meets a result of the run before. In a key a mark of the run follows,
+``...-00012@3fa9c1``: two runs on one scheduler never meet either.
+
+Inside a run every task is guarded (:mod:`radps.node_tasks.guard`). One that has ended in an earlier run of the same
+attempt becomes a task that reads its result, and needs nothing that it was made of.
 """
 
 from __future__ import annotations
@@ -17,12 +21,23 @@ from typing import Any, Protocol
 import dask
 from dask.delayed import Delayed
 
+from radps.node_tasks.guard import TaskRules, load_result, run_guarded
+
 
 class TaskNames(Protocol):
-    """What names the tasks of a step; the context is one."""
+    """What names the tasks of a step, and says how they are run; the context is one."""
 
     def task_key(self, name: str) -> str:
-        """Return the start of a task's key: step, name, attempt."""
+        """Return the start of a task's name: step, name, attempt."""
+
+    def task_rules(self) -> TaskRules | None:
+        """Return how tasks are run; None outside a run: plainly."""
+
+    def run_mark(self) -> str:
+        """Return what tells the keys of this run from those of others; empty outside a run."""
+
+    def is_finished(self, key: str) -> bool:
+        """Return True if the result of a task is kept."""
 
 
 FAN_IN = 8
@@ -53,7 +68,7 @@ def run_task(
         Graphs that have to be computed first, and whose results are not needed.
     """
     key = names.task_key(name or function.__name__)
-    return _delayed(function, key, arguments, options, after)
+    return _delayed(names, function, key, arguments, options, after)
 
 
 def map_chunks(
@@ -68,7 +83,7 @@ def map_chunks(
     """Return a graph for each chunk: ``function(chunk, *arguments, **options)``; parameters as of :func:`run_task`."""
     key = names.task_key(name or function.__name__)
     return [
-        _delayed(function, f"{key}-{number:05d}", (chunk, *arguments), options, after)
+        _delayed(names, function, f"{key}-{number:05d}", (chunk, *arguments), options, after)
         for number, chunk in enumerate(chunks)
     ]
 
@@ -92,7 +107,9 @@ def reduce_tree(
     level = 0
     while True:
         parts = [
-            _delayed(function, f"{key}-{level}-{start // FAN_IN:05d}", (list(parts[start : start + FAN_IN]),), {}, None)
+            _delayed(
+                names, function, f"{key}-{level}-{start // FAN_IN:05d}", (list(parts[start : start + FAN_IN]),), {}, None
+            )
             for start in range(0, len(parts), FAN_IN)
         ]
         level += 1
@@ -105,16 +122,31 @@ def count_tasks(graph: Delayed) -> int:
     return len(dict(graph.__dask_graph__()))
 
 
+def task_name(key: object) -> str:
+    """Return the name of the task of a key, without the mark of the run."""
+    return str(key).partition("@")[0]
+
+
 def _delayed(
-    function: Callable[..., Any], key: str, arguments: Sequence[Any], options: dict[str, Any], after: object
+    names: TaskNames,
+    function: Callable[..., Any],
+    name: str,
+    arguments: Sequence[Any],
+    options: dict[str, Any],
+    after: object,
 ) -> Delayed:
     """Return the delayed call, refusing arrays, which belong into stores."""
     for argument in (*arguments, *options.values()):
         if type(argument).__module__.partition(".")[0] in ("numpy", "xarray") and getattr(argument, "ndim", None):
-            raise TypeError(f"{key}: an array of shape {argument.shape} as an argument; pass its address instead")
-    if after is None:
-        return dask.delayed(function, pure=False, traverse=True)(*arguments, dask_key_name=key, **options)
-    return dask.delayed(_run_after, pure=False)(after, function, *arguments, dask_key_name=key, **options)
+            raise TypeError(f"{name}: an array of shape {argument.shape} as an argument; pass its address instead")
+    mark, rules = names.run_mark(), names.task_rules()
+    key = f"{name}@{mark}" if mark else name
+    if rules is not None and names.is_finished(name):
+        return dask.delayed(load_result, pure=False)(rules, name, dask_key_name=key)
+    call: tuple[Any, ...] = (function, *arguments) if after is None else (_run_after, after, function, *arguments)
+    if rules is not None:
+        call = (run_guarded, rules, name, *call)
+    return dask.delayed(call[0], pure=False)(*call[1:], dask_key_name=key, **options)
 
 
 def _run_after(after: object, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:

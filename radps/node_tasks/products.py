@@ -6,6 +6,7 @@ import hashlib
 import json
 from typing import Any, NamedTuple
 
+from radps.data.measuring import count_written
 from radps.data.stores import file_system
 
 _PIECE_BYTES = 2**24
@@ -35,7 +36,9 @@ def export_image(job: ExportJob) -> ProductFile:
     from radps.data.fits import export_fits  # XRADIO takes seconds to import, and only this task needs it
 
     export_fits(job.image_url, job.url, job.variable, overwrite=True)
-    return measure_file(job.url)
+    written = measure_file(job.url)
+    count_written(written.size_bytes)
+    return written
 
 
 def write_manifest(url: str, content: dict[str, Any]) -> ProductFile:

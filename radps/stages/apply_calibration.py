@@ -27,6 +27,8 @@ COPIES = 4.0
 class Params(StageParams):
     """Parameters of the stage `apply_calibration`."""
 
+    writes = ("groups.corrected", "tables")
+
     fields: tuple[str, ...] = ("all",)
     """Fields to correct."""
     time_interpolation: InterpolationMethod = InterpolationMethod.LINEAR

@@ -40,6 +40,11 @@ class StageParams(BaseModel):
     reads_data: ClassVar[bool] = False
     """True for a stage that reads the data sets named in the config: it is done again when these change."""
 
+    writes: ClassVar[tuple[str, ...]] = ()
+    """Shared parts of the context that the stage fills: fields of Outcome such as ``tables``, and versions of the data
+    such as ``groups.corrected``. Two steps that fill the same one have to come one after the other. Images, products
+    and scores are each step's own and are not named here."""
+
 
 class Stage(NamedTuple):
     """A stage that was found."""

@@ -60,6 +60,8 @@ COPIES = 4.0
 class Params(StageParams):
     """Parameters of the stage `calibrate`."""
 
+    writes = ("flux_densities", "tables")
+
     bandpass_calibrator: str = "bandpass"
     """Field that the bandpass is solved on; without a field of that intent, the flux calibrator."""
     gain_calibrators: tuple[str, ...] = ("flux", "phase")

@@ -51,6 +51,8 @@ class ManualSelection(Record):
 class Params(StageParams):
     """Parameters of the stage `flag`."""
 
+    writes = ("groups.base",)
+
     autocorrelations: bool = True
     """Flag the baselines of an antenna with itself."""
     zeros: bool = True

@@ -52,6 +52,8 @@ _UNKNOWN = ("UNSPECIFIED", "UNKNOWN", "")
 class Params(StageParams):
     """Parameters of the stage `import_data`."""
 
+    writes = ("observation",)
+
     reads_data: ClassVar[bool] = True
 
     data_group: str = "base"

@@ -44,6 +44,8 @@ class ComponentParams(Record):
 class Params(StageParams):
     """Parameters of the stage `set_model`."""
 
+    writes = ("sky_models",)
+
     flux_calibrators: tuple[str, ...] = ("flux",)
     """Fields (names, or words such as `flux`) whose models come from the catalogue of Perley & Butler 2017."""
     other_calibrators: tuple[str, ...] = ("phase", "bandpass")

@@ -26,6 +26,8 @@ from radps.stages.base import StageParams
 class Params(StageParams):
     """Parameters of the stage `simulate`."""
 
+    writes = ("dataset_paths",)
+
     observation: ObservationModel = Field(default_factory=demo_observation)
     """Array, schedule, fields with their skies, band, errors, seed; by default the VLA demo observation."""
 

@@ -28,6 +28,8 @@ COPIES = 4.0
 class Params(StageParams):
     """Parameters of the stage `subtract_continuum`."""
 
+    writes = ("groups.continuum_subtracted", "line_free")
+
     line_free: tuple[ChannelRange, ...] = Field(min_length=1)
     """Channels without line, such as ["4~6", "50~59"], or frequencies in the frame of the data."""
     order: int = Field(default=0, ge=0, le=5)

@@ -14,20 +14,25 @@ import sys
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, SerializeAsAny, ValidationError
 
 from radps.data.urls import absolute_url, is_local, local_path
 from radps.errors import ConfigError
 from radps.execution.clusters import CLUSTER_KINDS, InProcessCluster, LocalMachine, RunningScheduler, parse_cluster
+from radps.node_tasks.faults import Faults
 from radps.stages.base import Stage, StageParams, close_match, find_stage
+from radps.workflows.conflicts import find_conflicts
 from radps.workflows.document import Document, describe, parse_scalar, read_yaml, unknown_keys
+from radps.workflows.policy import POLICY_KEYS, StepPolicy, When
+
+M = TypeVar("M", bound=BaseModel)
 
 Cluster = InProcessCluster | LocalMachine | RunningScheduler
 
-_TOP = ("data", "run", "project", "cluster", "steps")
-_STEP = ("id", "stage", "after", "params")
+_TOP = ("data", "run", "project", "cluster", "defaults", "faults", "steps")
+_STEP = ("id", "stage", "after", "when", "params", *POLICY_KEYS)
 _DATA = ("path", "intents")
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _CASADATA = "casadata:"
@@ -47,12 +52,19 @@ class DataConfig(_Model):
 
 
 class Step(_Model):
-    """One step: a stage with its parameters, and the steps that it comes after."""
+    """One step: a stage with its parameters, the steps that it comes after, and how it is run."""
 
     id: str
     stage: str
     after: tuple[str, ...]
+    when: When = When.SUCCESS
+    policy: StepPolicy = StepPolicy()
     params: SerializeAsAny[StageParams]
+
+    def as_config(self) -> dict[str, Any]:
+        """Return the step as plain data, as it stands in a config."""
+        document = self.model_dump(mode="json")
+        return {**document, **document.pop("policy")}
 
 
 class Workflow(_Model):
@@ -65,6 +77,8 @@ class Workflow(_Model):
     project: str = ""
     data: DataConfig = DataConfig()
     cluster: Cluster = InProcessCluster()
+    faults: Faults | None = None
+    """Failures to simulate."""
     steps: tuple[Step, ...]
     """Each step stands after those that it needs."""
 
@@ -106,7 +120,8 @@ class Workflow(_Model):
             "run": self.run,
             "project": self.project,
             "cluster": self.cluster.model_dump(mode="json"),
-            "steps": [step.model_dump(mode="json") for step in self.steps],
+            **({} if self.faults is None else {"faults": self.faults.model_dump(mode="json")}),
+            "steps": [step.as_config() for step in self.steps],
         }
 
 
@@ -191,11 +206,20 @@ class _Reader:
         project = self._text(top, "project")
         data_config = self._data(top.get("data"))
         cluster = self._cluster(top.get("cluster", "local"))
+        defaults = self._model(StepPolicy, top.get("defaults"), ("defaults",), "the workflow's defaults")
+        faults = self._model(Faults, top.get("faults"), ("faults",), "the simulated faults")
         _let_import_from(self._folder, steps)
-        checked = self._steps(steps)
+        checked = self._steps(steps, defaults or StepPolicy())
+        self._problems += find_conflicts(checked, self._document)
         self._stop_if(bool(self._problems))
         return Workflow(
-            source=self._document.source, run=run, project=project, data=data_config, cluster=cluster, steps=checked
+            source=self._document.source,
+            run=run,
+            project=project,
+            data=data_config,
+            cluster=cluster,
+            faults=faults,
+            steps=checked,
         )
 
     # --- problems ---
@@ -255,8 +279,7 @@ class _Reader:
             stage = entry.get("stage", entry.get("id"))
             step = {"id": entry.get("id", str(stage).rpartition(":")[2]), "stage": stage, "params": entry.get("params")}
             step["at"] = (*path, "params")
-            if "after" in entry:
-                step["after"] = entry["after"]
+            step.update({str(key): entry[key] for key in ("after", "when", *POLICY_KEYS) if key in entry})
         if not isinstance(step["id"], str) or not isinstance(step["stage"], str):
             self._say(path, f"id and stage of a step are names; found id {step['id']!r}, stage {step['stage']!r}")
             return None
@@ -268,7 +291,7 @@ class _Reader:
         step["params"] = dict(step["params"] or {})
         return {"number": number, **step}
 
-    def _steps(self, raw: list[dict[str, Any]]) -> tuple[Step, ...]:
+    def _steps(self, raw: list[dict[str, Any]], defaults: StepPolicy) -> tuple[Step, ...]:
         """Return the steps, checked and sorted so that each one stands after those that it needs."""
         ids = tuple(dict.fromkeys(step["id"] for step in raw))
         self._check_ids(raw)
@@ -276,9 +299,11 @@ class _Reader:
             step["after"] = self._after(step, ids)
         checked: dict[str, Step] = {}
         for step in raw:
-            params = self._params(step)
+            params, when, policy = self._params(step), self._when(step), self._policy(step, defaults)
             if params is not None:
-                checked[step["id"]] = Step(id=step["id"], stage=step["stage"], after=step["after"], params=params)
+                checked[step["id"]] = Step(
+                    id=step["id"], stage=step["stage"], after=step["after"], when=when, policy=policy, params=params
+                )
         if len(ids) < len(raw):
             return ()  # which step an `after` means is not known
         order = self._sorted({step["id"]: step["after"] for step in raw}, {step["id"]: step["number"] for step in raw})
@@ -313,6 +338,40 @@ class _Reader:
             if name not in ids:
                 self._say(path, f"step {step['id']!r} comes after {name!r}: {_no_step(name, ids)}")
         return tuple(dict.fromkeys(name for name in after if name in ids))
+
+    def _when(self, step: dict[str, Any]) -> When:
+        """Return in which case a step runs."""
+        found = step.get("when", When.SUCCESS)
+        if found in tuple(When):
+            return When(found)
+        self._say(
+            ("steps", step["number"], "when"),
+            f"`when` of step {step['id']!r} should be {' or '.join(map(repr, map(str, When)))} (found {found!r})"
+            f"{close_match(str(found), tuple(When))}",
+        )
+        return When.SUCCESS
+
+    def _policy(self, step: dict[str, Any], defaults: StepPolicy) -> StepPolicy:
+        """Return how a step is run."""
+        own = {key: step[key] for key in POLICY_KEYS if key in step}
+        found = self._model(StepPolicy, own, ("steps", step["number"]), f"step {step['id']!r}")
+        if found is None:
+            return defaults
+        return defaults.model_copy(update={key: getattr(found, key) for key in own})
+
+    def _model(self, model: type[M], raw: Any, path: tuple[str | int, ...], what: str) -> M | None:
+        """Return a part of the document as its model, None if it is missing or wrong."""
+        if raw is None:
+            return None
+        if not isinstance(raw, Mapping):
+            self._say(path, f"{what} have to be a mapping; found {_kind(raw)}")
+            return None
+        try:
+            return model.model_validate(raw)
+        except ValidationError as error:
+            for place, message in describe(error, tuple(model.model_fields), what):
+                self._say((*path, *place), message)
+            return None
 
     def _params(self, step: dict[str, Any]) -> StageParams | None:
         """Return the parameters of a step, None if stage or parameters are wrong."""
@@ -366,8 +425,12 @@ class _Reader:
             first, *rest = name.split(".")
             option = f"--set {name}={value}"
             path: tuple[str, ...]
-            if first in ("run", "project", "cluster") and not rest:
+            if first in ("run", "project", "cluster", "faults", "defaults") and not rest:
                 top[first], path = value, (first,)
+            elif first in ("faults", "defaults") and rest:
+                top[first] = dict(top[first]) if isinstance(top.get(first), Mapping) else {}
+                _put(top[first], rest, value)
+                path = (first, *rest)
             elif first == "data" and len(rest) == 1 and rest[0] in _DATA:
                 top["data"] = {**(top["data"] if isinstance(top.get("data"), Mapping) else {}), rest[0]: value}
                 path = ("data", rest[0])

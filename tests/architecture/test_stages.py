@@ -10,7 +10,8 @@ import dask
 import pytest
 from dask.delayed import Delayed
 
-from radps.context.model import Context, Resources, Workspace
+from radps.context.model import Context, Workspace
+from radps.context.records import Resources
 from radps.context.records import (
     Antenna,
     CalibrationTable,

@@ -12,7 +12,8 @@ from pathlib import Path
 import psutil
 
 import radps
-from radps.context.model import Context, Resources, Workspace
+from radps.context.model import Context, Workspace
+from radps.context.records import Resources
 from radps.domain.normal_operator import count_terms
 from radps.execution.engine import InProcess, TaskEvent
 from radps.stages import _imaging, image_cube

@@ -14,7 +14,8 @@ import pytest
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from radps.context.model import Context, Resources, Workspace
+from radps.context.model import Context, Workspace
+from radps.context.records import Resources
 from radps.context.records import (
     Outcome,
     OutcomeStatus,

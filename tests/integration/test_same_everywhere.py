@@ -13,7 +13,8 @@ import zarr
 
 import radps
 from radps.api import Run
-from radps.context.model import Resources, Workspace
+from radps.context.model import Workspace
+from radps.context.records import Resources
 from radps.execution.engine import InProcess
 from radps.stages import image_cube
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from radps.context.model import Context, Resources, Workspace
+from radps.context.model import Context, Workspace
+from radps.context.records import Resources
 from radps.context.records import (
     Antenna,
     DataGroup,

@@ -1,0 +1,23 @@
+"""Which shared parts of the context an outcome fills, so that no two steps fill the same one at the same time.
+
+Images, products and scores are known by their step: any number of steps may add some. All other parts are shared.
+"""
+
+from __future__ import annotations
+
+from radps.context.records import Outcome
+
+_SHARED = ("dataset_paths", "observation", "sky_models", "tables", "flux_densities", "line_free")
+
+
+def written_parts(outcome: Outcome) -> tuple[str, ...]:
+    """Return the shared parts that an outcome fills, sorted.
+
+    A part is a field of :class:`~radps.context.records.Outcome`; of ``groups`` each version of the data is one
+    (``groups.corrected``).
+    """
+    parts = {name for name in _SHARED if getattr(outcome, name) not in (None, ())}
+    if outcome.applied:
+        parts.add("tables")
+    parts.update(f"groups.{name}" for groups in outcome.groups.values() for name in groups)
+    return tuple(sorted(parts))

@@ -1,0 +1,133 @@
+"""The ledger of an attempt of a step: the results of its finished tasks, and how often each one failed.
+
+One small file a task, ``RUN/tasks/<step>-<attempt>/<key>``, written by the worker when the task has ended. So whatever
+dies, driver, scheduler or worker, a task that has ended is not done again: its result is read from here.
+
+1. A file holds the SHA-256 of what follows, then the pickled :class:`Entry`. One that is torn counts as none.
+2. Results above :data:`MAX_BYTES` are not kept: they are parts of sums (images), and cost as much to keep as to make.
+3. Failures stand beside it, in ``<key>.failures``: a task that is repeated on another worker goes on counting.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from radps.data.files import delete_file, read_file, write_file
+from radps.data.stores import file_system
+from radps.data.urls import join_url
+from radps.errors import DataError
+
+MAX_BYTES = 64 * 2**10
+"""Pickled size of a result that is kept at most."""
+
+_FAILURES = ".failures"
+_LONGEST_NAME = 180
+_DIGEST_BYTES = 32
+
+
+class Entry(NamedTuple):
+    """What the ledger knows of a task that has ended."""
+
+    result: Any
+    error: BaseException | None
+    """Why it failed for good; None if it did not."""
+    start_s: float
+    stop_s: float
+    worker: str
+    tries: int
+    bytes_written: int
+    peak_memory_bytes: int
+
+
+def entry_name(key: str) -> str:
+    """Return the name of the file of a task."""
+    name = quote(key, safe="")
+    if len(name) <= _LONGEST_NAME:
+        return name
+    return f"{name[: _LONGEST_NAME - 17]}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+
+
+def save_entry(ledger_url: str, key: str, entry: Entry) -> bool:
+    """Keep the entry of a task; False if it is too large to be kept, or cannot be pickled."""
+    try:
+        text = pickle.dumps(entry)
+    except Exception:  # whatever an object of a user's stage raises
+        return False
+    if len(text) > MAX_BYTES:
+        return False
+    write_file(_url(ledger_url, key), hashlib.sha256(text).digest() + text, durable=False)
+    return True
+
+
+def load_entry(ledger_url: str, key: str) -> Entry | None:
+    """Return the entry of a task, None if there is none or it is torn."""
+    return _parse(read_file(_url(ledger_url, key)))
+
+
+def require_entry(ledger_url: str, key: str) -> Entry:
+    """Return the entry of a task that has ended.
+
+    Raises
+    ------
+    DataError
+        It has gone since the run began.
+    """
+    entry = load_entry(ledger_url, key)
+    if entry is None:
+        raise DataError(
+            f"the result of task {key} is no longer in {ledger_url}; somebody removed or changed it: run again"
+        )
+    return entry
+
+
+def load_done(ledger_url: str) -> frozenset[str]:
+    """Return the file names of all tasks whose results are kept; what failed, or is torn, is removed."""
+    done = set()
+    for name in _names(ledger_url):
+        entry = None if name.endswith(_FAILURES) else _parse(read_file(join_url(ledger_url, name)))
+        if entry is not None and entry.error is None:
+            done.add(name)
+        else:
+            delete_file(join_url(ledger_url, name))
+    return frozenset(done)
+
+
+def load_failures(ledger_url: str, key: str) -> tuple[str, ...]:
+    """Return the errors of a task so far, oldest first."""
+    text = read_file(_url(ledger_url, key) + _FAILURES)
+    return tuple(json.loads(text)) if text else ()
+
+
+def note_failure(ledger_url: str, key: str, error: str) -> int:
+    """Note one more failure of a task; returns how many there are now."""
+    failures = (*load_failures(ledger_url, key), error)
+    write_file(_url(ledger_url, key) + _FAILURES, json.dumps(failures).encode(), durable=False)
+    return len(failures)
+
+
+def _url(ledger_url: str, key: str) -> str:
+    return join_url(ledger_url, entry_name(key))
+
+
+def _names(ledger_url: str) -> Iterable[str]:
+    system, path = file_system(ledger_url)
+    # A listing that was kept in memory would miss what the workers wrote.
+    system.invalidate_cache()
+    if not system.isdir(path):
+        return ()
+    return [str(name).rstrip("/").rpartition("/")[2] for name in system.ls(path, detail=False)]
+
+
+def _parse(data: bytes | None) -> Entry | None:
+    if data is None or hashlib.sha256(data[_DIGEST_BYTES:]).digest() != data[:_DIGEST_BYTES]:
+        return None
+    try:
+        entry = pickle.loads(data[_DIGEST_BYTES:])
+    except Exception:  # of another version, or of a module that is not there: the task is done again
+        return None
+    return entry if isinstance(entry, Entry) else None

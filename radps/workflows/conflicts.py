@@ -1,0 +1,53 @@
+"""Steps that would write the same part of the context at the same time are refused before the run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+from radps.stages.base import find_stage
+from radps.workflows.document import Document
+from radps.workflows.policy import When
+
+if TYPE_CHECKING:
+    from radps.workflows.model import Step
+
+
+def find_conflicts(steps: Sequence[Step], document: Document) -> Iterator[str]:
+    """Yield a problem for each two steps that may run at the same time and fill the same shared part of the context.
+
+    Parameters
+    ----------
+    steps : sequence of Step
+        Each one after those that it needs.
+    document : Document
+        The config, for the places.
+    """
+    before = _ancestors(steps)
+    for first, second in combinations(steps, 2):
+        if first.id in before[second.id] or _exclude_each_other(first, second):
+            continue
+        parts = set(_writes(first)) & set(_writes(second))
+        if parts:
+            yield (
+                f"{document.place(('steps', second.id))}: steps {first.id!r} and {second.id!r} may run at the same time, "
+                f"and both write {', '.join(sorted(parts))}; let one come after the other: `after: [{first.id}]`"
+            )
+
+
+def _ancestors(steps: Sequence[Step]) -> Mapping[str, set[str]]:
+    """Return the ids of all steps that each one needs, directly or not."""
+    found: dict[str, set[str]] = {}
+    for step in steps:
+        found[step.id] = set(step.after).union(*(found.get(name, set()) for name in step.after))
+    return found
+
+
+def _exclude_each_other(first: Step, second: Step) -> bool:
+    """Return True if one of two steps runs where the other does not: on success or failure of the same steps."""
+    return first.after == second.after and {first.when, second.when} == {When.SUCCESS, When.FAILURE}
+
+
+def _writes(step: Step) -> tuple[str, ...]:
+    return find_stage(step.stage).params_model.writes
