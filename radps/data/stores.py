@@ -45,7 +45,8 @@ def file_system(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
     """Return the fsspec file system of a URL, and the path on it."""
     if is_local(url):
         return LocalFileSystem(), local_path(url)
-    system, path = fsspec.core.url_to_fs(url)
+    # A listing that is kept in memory would miss what another process has written since.
+    system, path = fsspec.core.url_to_fs(url, use_listings_cache=False)
     return system, path
 
 
