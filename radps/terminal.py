@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -20,7 +20,7 @@ from radps.errors import RadpsError
 
 if TYPE_CHECKING:  # these modules take half a second to import, which `radps-run --help` need not pay
     from radps.context.records import StepRecord
-    from radps.execution.engine import TaskEvent
+    from radps.node_tasks.guard import TaskEvent
     from radps.stages.base import ParameterSummary
     from radps.workflows.plan import PlannedStep
     from radps.workflows.status import Status, StepStatus
@@ -34,6 +34,8 @@ _STYLES = {
     "failed": "bold red",
     "blocked": "red",
     "stopped": "yellow",
+    "skipped": "dim",
+    "paused": "yellow",
     "pending": "dim",
     "changed": "yellow",
     "stale": "yellow",
@@ -110,8 +112,15 @@ class BarObserver:
 
     def task(self, step: str, event: TaskEvent) -> None:
         """Fill the bar of a step."""
-        if not event.failed:
+        if event.end in ("done", "kept"):
             self._progress.advance(self._bar(step).id)
+        if line := _trouble(step, event):
+            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def noted(self, event: str, fields: Mapping[str, Any]) -> None:
+        """Say that the cluster was lost, or that the run is about to stop."""
+        if line := _note(event, fields):
+            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def ended(self, step: StepRecord) -> None:
         """Say how a step ended."""
@@ -166,8 +175,10 @@ class LineObserver:
 
     def task(self, step: str, event: TaskEvent) -> None:
         """Count tasks done, and say so now and then."""
-        if not event.failed:
+        if event.end in ("done", "kept"):
             self._done[step] += 1
+        if line := _trouble(step, event):
+            self._line(line)
         if time.monotonic() - self._last_s > _SECONDS_BETWEEN_LINES:
             self._last_s = time.monotonic()
             self._line(f"{step}: {self._done[step]} of {self._total[step]} tasks")
@@ -177,6 +188,11 @@ class LineObserver:
         seconds = "" if step.seconds is None else f" in {step.seconds:.1f} s ({step.tasks} tasks)"
         error = f": {step.error}" if step.error else ""
         self._line(f"{step.id}: {_ending(step)}{seconds}{error}")
+
+    def noted(self, event: str, fields: Mapping[str, Any]) -> None:
+        """Say that the cluster was lost, or that the run is about to stop."""
+        if line := _note(event, fields):
+            self._line(line)
 
     def _line(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -292,6 +308,27 @@ def _say_plan(console: Console, plan: tuple[PlannedStep, ...], where: str) -> No
     nothing = not any(planned.runs for planned in plan)
     text = "Nothing to do" if nothing else f"Computing: {where}"
     console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _trouble(step: str, event: TaskEvent) -> str:
+    """Return what to say of a task that will be repeated, or an empty text."""
+    name = event.key.partition(".")[2]
+    if event.end == "retry":
+        return f"{step}: {name} failed ({event.error}); up for retry {event.tries} in {event.delay_s:.3g} s"
+    if event.end == "lost":
+        return f"{step}: {name} lost its worker; it runs again on another one"
+    return ""
+
+
+def _note(event: str, fields: Mapping[str, Any]) -> str:
+    """Return what to say of an event of the run, or an empty text."""
+    if event == "cluster.lost":
+        return f"{fields['error']}: a new one is started"
+    if event == "run.stopping":
+        return f"Stopping ({fields['by']})"
+    if event == "run.paused":
+        return f"{fields['before']}: paused before it; the same command without --pause-before goes on"
+    return ""
 
 
 def _ending(step: StepRecord) -> str:

@@ -88,7 +88,7 @@ def find_version(url: str) -> str | None:
     return str(entry.get("ETag") or system.ukey(path))
 
 
-def replace_file(url: str, data: bytes, *, version: str | None = None) -> str | None:
+def replace_file(url: str, data: bytes, *, version: str | None = None, durable: bool = True) -> str | None:
     """Write a file in one atomic step, in place of what is there.
 
     Parameters
@@ -99,6 +99,8 @@ def replace_file(url: str, data: bytes, *, version: str | None = None) -> str | 
         The whole file.
     version : str, optional
         Replace only the file of this version (:func:`find_version`).
+    durable : bool
+        Wait until a local disk has it, so that it is there after the machine lost its power, too.
 
     Returns
     -------
@@ -115,7 +117,7 @@ def replace_file(url: str, data: bytes, *, version: str | None = None) -> str | 
     if is_local(url):
         if version is not None and find_version(url) != version:
             raise FileChangedError(errno.EBUSY, "another process changed the file", url)
-        with _temporary_file(local_path(url), data) as temporary:
+        with _temporary_file(local_path(url), data, durable=durable) as temporary:
             os.replace(temporary, local_path(url))
         return find_version(url)
     with _store_errors(url):
@@ -238,7 +240,7 @@ def _store_errors(url: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _temporary_file(path: str, data: bytes) -> Iterator[str]:
+def _temporary_file(path: str, data: bytes, *, durable: bool = True) -> Iterator[str]:
     """Write a file beside ``path``, to be renamed or linked to it; it is on the disk before, its name is after."""
     folder = os.path.dirname(path)
     os.makedirs(folder, exist_ok=True)
@@ -246,12 +248,15 @@ def _temporary_file(path: str, data: bytes) -> Iterator[str]:
     try:
         with open(temporary, "wb") as stream:
             stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
+            if durable:
+                stream.flush()
+                os.fsync(stream.fileno())
         yield temporary
     finally:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
+    if not durable:
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -21,7 +21,7 @@ from distributed.comm import CommClosedError
 import radps
 from radps.context.records import Resources
 from radps.errors import ClusterError, ClusterLostError, TaskTimeoutError
-from radps.execution.engine import MEMORY_SHARE, Order, Stop, StoppedError, TaskListener
+from radps.execution.engine import MEMORY_SHARE, Order, Stop, StoppedError, TaskListener, ignore
 from radps.execution.task_recorder import TASKS, TaskRecorder
 from radps.execution.worker_host import WorkerHost
 from radps.graph_tasks.shapes import task_name
@@ -116,14 +116,21 @@ class OnClient:
             return
         known = sorted({f"{name}: {amount:g}" for offer in offers for name, amount in offer.items()})
         raise ClusterError(
-            f"no worker of {self._description} offers {_listing(wanted)}; the workers offer {', '.join(known) or 'none'}: "
-            "start workers with these resources (cluster.resources, or `dask worker --resources`), or ask for less"
+            f"no worker of {self._description} offers {_listing(wanted)}; the workers offer "
+            f"{', '.join(known) or 'none'}: start workers with these resources (cluster.resources, or "
+            "`dask worker --resources`), or ask for less"
         )
 
-    def compute(self, graph: Delayed, order: Order, on_task: TaskListener, stop: Stop) -> Any:
+    def compute(
+        self,
+        graph: Delayed,
+        order: Order | None = None,
+        on_task: TaskListener = ignore,
+        stop: Stop | None = None,
+    ) -> Any:
         """Return the result of a graph; see :class:`~radps.execution.engine.Engine`."""
         listener = _Listener({task_name(key) for key in dict(graph.__dask_graph__())}, on_task)
-        number = next(self._numbers)
+        number, order = next(self._numbers), order or Order()
         self._listeners[number] = listener
         try:
             future = self._client.compute(
@@ -152,14 +159,14 @@ class OnClient:
         finally:
             del self._listeners[number]
 
-    def _wait(self, future: Future, order: Order, stop: Stop) -> Any:
+    def _wait(self, future: Future, order: Order, stop: Stop | None) -> Any:
         """Wait for a result, but not for ever on a cluster without workers."""
         ended = threading.Event()
         future.add_done_callback(lambda _: ended.set())
         looked = last_seen = connected = time.monotonic()
         while not ended.wait(_POLL_S):
             now = time.monotonic()
-            if stop.is_set():
+            if stop is not None and stop.is_set():
                 raise StoppedError
             if order.deadline_s is not None and now > order.deadline_s:
                 raise TaskTimeoutError("it ran longer than it may; give it more time (timeout), or more workers")
@@ -213,7 +220,7 @@ class _Listener:
 
 @contextlib.contextmanager
 def open_local(
-    workers: int, memory_bytes: int, resources: Mapping[str, float], allowed_failures: int
+    workers: int, memory_bytes: int, *, resources: Mapping[str, float] | None = None, allowed_failures: int = 3
 ) -> Iterator[OnClient]:
     """Start worker processes on this machine, reachable from this machine only.
 
@@ -223,7 +230,7 @@ def open_local(
         Processes, one thread each.
     memory_bytes : int
         Memory of each.
-    resources : mapping
+    resources : mapping, optional
         What each one offers to tasks that ask for it.
     allowed_failures : int
         How many workers a task may take with it before it is given up.
@@ -249,7 +256,7 @@ def open_local(
                         processes=True,
                         host="127.0.0.1",
                         memory_limit=memory_bytes,
-                        resources=dict(resources),
+                        resources=dict(resources or {}),
                         dashboard_address="127.0.0.1:0",
                         # What a task raises comes back to the driver; printed by each worker, too, it would hide the
                         # message.

@@ -132,7 +132,9 @@ def open_engine(
 
     if isinstance(config, LocalMachine):
         workers, memory = local_shares(config)
-        with open_local(workers, memory, config.resources, retries + ALLOWED_FAILURES) as engine:
+        with open_local(
+            workers, memory, resources=config.resources, allowed_failures=retries + ALLOWED_FAILURES
+        ) as engine:
             yield engine
     else:
         with open_running(config.address, config.timeout) as engine:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import signal
 import threading
 import time
@@ -46,6 +47,10 @@ class StoppedError(Exception):
     """A computation was ended because its :class:`Stop` was set."""
 
 
+def ignore(event: TaskEvent) -> None:
+    """Take an event that nobody asked for."""
+
+
 class Engine(Protocol):
     """Computes graphs."""
 
@@ -75,18 +80,24 @@ class Engine(Protocol):
         """
         ...
 
-    def compute(self, graph: Delayed, order: Order, on_task: TaskListener, stop: Stop) -> Any:
+    def compute(
+        self,
+        graph: Delayed,
+        order: Order | None = None,
+        on_task: TaskListener = ignore,
+        stop: Stop | None = None,
+    ) -> Any:
         """Return the result of a graph.
 
         Parameters
         ----------
         graph : Delayed
             Of one result.
-        order : Order
+        order : Order, optional
             How.
-        on_task : callable
+        on_task : callable, optional
             Called for each task of the graph that ends; from a thread of the engine.
-        stop : Stop
+        stop : Stop, optional
             Ends the computation soon after it is set.
 
         Raises
@@ -132,13 +143,27 @@ class InProcess:
     def check_offers(self, wanted: Mapping[str, float]) -> None:
         """Accept everything: there is no choice of workers here."""
 
-    def compute(self, graph: Delayed, order: Order, on_task: TaskListener, stop: Stop) -> Any:
+    def compute(
+        self,
+        graph: Delayed,
+        order: Order | None = None,
+        on_task: TaskListener = ignore,
+        stop: Stop | None = None,
+    ) -> Any:
         """Return the result of a graph; see :class:`Engine`. Tasks repeat themselves and report to their host."""
-        if stop.is_set():
+        if stop is not None and stop.is_set():
             raise StoppedError
-        seconds = float("inf") if order.deadline_s is None else order.deadline_s - time.monotonic()
-        with _time_limit(seconds, "the step"):
+        if order is None or order.deadline_s is None:
             return graph.compute(scheduler="synchronous")
+        try:
+            with _time_limit(order.deadline_s - time.monotonic(), _DeadlineError):
+                return graph.compute(scheduler="synchronous")
+        except _DeadlineError as over:
+            raise TaskTimeoutError("it ran longer than it may; give it more time (timeout)") from over
+
+
+class _DeadlineError(BaseException):
+    """The time of a step is over: no error of a task, to be repeated, but the end of all of them."""
 
 
 class DriverProcess:
@@ -169,37 +194,37 @@ class DriverProcess:
 
     def time_limit(self, seconds: float, expired: Callable[[], None]) -> contextlib.AbstractContextManager[None]:
         """Raise TaskTimeoutError in a task that runs longer."""
-        return _time_limit(seconds, "the task")
+        text = f"the task ran longer than {seconds:g} s; give it more time (task_timeout), or make the chunks smaller"
+        return _time_limit(seconds, functools.partial(TaskTimeoutError, text))
 
     def die(self) -> None:
         """Stay alive: this process is the driver's."""
 
 
 @contextlib.contextmanager
-def _time_limit(seconds: float, what: str) -> Iterator[None]:
-    """Raise TaskTimeoutError in the block when its time is over.
+def _time_limit(seconds: float, error: Callable[[], BaseException]) -> Iterator[None]:
+    """Raise an error in the block when its time is over; a limit around it that ends earlier counts alone.
 
     Only the main thread of a process can be interrupted; in others the error is raised at the end of the block.
     """
-    if seconds == float("inf"):
-        yield
-        return
     start = time.monotonic()
-    text = f"{what} ran longer than {max(seconds, 0.0):.3g} s; give it more time, or make it smaller"
     if seconds <= 0:
-        raise TaskTimeoutError(text)
+        raise error()
     if threading.current_thread() is not threading.main_thread():
         yield
         if time.monotonic() - start > seconds:
-            raise TaskTimeoutError(text)
+            raise error()
+        return
+    outer_s, _ = signal.getitimer(signal.ITIMER_REAL)
+    if seconds == float("inf") or 0 < outer_s <= seconds:
+        yield
         return
 
     def expire(number: int, frame: FrameType | None) -> None:
-        raise TaskTimeoutError(text)
+        raise error()
 
     handler = signal.signal(signal.SIGALRM, expire)
-    # A limit around this one (that of the step) goes on afterwards.
-    outer_s, _ = signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
     finally:

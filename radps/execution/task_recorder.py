@@ -70,7 +70,7 @@ class TaskRecorder(SchedulerPlugin):  # type: ignore[misc]
 
 def _unmeasured(name: str, finish: str, details: dict[str, Any]) -> dict[str, Any]:
     """Return the event of a task of which no worker reported."""
-    compute = next((one for one in details.get("startstops") or () if one["action"] == "compute"), {})
+    compute: dict[str, Any] = next((one for one in details.get("startstops") or () if one["action"] == "compute"), {})
     return {
         "key": name,
         "end": {"memory": "done", "erred": "failed"}.get(finish, finish),

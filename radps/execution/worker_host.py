@@ -31,7 +31,7 @@ class WorkerHost:
 
     def report(self, event: TaskEvent) -> None:
         """Tell the scheduler."""
-        get_worker().log_event(MEASURED, event._asdict())
+        get_worker().log_event(MEASURED, {**event._asdict(), "end": str(event.end)})
 
     def pause(self, seconds: float) -> None:
         """Wait outside of the worker's threads: other tasks take the slot in the meantime."""

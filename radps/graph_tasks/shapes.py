@@ -5,9 +5,9 @@
 ``reduce_tree``   many results to one, a few at a time, in an order that depends on their number only.
 ``count_tasks``   how many tasks a graph has.
 
-Names of tasks are readable on the dashboard: ``image_cube.clean_channels-2-00012`` is chunk 12 of attempt 2. The attempt
-is a part of the name, so that a rerun never meets a result of the run before. In a key a mark of the run follows,
-``...-00012@3fa9c1``: two runs on one scheduler never meet either.
+Names of tasks are readable on the dashboard: ``image_cube.clean_channels-2-00012`` is chunk 12 of attempt 2. The
+attempt is a part of the name, so that a rerun never meets a result of the run before. In a key a mark of the run
+follows, ``...-00012@3fa9c1``: two runs on one scheduler never meet either.
 
 Inside a run every task is guarded (:mod:`radps.node_tasks.guard`). One that has ended in an earlier run of the same
 attempt becomes a task that reads its result, and needs nothing that it was made of.
@@ -108,7 +108,12 @@ def reduce_tree(
     while True:
         parts = [
             _delayed(
-                names, function, f"{key}-{level}-{start // FAN_IN:05d}", (list(parts[start : start + FAN_IN]),), {}, None
+                names,
+                function,
+                f"{key}-{level}-{start // FAN_IN:05d}",
+                (list(parts[start : start + FAN_IN]),),
+                {},
+                None,
             )
             for start in range(0, len(parts), FAN_IN)
         ]

@@ -36,7 +36,7 @@ class Faults(BaseModel):
     seed: int = 0
     """Another seed strikes other tasks."""
     tasks: str = "*"
-    """Names of tasks, as the dashboard shows them behind the step, such as ``clean_*``; or with the step, ``cube.*``."""
+    """Names of tasks as the dashboard shows them, without the step, ``clean_*``, or with it, ``cube.*``."""
     kind: FaultKind = FaultKind.EXCEPTION
     """exception, worker-death or slow."""
     delay: Duration = Field(default=1.0, gt=0.0)

@@ -118,9 +118,7 @@ class TaskRules(BaseModel):
         return float(min(self.retry_delay_s * 2.0 ** (retry - 1), LONGEST_PAUSE_S))
 
 
-def run_guarded(
-    rules: TaskRules, key: str, function: Callable[..., Any], /, *arguments: Any, **options: Any
-) -> Any:
+def run_guarded(rules: TaskRules, key: str, function: Callable[..., Any], /, *arguments: Any, **options: Any) -> Any:
     """Return ``function(*arguments, **options)``, from the ledger if the task has ended before.
 
     Parameters

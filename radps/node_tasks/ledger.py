@@ -13,12 +13,10 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from radps.data.files import delete_file, read_file, write_file
-from radps.data.stores import file_system
+from radps.data.files import delete_file, list_names, read_file, replace_file
 from radps.data.urls import join_url
 from radps.errors import DataError
 
@@ -60,7 +58,7 @@ def save_entry(ledger_url: str, key: str, entry: Entry) -> bool:
         return False
     if len(text) > MAX_BYTES:
         return False
-    write_file(_url(ledger_url, key), hashlib.sha256(text).digest() + text, durable=False)
+    replace_file(_url(ledger_url, key), hashlib.sha256(text).digest() + text, durable=False)
     return True
 
 
@@ -88,7 +86,7 @@ def require_entry(ledger_url: str, key: str) -> Entry:
 def load_done(ledger_url: str) -> frozenset[str]:
     """Return the file names of all tasks whose results are kept; what failed, or is torn, is removed."""
     done = set()
-    for name in _names(ledger_url):
+    for name in list_names(ledger_url):
         entry = None if name.endswith(_FAILURES) else _parse(read_file(join_url(ledger_url, name)))
         if entry is not None and entry.error is None:
             done.add(name)
@@ -106,21 +104,12 @@ def load_failures(ledger_url: str, key: str) -> tuple[str, ...]:
 def note_failure(ledger_url: str, key: str, error: str) -> int:
     """Note one more failure of a task; returns how many there are now."""
     failures = (*load_failures(ledger_url, key), error)
-    write_file(_url(ledger_url, key) + _FAILURES, json.dumps(failures).encode(), durable=False)
+    replace_file(_url(ledger_url, key) + _FAILURES, json.dumps(failures).encode(), durable=False)
     return len(failures)
 
 
 def _url(ledger_url: str, key: str) -> str:
     return join_url(ledger_url, entry_name(key))
-
-
-def _names(ledger_url: str) -> Iterable[str]:
-    system, path = file_system(ledger_url)
-    # A listing that was kept in memory would miss what the workers wrote.
-    system.invalidate_cache()
-    if not system.isdir(path):
-        return ()
-    return [str(name).rstrip("/").rpartition("/")[2] for name in system.ls(path, detail=False)]
 
 
 def _parse(data: bytes | None) -> Entry | None:

@@ -44,7 +44,7 @@ class ComponentParams(Record):
 class Params(StageParams):
     """Parameters of the stage `set_model`."""
 
-    writes = ("sky_models",)
+    writes = ("flux_densities", "sky_models")
 
     flux_calibrators: tuple[str, ...] = ("flux",)
     """Fields (names, or words such as `flux`) whose models come from the catalogue of Perley & Butler 2017."""

@@ -7,22 +7,26 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from radps.stages.base import find_stage
-from radps.workflows.document import Document
 from radps.workflows.policy import When
 
 if TYPE_CHECKING:
     from radps.workflows.model import Step
 
 
-def find_conflicts(steps: Sequence[Step], document: Document) -> Iterator[str]:
-    """Yield a problem for each two steps that may run at the same time and fill the same shared part of the context.
+def find_conflicts(steps: Sequence[Step]) -> Iterator[tuple[str, str]]:
+    """Yield two steps that may run at the same time and fill the same shared part of the context, as a problem.
 
     Parameters
     ----------
     steps : sequence of Step
         Each one after those that it needs.
-    document : Document
-        The config, for the places.
+
+    Yields
+    ------
+    str
+        The id of the second one.
+    str
+        What is wrong, and what to do.
     """
     before = _ancestors(steps)
     for first, second in combinations(steps, 2):
@@ -31,8 +35,9 @@ def find_conflicts(steps: Sequence[Step], document: Document) -> Iterator[str]:
         parts = set(_writes(first)) & set(_writes(second))
         if parts:
             yield (
-                f"{document.place(('steps', second.id))}: steps {first.id!r} and {second.id!r} may run at the same time, "
-                f"and both write {', '.join(sorted(parts))}; let one come after the other: `after: [{first.id}]`"
+                second.id,
+                f"steps {first.id!r} and {second.id!r} may run at the same time, and both write "
+                f"{', '.join(sorted(parts))} of the context; let one come after the other: `after: [{first.id}]`",
             )
 
 

@@ -18,8 +18,11 @@ class Interrupts:
     """
 
     def __init__(self) -> None:
+        self.by = ""
+        """Who asked to stop."""
         self._allowed = False
         self._wanted = False
+        self._is_handled = False
 
     @contextlib.contextmanager
     def handled(self) -> Iterator[None]:
@@ -28,9 +31,11 @@ class Interrupts:
             yield
             return
         before = {number: signal.signal(number, self._take) for number in _SIGNALS}
+        self._is_handled = True
         try:
             yield
         finally:
+            self._is_handled = False
             for number, handler in before.items():
                 signal.signal(number, handler)
 
@@ -55,7 +60,16 @@ class Interrupts:
         if self._wanted:
             raise KeyboardInterrupt
 
+    def request(self, by: object) -> None:
+        """Ask to stop from another thread of this process; ``by`` says who wants it."""
+        self.by = str(by)
+        self._wanted = True
+        if self._allowed and self._is_handled:
+            # The main thread computes, and looks at nothing else.
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
     def _take(self, number: int, frame: object) -> None:
+        self.by = self.by or signal.Signals(number).name
         again, self._wanted = self._wanted, True
         if self._allowed or again:
             raise KeyboardInterrupt

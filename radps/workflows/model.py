@@ -63,8 +63,7 @@ class Step(_Model):
 
     def as_config(self) -> dict[str, Any]:
         """Return the step as plain data, as it stands in a config."""
-        document = self.model_dump(mode="json")
-        return {**document, **document.pop("policy")}
+        return {**self.model_dump(mode="json", exclude={"policy"}), **self.policy.model_dump(mode="json")}
 
 
 class Workflow(_Model):
@@ -210,7 +209,9 @@ class _Reader:
         faults = self._model(Faults, top.get("faults"), ("faults",), "the simulated faults")
         _let_import_from(self._folder, steps)
         checked = self._steps(steps, defaults or StepPolicy())
-        self._problems += find_conflicts(checked, self._document)
+        numbers = {step["id"]: step["number"] for step in steps}
+        for name, problem in find_conflicts(checked):
+            self._say(("steps", numbers[name]), problem)
         self._stop_if(bool(self._problems))
         return Workflow(
             source=self._document.source,

@@ -11,6 +11,8 @@ from radps.context.records import StepRecord, StepState
 from radps.errors import ConfigError
 from radps.stages.base import find_stage
 from radps.workflows.model import Step, Workflow
+from radps.workflows.policy import When
+from radps.workflows.readiness import FAILED
 
 
 class PlanState(enum.StrEnum):
@@ -26,6 +28,8 @@ class PlanState(enum.StrEnum):
     """Done, but a step that it needs is done again."""
     AGAIN = "again"
     """Failed or was interrupted, or the user asked to do it again."""
+    SKIPPED = "skipped"
+    """It is there for a failure, and nothing failed."""
     LEFT_OUT = "left out"
     """The user did not select it."""
 
@@ -50,10 +54,14 @@ class Selection(NamedTuple):
     """These steps."""
     redo: tuple[str, ...] = ()
     """These steps are done again, changed or not."""
+    pause_before: tuple[str, ...] = ()
+    """The run stops before these steps; what does not need them goes on."""
 
     def names(self) -> tuple[str, ...]:
         """Return every step that is named."""
-        return tuple(name for name in (self.start, self.until, *self.only, *self.redo) if name is not None)
+        return tuple(
+            name for name in (self.start, self.until, *self.only, *self.redo, *self.pause_before) if name is not None
+        )
 
 
 def plan_steps(
@@ -119,6 +127,11 @@ def _plan_step(
     if step.id in redo:
         return PlannedStep(step, PlanState.AGAIN, True, "asked for by --redo")
     before = [name for name in step.after if planned[name].runs]
+    if step.when is When.FAILURE:
+        if before:
+            return PlannedStep(step, PlanState.NEW, True, f"if {' or '.join(before)} should fail")
+        if not any(name in records and records[name].state in FAILED for name in step.after):
+            return PlannedStep(step, PlanState.SKIPPED, False, f"no failure of {', '.join(step.after)}")
     if done and before:
         return PlannedStep(step, PlanState.STALE, True, f"after {', '.join(before)}, which will run")
     if not done and (record is None or record.attempt == 0):
@@ -171,7 +184,7 @@ def _check_inputs(workflow: Workflow, planned: dict[str, PlannedStep], records: 
     """Refuse steps that would run although what they need is neither done nor selected."""
     problems = []
     for step in workflow.steps:
-        if not planned[step.id].runs:
+        if not planned[step.id].runs or step.when is not When.SUCCESS:
             continue
         for name in step.after:
             record = records.get(name)

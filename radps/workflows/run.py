@@ -1,10 +1,12 @@
-"""The runner: carries out the plan, one step after the other, and commits each to the context.
+"""The runner: carries out the plan, starts each step as soon as those before it have ended, commits each result.
 
 1. Lock the run folder, read the context, plan.
-2. For each step to run: fold the outcomes of the steps that it needs into a context, bound to a new attempt; call the
-   stage; compute the graph that it returns, or each graph that it yields; check the Outcome; commit.
-3. A step that fails is recorded with its traceback and blocks only what needs it. An interrupt is recorded too, and
-   raised again. What a failed attempt wrote stays in its own folders, and the context never points there.
+2. A step starts when the steps before it have ended and ``when`` says so: its context is the fold over the outcomes of
+   the steps that it needs. On a cluster every step is driven by a thread of its own; without one they run in the main
+   thread, one after the other, so that a debugger works.
+3. Threads send messages; the main thread alone changes records, commits, and tells the observer.
+4. A step that fails is recorded with its traceback and blocks only what needs it. An interrupt is recorded too, and
+   raised again. An attempt that was not finished goes on where it ended: finished tasks are in its ledger.
 
 The context as it stands is the fold over all steps that are done. A step that starts again takes the steps that need it
 out of that fold at once: their results are of another input.
@@ -13,77 +15,54 @@ out of that fold at once: their results are of another input.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
+import queue
 import secrets
+import threading
 import time
 import traceback
-from collections.abc import Generator, Iterator
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import NamedTuple
 
-from dask.delayed import Delayed
-from pydantic import ValidationError
-from pydantic_core import PydanticSerializationError
-
+from radps.context.events import EventLog
 from radps.context.fingerprint import current_versions
 from radps.context.model import Context, Workspace
-from radps.context.records import Outcome, StepRecord, StepState
+from radps.context.records import Resources, StepRecord, StepState
 from radps.context.store import RunStore
-from radps.data.urls import is_local, join_url, local_path
-from radps.errors import RadpsError, StageError
-from radps.execution.clusters import open_engine
-from radps.execution.engine import Engine, TaskEvent
-from radps.graph_tasks.shapes import count_tasks
-from radps.stages.base import find_stage
+from radps.context.task_records import save_task_records, task_records_url
+from radps.data import stores
+from radps.data.urls import join_url
+from radps.errors import ClusterError, ClusterLostError, RadpsError, StageError
+from radps.execution.engine import Engine, StoppedError
+from radps.node_tasks import ledger
+from radps.node_tasks.guard import TaskEnd, TaskRules
+from radps.workflows.engine_place import EnginePlace
 from radps.workflows.interrupts import Interrupts
+from radps.workflows.log_file import log_to_file
 from radps.workflows.model import Step, Workflow
+from radps.workflows.observers import LoggedObserver, Observer, Silent
 from radps.workflows.plan import PlannedStep, Selection, plan_steps, step_fingerprint
+from radps.workflows.readiness import Readiness, explain, judge
+from radps.workflows.step_work import GraphAdded, Message, StepEnded, StepWork, TaskEnded
+from radps.workflows.task_book import TaskBook
 
 logger = logging.getLogger(__name__)
 
-LOG = "log.txt"
+LEDGERS = "tasks"
+"""Folder of the ledgers of attempts that have not ended."""
+
+_LOOK_S = 0.2
+_BETWEEN_SAVES_S = 2.0
+_MARK_LENGTH = 6
 
 
-class Observer(Protocol):
-    """Is told what happens in a run."""
+class _Running(NamedTuple):
+    """A step that is being computed."""
 
-    def planned(self, plan: tuple[PlannedStep, ...], where: str) -> None:
-        """Take the plan, and where it will be computed."""
-        ...
-
-    def started(self, step: StepRecord) -> None:
-        """Take the record of a step that begins."""
-        ...
-
-    def graph(self, step: str, tasks: int) -> None:
-        """Take the number of tasks of one more graph of a step."""
-        ...
-
-    def task(self, step: str, event: TaskEvent) -> None:
-        """Take a task that ended; called from a thread of the engine."""
-        ...
-
-    def ended(self, step: StepRecord) -> None:
-        """Take the record of a step that ended, in whatever way."""
-        ...
-
-
-class Silent:
-    """An observer that tells nobody."""
-
-    def planned(self, plan: tuple[PlannedStep, ...], where: str) -> None:
-        """Take the plan."""
-
-    def started(self, step: StepRecord) -> None:
-        """Take a step that begins."""
-
-    def graph(self, step: str, tasks: int) -> None:
-        """Take a graph."""
-
-    def task(self, step: str, event: TaskEvent) -> None:
-        """Take a task."""
-
-    def ended(self, step: StepRecord) -> None:
-        """Take a step that ended."""
+    step: Step
+    work: StepWork
+    book: TaskBook
 
 
 class Runner:
@@ -99,6 +78,8 @@ class Runner:
         Which steps; default all.
     observer : Observer, optional
         Who is told.
+    on_pause : callable, optional
+        Is asked at a step to pause before, when nothing else is left to do: True goes on. Default: the run ends there.
     """
 
     def __init__(
@@ -108,17 +89,24 @@ class Runner:
         engine: Engine | None = None,
         selection: Selection | None = None,
         observer: Observer | None = None,
+        on_pause: Callable[[str], bool] | None = None,
     ) -> None:
         self.workflow = workflow
         self.failures: dict[str, StageError] = {}
         """Step -> its error, of the steps that failed in this run."""
-        self._engine = engine
-        self._selection = selection
+        self._place = EnginePlace(workflow, engine)
+        self._selection = selection or Selection()
         self._observer = observer or Silent()
+        self._on_pause = on_pause or (lambda step: False)
         self._store = RunStore(workflow.run)
         self._interrupts = Interrupts()
+        self._messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._records: dict[str, StepRecord] = {}
+        self._waiting: dict[str, Step] = {}
+        self._running: dict[str, _Running] = {}
+        self._breakpoints = set(self._selection.pause_before)
         self._context = Context(run_id=_new_run_id())
+        self._saved_s = 0.0
 
     def run(self) -> Context:
         """Do what the plan says and return the context as it then stands.
@@ -128,128 +116,306 @@ class Runner:
         ConfigError, ContextError, ClusterError
             Before anything was done.
         KeyboardInterrupt
-            The user asked to stop (Ctrl-C or SIGTERM); the step that ran is recorded as stopped.
+            The user asked to stop (Ctrl-C, SIGTERM, `radps-run stop`); the steps that ran are recorded as stopped.
         """
         with contextlib.ExitStack() as stack:
             stack.enter_context(self._interrupts.handled())
+            stack.enter_context(self._place)
             with self._interrupts.allowed():
                 # What is wrong with the plan, or a second driver, is found before a cluster is started.
                 self._store.check_free()
-                plan = plan_steps(self.workflow, self._load(), self._selection)
-                engine = self._engine
-                if engine is None and any(step.runs for step in plan):
-                    engine = stack.enter_context(open_engine(self.workflow.cluster, self.workflow.run))
-            stack.enter_context(self._store.lock())
+                self._start_cluster(plan_steps(self.workflow, self._load(), self._selection))
+            driver = stack.enter_context(self._store.lock())
             # Planned again, now that nobody else writes here.
             committed = self._load()
             self._context = committed or self._context
             plan = plan_steps(self.workflow, committed, self._selection)
-            stack.enter_context(_log_file(self.workflow.run))
-            self._observer.planned(plan, engine.description if engine else "nowhere")
-            if engine is not None and any(step.runs for step in plan):
-                self._prepare(plan)
-                self._run_steps(plan, engine)
+            stack.enter_context(log_to_file(self.workflow.run))
+            runs = any(planned.runs for planned in plan)
+            where = self._place.engine().description if runs else "nowhere"
+            if not runs:
+                self._observer.planned(plan, where)
+                return self._context
+            log = stack.enter_context(EventLog(self.workflow.run, run_id=self._context.run_id))
+            self._observer = LoggedObserver(self._observer, log)
+            self._observer.planned(plan, where)
+            self._observer.noted("run.started", {"driver": str(driver), "cluster": where})
+            self._prepare(plan)
+            self._run_steps()
         return self._context
 
     def _load(self) -> Context | None:
         return self._store.load() if self._store.exists() else None
 
-    # --- the steps ---
+    def _start_cluster(self, plan: tuple[PlannedStep, ...]) -> None:
+        """Start or reach the cluster if there is something to compute, and see that it has what the steps ask for."""
+        wanted = [planned.step for planned in plan if planned.runs]
+        if wanted:
+            engine = self._place.engine()
+            for step in wanted:
+                if step.policy.resources:
+                    engine.check_offers(step.policy.resources)
+
+    # --- the loop ---
 
     def _prepare(self, plan: tuple[PlannedStep, ...]) -> None:
         """Note what waits."""
         now = time.time()
         for planned in plan:
-            old = self._context.steps.get(planned.step.id)
+            step, old = planned.step, self._context.steps.get(planned.step.id)
             waits = old is None or (planned.runs and old.state is not StepState.DONE)
-            self._records[planned.step.id] = _pending(planned, old, now) if waits or old is None else old
+            self._records[step.id] = _pending(planned, old, now) if waits or old is None else old
+            if planned.runs:
+                self._waiting[step.id] = step
         self._context = self._fold(self._records)
         self._store.save_workflow(self.workflow.as_config())
         self._store.save_progress(self._context)
 
-    def _run_steps(self, plan: tuple[PlannedStep, ...], engine: Engine) -> None:
-        for planned in plan:
-            if not planned.runs:
+    def _run_steps(self) -> None:
+        """Start steps and take messages until nothing is left to do."""
+        try:
+            while self._waiting or self._running:
+                self._interrupts.check()
+                if self._start_ready() or self._take_messages():
+                    continue
+                if not self._go_on_after_pause():
+                    break
+        except BaseException as error:
+            self._stop_all(error)
+            raise
+        self._observer.noted("run.ended", {"state": self._state()})
+
+    def _start_ready(self) -> bool:
+        """Start, block or skip every step whose predecessors have ended; returns True if there was one."""
+        progress = False
+        for step in tuple(self._waiting.values()):
+            if any(name in self._waiting or name in self._running for name in step.after):
                 continue
-            step = planned.step
-            missing = [name for name in step.after if self._records[name].state is not StepState.DONE]
-            self._interrupts.check()
-            if missing:
-                self._block(step, missing)
+            readiness = judge(step, self._records)
+            if readiness is Readiness.START:
+                if step.id not in self._breakpoints:
+                    self._interrupts.check()
+                    del self._waiting[step.id]
+                    self._start(step)
+                    progress = True
             else:
-                self._run_step(step, engine)
+                del self._waiting[step.id]
+                self._leave_out(step, StepState.BLOCKED if readiness is Readiness.BLOCK else StepState.SKIPPED)
+                progress = True
+        return progress
 
-    def _block(self, step: Step, missing: list[str]) -> None:
-        """Record that a step cannot start."""
-        reasons = ", ".join(f"{name} ({self._records[name].state})" for name in missing)
-        record = self._records[step.id].model_copy(
-            update={"state": StepState.BLOCKED, "error": f"needs {reasons}", "outcome": None, "traceback": None}
-        )
-        self._commit(record)
-        self._observer.ended(record)
+    def _take_messages(self) -> bool:
+        """Wait a little for messages and take those that are there; returns False if no step runs."""
+        if not self._running:
+            return False
+        with contextlib.suppress(queue.Empty):
+            self._take(self._messages.get(timeout=_LOOK_S))
+            while True:
+                self._take(self._messages.get_nowait())
+        return True
 
-    def _run_step(self, step: Step, engine: Engine) -> None:
-        """Run one step to its end and commit."""
-        record = self._begin(step)
-        self._observer.started(record)
-        work = _Work(step, engine, self._observer)
+    def _go_on_after_pause(self) -> bool:
+        """Ask at the steps to pause before, now that nothing else is left; returns True if one of them may start."""
+        paused = [name for name in self._waiting if name in self._breakpoints]
+        for name in paused:
+            if self._on_pause(name):
+                self._breakpoints.discard(name)
+                return True
+        for name in paused:
+            self._records[name] = self._records[name].model_copy(
+                update={"state": StepState.PAUSED, "error": "the run was to pause before this step"}
+            )
+            self._observer.noted("run.paused", {"before": name})
+        self._context = self._fold(self._records)
+        self._store.save_progress(self._context)
+        return False
+
+    def _stop_all(self, error: BaseException) -> None:
+        """End the steps that run, and record them as stopped."""
+        if isinstance(error, KeyboardInterrupt):
+            self._observer.noted("run.stopping", {"by": self._interrupts.by})
+        for running in self._running.values():
+            running.work.stop.set()
+        while self._running:
+            with contextlib.suppress(queue.Empty):
+                self._take(self._messages.get(timeout=_LOOK_S))
+        self._observer.noted("run.ended", {"state": "stopped"})
+
+    def _state(self) -> str:
+        """Return how the run ended."""
+        states = {self._records[step.id].state for step in self.workflow.steps}
+        for state in (StepState.FAILED, StepState.PAUSED, StepState.BLOCKED, StepState.PENDING):
+            if state in states:
+                return str(state)
+        return str(StepState.DONE)
+
+    # --- a step begins ---
+
+    def _start(self, step: Step) -> None:
+        """Begin a step: in a thread, or, if the engine can do one thing at a time only, here and to its end."""
+        try:
+            engine = self._place.engine()
+            offered = engine.resources()
+        except ClusterError as error:
+            self._records[step.id] = self._begin(step, None)
+            self._end(step, None, TaskBook(), StepEnded(step.id, None, error, ""))
+            return
+        record = self._records[step.id] = self._begin(step, offered)
+        tell = self._messages.put if engine.concurrent else self._take
+        work, book = StepWork(step, engine, tell), TaskBook()
+        context = self._step_context(step, record, work, engine)
+        if engine.concurrent:
+            self._running[step.id] = _Running(step, work, book)
+            target = functools.partial(_run_and_tell, work, context, self._messages)
+            threading.Thread(target=target, name=f"radps-{step.id}", daemon=True).start()
+            return
+        self._running[step.id] = _Running(step, work, book)
         try:
             with self._interrupts.allowed():
-                context = self._step_context(step, record.attempt, engine)
-                outcome = _check_outcome(work.drive(context), step)
-            done = record.model_copy(update={"state": StepState.DONE, "outcome": outcome})
-            # A stage whose outcome does not fit to what was there before it has failed, too.
-            self._fold({**self._records, step.id: done})
-            record = done
-        except (Exception, SystemExit) as error:
-            record = self._failed(record, error, work.failed_task)
-        except BaseException:
-            record = record.model_copy(update={"state": StepState.STOPPED, "error": "stopped by the user"})
+                ended = work.run(context)
+        except BaseException as error:
+            self._take(StepEnded(step.id, None, error, ""))
             raise
-        finally:
-            record = record.model_copy(update={"stop_s": time.time(), "tasks": work.tasks})
-            self._commit(record)
-            self._observer.ended(record)
+        self._take(ended)
 
-    def _begin(self, step: Step) -> StepRecord:
-        """Record that a step runs, and take what needs it out of the context."""
+    def _begin(self, step: Step, offered: Resources | None) -> StepRecord:
+        """Return the record of a step that runs now, saved; what needs the step is taken out of the context."""
         for later in self.workflow.descendants(step.id):
             old = self._records[later.id]
             if old.state is StepState.DONE:
                 self._records[later.id] = old.model_copy(
                     update={"state": StepState.PENDING, "outcome": None, "error": f"step {step.id} was done again"}
                 )
+        old = self._records[step.id]
+        fingerprint = step_fingerprint(self.workflow, step, self._records)
+        resumes = self._goes_on(old, fingerprint, offered)
         record = StepRecord(
             id=step.id,
             stage=step.stage,
             state=StepState.RUNNING,
-            attempt=self._records[step.id].attempt + 1,
-            fingerprint=step_fingerprint(self.workflow, step, self._records),
+            attempt=old.attempt if resumes else old.attempt + 1,
+            fingerprint=fingerprint,
             after=step.after,
             params=step.params.model_dump(mode="json"),
             start_s=time.time(),
+            resumed=old.resumed + 1 if resumes else 0,
+            resources=old.resources if resumes else offered,
             versions=current_versions(),
         )
         self._records[step.id] = record
         self._context = self._fold(self._records)
         self._store.save_progress(self._context)
-        logger.info("step %s: attempt %d of stage %s starts", step.id, record.attempt, step.stage)
+        how = "goes on" if resumes else "starts"
+        logger.info("step %s: attempt %d of stage %s %s", step.id, record.attempt, step.stage, how)
+        self._observer.started(record)
         return record
 
-    def _step_context(self, step: Step, attempt: int, engine: Engine) -> Context:
+    def _goes_on(self, old: StepRecord, fingerprint: str, offered: Resources | None) -> bool:
+        """Return True if the last attempt of a step goes on: it was not finished, and nothing changed since.
+
+        It keeps its plan of chunks, so that those that are finished count; their memory has to fit.
+        """
+        return (
+            old.attempt > 0
+            and old.state is not StepState.DONE
+            and old.fingerprint == fingerprint
+            and old.id not in self._selection.redo
+            and offered is not None
+            and old.resources is not None
+            and old.resources.memory_bytes <= offered.memory_bytes
+        )
+
+    def _step_context(self, step: Step, record: StepRecord, work: StepWork, engine: Engine) -> Context:
         """Return what a step knows: the fold over the steps that it needs, bound to its own attempt."""
         ancestors = (self._records[ancestor.id] for ancestor in self.workflow.ancestors(step.id))
+        policy = step.policy
+        ledger_url = join_url(self.workflow.run, LEDGERS, f"{step.id}-{record.attempt}")
+        if not record.resumed:
+            stores.delete(ledger_url)
         workspace = Workspace(
             url=self.workflow.run,
             step=step.id,
-            attempt=attempt,
-            resources=engine.resources(),
+            attempt=record.attempt,
+            resources=record.resources or Resources(),
             dataset_paths=self.workflow.data.path,
             intents=self.workflow.data.intents,
+            mark=self._context.run_id[-_MARK_LENGTH:],
+            rules=TaskRules(
+                ledger_url=ledger_url,
+                host=engine.host(work.on_task),
+                retries=policy.retries,
+                retry_delay_s=policy.retry_delay,
+                timeout_s=policy.task_timeout,
+                faults=self.workflow.faults,
+            ),
+            finished=ledger.load_done(ledger_url) if record.resumed else frozenset(),
         )
         return self._context.with_records(ancestors).at(workspace)
 
-    def _failed(self, record: StepRecord, error: Exception | SystemExit, task: str) -> StepRecord:
+    # --- a step goes on, and ends ---
+
+    def _take(self, message: Message) -> None:
+        """Take what a step has to say."""
+        running = self._running.get(message.step)
+        if running is None:
+            return  # of a task that ended after its step
+        if isinstance(message, GraphAdded):
+            running.book.add_graph(message.tasks)
+            self._observer.graph(message.step, message.tasks)
+        elif isinstance(message, TaskEnded):
+            running.book.add(message.event)
+            self._observer.task(message.step, message.event)
+            self._save_progress(running, at_once=message.event.end is TaskEnd.RETRY)
+        else:
+            del self._running[message.step]
+            if not self._restart(running, message):
+                self._end(running.step, running.work, running.book, message)
+
+    def _save_progress(self, running: _Running, *, at_once: bool) -> None:
+        """Note how far a step is, for those who ask from outside; not with every task."""
+        now = time.monotonic()
+        if at_once or now - self._saved_s > _BETWEEN_SAVES_S:
+            self._saved_s = now
+            name = running.step.id
+            self._records[name] = self._records[name].model_copy(update=running.book.counts())
+            self._context = self._context.model_copy(
+                update={"steps": {**self._context.steps, name: self._records[name]}}
+            )
+            self._store.save_progress(self._context)
+
+    def _restart(self, running: _Running, message: StepEnded) -> bool:
+        """Let a step whose cluster was lost go on, on a new one; returns False if that is not possible."""
+        if not isinstance(message.error, ClusterLostError) or not self._place.replace(running.work.engine):
+            return False
+        logger.warning("step %s: %s; starting the cluster anew", message.step, message.error)
+        self._observer.noted("cluster.lost", {"error": str(message.error)})
+        self._records[message.step] = self._records[message.step].model_copy(update=running.book.counts())
+        self._start(running.step)
+        return True
+
+    def _end(self, step: Step, work: StepWork | None, book: TaskBook, message: StepEnded) -> None:
+        """Record and commit how a step ended."""
+        record = self._records[step.id].model_copy(update={"stop_s": time.time(), **book.counts()})
+        error = message.error
+        if error is None:
+            done = record.model_copy(update={"state": StepState.DONE, "outcome": message.outcome})
+            try:
+                # A stage whose outcome does not fit to what was there before it has failed, too.
+                self._fold({**self._records, step.id: done})
+                record = done
+            except RadpsError as misfit:
+                error = misfit
+        if isinstance(error, StoppedError | KeyboardInterrupt):
+            record = record.model_copy(update={"state": StepState.STOPPED, "error": "stopped by the user"})
+        elif error is not None:
+            record = self._failed(record, error, message.task)
+        self._save_task_records(record, book)
+        self._commit(record)
+        if record.state is StepState.DONE:
+            self._drop_ledger(record)
+        self._observer.ended(record)
+
+    def _failed(self, record: StepRecord, error: BaseException, task: str) -> StepRecord:
         """Return the record of a step that raised."""
         text = str(error) if isinstance(error, RadpsError) else f"{type(error).__name__}: {error}"
         text = f"{text} (in task {task})" if task and task not in text else text
@@ -259,6 +425,27 @@ class Runner:
         self.failures[record.id] = failure
         lines = "".join(traceback.format_exception(error))
         return record.model_copy(update={"state": StepState.FAILED, "error": text, "traceback": lines, "outcome": None})
+
+    def _leave_out(self, step: Step, state: StepState) -> None:
+        """Record that a step does not start."""
+        update = {"state": state, "error": explain(step, self._records), "outcome": None, "traceback": None}
+        record = self._records[step.id].model_copy(update=update)
+        self._commit(record)
+        self._observer.ended(record)
+
+    def _save_task_records(self, record: StepRecord, book: TaskBook) -> None:
+        """Keep what became of each task; that it cannot be kept is no reason to lose the step."""
+        try:
+            save_task_records(task_records_url(self.workflow.run, record.id, record.attempt), book.records())
+        except (OSError, RadpsError):
+            logger.warning("the records of the tasks of step %s cannot be written", record.id, exc_info=True)
+
+    def _drop_ledger(self, record: StepRecord) -> None:
+        """Remove the results of single tasks: those of the step are committed."""
+        try:
+            stores.delete(join_url(self.workflow.run, LEDGERS, f"{record.id}-{record.attempt}"))
+        except OSError:
+            logger.warning("the ledger of step %s cannot be removed; `radps-run prune` does", record.id, exc_info=True)
 
     # --- the context ---
 
@@ -271,57 +458,7 @@ class Runner:
         self._records[record.id] = record
         self._context = self._store.commit(self._fold(self._records), record.id)
         logger.info("step %s: %s", record.id, record.state)
-
-
-class _Work:
-    """The computing of one step: drives its stage and counts its tasks."""
-
-    def __init__(self, step: Step, engine: Engine, observer: Observer) -> None:
-        self._step = step
-        self._engine = engine
-        self._observer = observer
-        self.tasks = 0
-        self.failed_task = ""
-        """Key of a task that raised."""
-
-    def drive(self, context: Context) -> Any:
-        """Call the stage, compute what it returns or yields, and return its result."""
-        result = find_stage(self._step.stage).function(context, self._step.params)
-        if isinstance(result, Generator):
-            result = self._drive_generator(result)
-        return self._compute(result) if isinstance(result, Delayed) else result
-
-    def _drive_generator(self, stage: Generator[Any, Any, Any]) -> Any:
-        """Compute each graph that the stage yields and send the result in; errors are raised at its ``yield``."""
-        try:
-            graph = next(stage)
-            while True:
-                try:
-                    computed = self._compute(graph)
-                except Exception as error:
-                    graph = stage.throw(error)
-                else:
-                    graph = stage.send(computed)
-        except StopIteration as stop:
-            return stop.value
-        finally:
-            stage.close()
-
-    def _compute(self, graph: object) -> Any:
-        if not isinstance(graph, Delayed):
-            raise StageError(
-                f"stage {self._step.stage} yielded a {type(graph).__name__}; it has to yield graphs (Delayed), "
-                "made by the functions of radps.graph_tasks"
-            )
-        tasks = count_tasks(graph)
-        self.tasks += tasks
-        self._observer.graph(self._step.id, tasks)
-        return self._engine.compute(graph, self._on_task)
-
-    def _on_task(self, event: TaskEvent) -> None:
-        if event.failed:
-            self.failed_task = event.key
-        self._observer.task(self._step.id, event)
+        self._observer.noted("context.committed", {"sequence": self._context.sequence, "step": record.id})
 
 
 def run_workflow(
@@ -335,70 +472,27 @@ def run_workflow(
     return Runner(workflow, engine=engine, selection=selection, observer=observer).run()
 
 
-def _check_outcome(result: object, step: Step) -> Outcome:
-    """Return the outcome of a stage as it will be read back.
-
-    Raises
-    ------
-    StageError
-        It is no Outcome, or holds what JSON cannot: NaN in a number, an array in the summary.
-    """
-    if not isinstance(result, Outcome):
-        raise StageError(
-            f"stage {step.stage} ended with a {type(result).__name__}; it has to return an Outcome, or a graph "
-            "that computes to one"
-        )
-    try:
-        return Outcome.model_validate_json(result.model_dump_json())
-    except PydanticSerializationError as error:
-        raise StageError(f"the outcome of stage {step.stage} cannot be stored: {error}; use plain numbers") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise StageError(
-            f"the outcome of stage {step.stage} cannot be stored: {place} reads back as {first['input']!r}; "
-            "numbers have to be finite"
-        ) from error
+def _run_and_tell(work: StepWork, context: Context, messages: queue.SimpleQueue[Message]) -> None:
+    messages.put(work.run(context))
 
 
 def _pending(planned: PlannedStep, old: StepRecord | None, now: float) -> StepRecord:
-    """Return the record of a step that waits."""
-    return StepRecord(
+    """Return the record of a step that waits; what is needed to go on with its last attempt is kept."""
+    waiting = StepRecord(
         id=planned.step.id,
         stage=planned.step.stage,
         state=StepState.PENDING,
-        attempt=old.attempt if old else 0,
+        attempt=0,
         fingerprint="",
         after=planned.step.after,
         params=planned.step.params.model_dump(mode="json"),
         start_s=now,
-        error=None if old is None else planned.reason,
     )
+    if old is None:
+        return waiting
+    kept = ("attempt", "fingerprint", "resources", "resumed", "versions")
+    return waiting.model_copy(update={"error": planned.reason, **{name: getattr(old, name) for name in kept}})
 
 
 def _new_run_id() -> str:
     return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(3)}"
-
-
-@contextlib.contextmanager
-def _log_file(url: str) -> Iterator[None]:
-    """Write the log of radps and distributed to ``log.txt`` of a local run folder."""
-    if not is_local(url):
-        yield
-        return
-    handler = logging.FileHandler(local_path(join_url(url, LOG)), encoding="utf-8")
-    formatter = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-    formatter.converter = time.gmtime
-    handler.setFormatter(formatter)
-    loggers = (logging.getLogger("radps"), logging.getLogger("distributed"))
-    level = loggers[0].level
-    loggers[0].setLevel(logging.INFO)
-    for each in loggers:
-        each.addHandler(handler)
-    try:
-        yield
-    finally:
-        for each in loggers:
-            each.removeHandler(handler)
-        loggers[0].setLevel(level)
-        handler.close()

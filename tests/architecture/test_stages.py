@@ -11,7 +11,6 @@ import pytest
 from dask.delayed import Delayed
 
 from radps.context.model import Context, Workspace
-from radps.context.records import Resources
 from radps.context.records import (
     Antenna,
     CalibrationTable,
@@ -23,6 +22,7 @@ from radps.context.records import (
     ObservedField,
     Outcome,
     Partition,
+    Resources,
     Scan,
     SkyComponent,
     SkyModel,

@@ -164,7 +164,13 @@ def odd_summary(context: Context, params: Nothing) -> Outcome:
     return Outcome(summary={"object": object()})
 
 
-def misfit(context: Context, params: Nothing) -> Outcome:
+class CorrectingParams(StageParams):
+    """Parameters of a stage that makes corrected data."""
+
+    writes = ("groups.corrected",)
+
+
+def misfit(context: Context, params: CorrectingParams) -> Outcome:
     """Return an outcome that does not fit to what is known: data without an observation."""
     group = DataGroup(visibility="v", flag="f", weight="w", uvw="u")
     return Outcome(groups={"nowhere": {"corrected": group}})

@@ -15,7 +15,8 @@ import radps
 from radps.context.model import Context, Workspace
 from radps.context.records import Resources
 from radps.domain.normal_operator import count_terms
-from radps.execution.engine import InProcess, TaskEvent
+from radps.execution.engine import InProcess
+from radps.node_tasks.guard import TaskEvent
 from radps.stages import _imaging, image_cube
 
 N_CHANNELS = 60

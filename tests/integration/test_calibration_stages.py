@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from radps.context.model import Context, Workspace
-from radps.context.records import Resources
 from radps.context.records import (
     Outcome,
     OutcomeStatus,
+    Resources,
 )
 from radps.data import stores
 from radps.data.demo_observation import demo_observation

@@ -12,8 +12,7 @@ import pytest
 import radps
 from radps.api import Run
 from radps.context.model import Workspace
-from radps.context.records import Resources
-from radps.context.records import ImageRecord
+from radps.context.records import ImageRecord, Resources
 from radps.data.convergence import load_convergence
 from radps.data.images import load_beams, load_planes
 from radps.data.stores import load_array

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from radps import terminal
-from radps.execution.engine import TaskEvent
+from radps.node_tasks.guard import TaskEvent
 from radps.terminal import BarObserver, LineObserver, make_console, make_observer, show_status
 from radps.workflows.model import load_workflow
 from radps.workflows.run import run_workflow

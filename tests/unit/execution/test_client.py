@@ -20,10 +20,12 @@ from radps.data import stores
 from radps.errors import ClusterError
 from radps.execution import client as client_module
 from radps.execution.client import ONE_THREAD, OnClient, check_versions, open_local, open_running
-from radps.execution.engine import Engine, InProcess, TaskEvent
+from radps.execution.engine import Engine, InProcess
 from radps.graph_tasks.shapes import map_chunks, reduce_tree, run_task
+from radps.node_tasks.guard import TaskEvent
 from radps.workflows.model import load_workflow
-from radps.workflows.run import Runner, Silent
+from radps.workflows.observers import Silent
+from radps.workflows.run import Runner
 
 
 def run(url: Path, engine: Engine, *steps: Any, observer: Any = None) -> Runner:
@@ -118,7 +120,7 @@ def test_a_killed_worker_is_replaced_and_its_tasks_are_done_again(tmp_path: Path
 
 def test_a_task_that_always_kills_its_worker_is_named_with_the_remedy(tmp_path: Path) -> None:
     # Each death costs the start of a worker; one is enough to be sure.
-    with dask.config.set({"distributed.scheduler.allowed-failures": 0}), open_local(1, 2**30) as engine:
+    with open_local(1, 2**30, allowed_failures=0) as engine:
         deadly = {"user_stages:kills_worker": {"marker": str(tmp_path / "killed"), "always": True}}
         runner = run(tmp_path / "run", engine, deadly, {"id": "after", "stage": "user_stages:squares", "after": []})
     record = runner.context.steps["kills_worker"]

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import threading
+import time
+import uuid
+from typing import Any
 
 import pytest
 
 from radps.context.model import Context, Workspace
-from radps.execution.engine import InProcess, TaskEvent
+from radps.errors import TaskTimeoutError
+from radps.execution.engine import InProcess, Order, Stop, StoppedError
 from radps.graph_tasks.shapes import map_chunks, reduce_tree, run_task
+from radps.node_tasks.guard import TaskEnd, TaskEvent, TaskRules
 
 
 @pytest.fixture
 def names() -> Context:
     """Names the tasks: step ``s``, attempt 2."""
-    return Context(run_id="r").at(Workspace(url="memory://run", step="s", attempt=2))
+    return guarded([])
+
+
+def guarded(events: list[TaskEvent], **rules: Any) -> Context:
+    """Return a context whose tasks report to a list."""
+    host = InProcess(2**30).host(events.append)
+    task_rules = TaskRules(ledger_url=f"memory://{uuid.uuid4().hex}/tasks", host=host, **rules)
+    return Context(run_id="r").at(Workspace(url="memory://run", step="s", attempt=2, rules=task_rules))
 
 
 def double(number: int) -> int:
@@ -23,6 +35,11 @@ def double(number: int) -> int:
 
 def add(parts: list[int]) -> int:
     return sum(parts)
+
+
+def wait(number: int) -> int:
+    time.sleep(0.05)
+    return number
 
 
 def current_thread() -> int:
@@ -40,20 +57,59 @@ def test_a_graph_gives_its_result(names: Context) -> None:
     assert InProcess(2**30).compute(graph) == 380
 
 
-def test_each_task_that_ends_is_an_event(names: Context) -> None:
+def test_each_task_that_ends_is_an_event() -> None:
     events: list[TaskEvent] = []
-    graph = reduce_tree(names, add, map_chunks(names, double, [1, 2]))
-    InProcess(2**30).compute(graph, events.append)
+    names = guarded(events)
+    InProcess(2**30).compute(reduce_tree(names, add, map_chunks(names, double, [1, 2])))
     assert sorted(event.key for event in events) == ["s.add-2-0-00000", "s.double-2-00000", "s.double-2-00001"]
-    assert {(event.worker, event.failed) for event in events} == {("in-process", False)}
+    assert {(event.worker, event.end) for event in events} == {("in-process", TaskEnd.DONE)}
     assert all(1.6e9 < event.start_s <= event.stop_s for event in events)
+    assert all(event.peak_memory_bytes > 2**20 for event in events)  # an interpreter takes more than a MiB
 
 
-def test_the_error_of_a_task_comes_through_and_its_task_is_named(names: Context) -> None:
+def test_the_error_of_a_task_comes_through_and_its_task_is_named() -> None:
     events: list[TaskEvent] = []
+    names = guarded(events)
     with pytest.raises(ValueError, match="not 2"):
-        InProcess(2**30).compute(reduce_tree(names, add, map_chunks(names, refuse, range(4))), events.append)
-    assert [event.key for event in events if event.failed] == ["s.refuse-2-00002"]
+        InProcess(2**30).compute(reduce_tree(names, add, map_chunks(names, refuse, range(4))))
+    assert [event.key for event in events if event.end is TaskEnd.FAILED] == ["s.refuse-2-00002"]
+
+
+def test_a_task_is_repeated_after_pauses_that_double(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("time.sleep", pauses.append)
+    events: list[TaskEvent] = []
+    names = guarded(events, retries=2, retry_delay_s=3.0)
+    with pytest.raises(ValueError, match="not 2"):
+        InProcess(2**30).compute(run_task(names, refuse, 2))
+    assert pauses == [3.0, 6.0]
+    assert [(event.end, event.tries, event.delay_s) for event in events] == [
+        (TaskEnd.RETRY, 1, 3.0),
+        (TaskEnd.RETRY, 2, 6.0),
+        (TaskEnd.FAILED, 3, 0.0),
+    ]
+
+
+def test_a_task_that_runs_too_long_is_ended() -> None:
+    names = guarded([], timeout_s=0.1)
+    with pytest.raises(TaskTimeoutError, match=r"the task ran longer than 0\.1 s; give it more time"):
+        InProcess(2**30).compute(run_task(names, time.sleep, 5.0))
+
+
+def test_a_step_that_runs_too_long_is_ended_even_if_each_task_has_a_limit_of_its_own() -> None:
+    names = guarded([], timeout_s=10.0)
+    graph = reduce_tree(names, add, map_chunks(names, wait, range(100)))
+    start = time.monotonic()
+    with pytest.raises(TaskTimeoutError, match="it ran longer than it may"):
+        InProcess(2**30).compute(graph, Order(deadline_s=start + 0.3))
+    assert time.monotonic() - start < 2.0  # all tasks take 5 s
+
+
+def test_nothing_starts_after_a_stop(names: Context) -> None:
+    stop = Stop()
+    stop.set()
+    with pytest.raises(StoppedError):
+        InProcess(2**30).compute(run_task(names, double, 2), stop=stop)
 
 
 def test_tasks_run_in_the_thread_of_the_caller_so_that_breakpoints_work(names: Context) -> None:

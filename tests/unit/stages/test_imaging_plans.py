@@ -9,7 +9,6 @@ import pytest
 from pydantic import ValidationError
 
 from radps.context.model import Context, Workspace
-from radps.context.records import Resources
 from radps.context.records import (
     Antenna,
     DataGroup,
@@ -19,6 +18,7 @@ from radps.context.records import (
     ObservedField,
     Outcome,
     Partition,
+    Resources,
     SpectralWindow,
 )
 from radps.errors import ResourceError, SelectionError

@@ -19,10 +19,11 @@ from radps.context.records import OutcomeStatus, StepRecord, StepState
 from radps.context.store import RunStore
 from radps.data import stores
 from radps.errors import ClusterError, ConfigError, ContextError, StageError
-from radps.execution.engine import TaskEvent
+from radps.node_tasks.guard import TaskEvent
 from radps.workflows.model import Workflow, load_workflow
+from radps.workflows.observers import Silent
 from radps.workflows.plan import PlannedStep, Selection
-from radps.workflows.run import Runner, Silent, run_workflow
+from radps.workflows.run import Runner, run_workflow
 
 
 def workflow(url: object, *steps: Any, **settings: Any) -> Workflow:

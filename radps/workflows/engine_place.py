@@ -1,0 +1,78 @@
+"""The engine of a run: opened when it is needed, replaced when its scheduler is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+
+from radps.execution.clusters import open_engine
+from radps.execution.engine import Engine
+from radps.workflows.model import Workflow
+
+logger = logging.getLogger(__name__)
+
+MOST_REPLACEMENTS = 3
+"""How often a run starts a cluster anew: a cluster that is lost again and again has a reason that repeats, too."""
+
+
+class EnginePlace:
+    """Holds the engine of a run. Use it as a context manager.
+
+    Parameters
+    ----------
+    workflow : Workflow
+        Says where to compute.
+    given : Engine, optional
+        The engine of the caller, used as it is.
+    """
+
+    def __init__(self, workflow: Workflow, given: Engine | None = None) -> None:
+        self._workflow = workflow
+        self._given = given
+        self._engine = given
+        self._stack = contextlib.ExitStack()
+        self._replacements = 0
+
+    def __enter__(self) -> EnginePlace:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def engine(self) -> Engine:
+        """Return the engine, started if it is not there.
+
+        Raises
+        ------
+        ClusterError
+            It cannot be started or reached.
+        """
+        if self._engine is None:
+            retries = max(step.policy.retries for step in self._workflow.steps)
+            self._engine = self._stack.enter_context(
+                open_engine(self._workflow.cluster, self._workflow.run, retries=retries)
+            )
+        return self._engine
+
+    def replace(self, lost: Engine) -> bool:
+        """Give up an engine whose scheduler is gone; returns False if nobody may start another one.
+
+        Only worker processes of this machine are started anew: a cluster at an address is somebody else's.
+        """
+        if lost is not self._engine:
+            return True  # another step has seen it before
+        if self._given is not None or self._workflow.cluster.kind != "local":
+            return False
+        if self._replacements >= MOST_REPLACEMENTS:
+            return False
+        self._replacements += 1
+        self._close()
+        return True
+
+    def _close(self) -> None:
+        """Close what is open; what a dead cluster says to that is of no interest."""
+        try:
+            self._stack.close()
+        except Exception:
+            logger.info("closing the cluster failed", exc_info=True)
+        self._engine = self._given
