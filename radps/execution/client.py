@@ -240,30 +240,33 @@ def open_local(
     ClusterError
         They do not start.
     """
-    environment = {**dask.config.get("distributed.nanny.pre-spawn-environ"), **WORKER_ENVIRONMENT}
+    settings = {
+        "distributed.nanny.pre-spawn-environ": {
+            **dask.config.get("distributed.nanny.pre-spawn-environ"),
+            **WORKER_ENVIRONMENT,
+        },
+        "distributed.scheduler.allowed-failures": allowed_failures,
+        # Dask gives up a worker that happens to be starting 15 s after it died, though its nanny is at work.
+        "distributed.deploy.lost-worker-timeout": "1 day",
+    }
     with contextlib.ExitStack() as stack:
+        stack.enter_context(dask.config.set(settings))
         try:
-            with dask.config.set(
-                {
-                    "distributed.nanny.pre-spawn-environ": environment,
-                    "distributed.scheduler.allowed-failures": allowed_failures,
-                }
-            ):
-                cluster = stack.enter_context(
-                    LocalCluster(
-                        n_workers=workers,
-                        threads_per_worker=1,
-                        processes=True,
-                        host="127.0.0.1",
-                        memory_limit=memory_bytes,
-                        resources=dict(resources or {}),
-                        dashboard_address="127.0.0.1:0",
-                        # What a task raises comes back to the driver; printed by each worker, too, it would hide the
-                        # message.
-                        silence_logs=logging.CRITICAL,
-                    )
+            cluster = stack.enter_context(
+                LocalCluster(
+                    n_workers=workers,
+                    threads_per_worker=1,
+                    processes=True,
+                    host="127.0.0.1",
+                    memory_limit=memory_bytes,
+                    resources=dict(resources or {}),
+                    dashboard_address="127.0.0.1:0",
+                    # What a task raises comes back to the driver; printed by each worker, too, it would hide the
+                    # message.
+                    silence_logs=logging.CRITICAL,
                 )
-                client = stack.enter_context(Client(cluster, set_as_default=False))
+            )
+            client = stack.enter_context(Client(cluster, set_as_default=False))
         except (OSError, RuntimeError, TimeoutError) as error:
             raise ClusterError(
                 f"cannot start {workers} worker processes on this machine: {_first_line(error)}; "
