@@ -1,0 +1,69 @@
+"""The ledger: what is kept of a task, what counts as nothing, and how failures are counted."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from radps.errors import DataError
+from radps.node_tasks import ledger
+from radps.node_tasks.ledger import Entry
+
+
+def entry(result: object, error: BaseException | None = None) -> Entry:
+    return Entry(result, error, 1.0, 2.0, "tcp://worker", 1, 8, 2**20)
+
+
+@pytest.fixture(params=["disk", "memory"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A ledger on a disk, and one in an object store."""
+    return str(tmp_path / "ledger") if request.param == "disk" else f"memory://{tmp_path}/ledger"
+
+
+def test_an_entry_comes_back_as_it_was(url: str) -> None:
+    assert ledger.load_entry(url, "cube.clean-1-00003") is None
+    assert ledger.save_entry(url, "cube.clean-1-00003", entry({"imaged": 4}))
+    assert ledger.load_entry(url, "cube.clean-1-00003") == entry({"imaged": 4})
+    assert ledger.load_entry(url, "cube.clean-1-00004") is None
+
+
+def test_names_of_fields_and_long_names_make_names_of_files(url: str) -> None:
+    keys = ["cube.clean-N5921/2 ü-1-00000", "s." + "x" * 500 + "1", "s." + "x" * 500 + "2"]
+    for number, key in enumerate(keys):
+        ledger.save_entry(url, key, entry(number))
+    assert [ledger.require_entry(url, key).result for key in keys] == [0, 1, 2]
+    assert ledger.load_done(url) == {ledger.entry_name(key) for key in keys}
+    assert max(map(len, ledger.load_done(url))) <= 180
+
+
+def test_large_results_and_what_cannot_be_pickled_are_not_kept(url: str) -> None:
+    assert not ledger.save_entry(url, "a", entry(np.zeros(ledger.MAX_BYTES)))
+    assert not ledger.save_entry(url, "b", entry(threading.Lock()))
+    assert ledger.load_done(url) == frozenset()
+
+
+@pytest.mark.parametrize("damage", [b"", b"\0" * 40, None])
+def test_a_torn_entry_counts_as_none(tmp_path: Path, damage: bytes | None) -> None:
+    url = str(tmp_path)
+    ledger.save_entry(url, "a", entry(1))
+    path = tmp_path / ledger.entry_name("a")
+    path.write_bytes(path.read_bytes()[:-1] if damage is None else damage)
+    assert ledger.load_entry(url, "a") is None
+    with pytest.raises(DataError, match=r"the result of task a is no longer in .*; somebody removed or changed it"):
+        ledger.require_entry(url, "a")
+    assert ledger.load_done(url) == frozenset()
+    assert not path.exists()
+
+
+def test_a_resumed_attempt_forgets_failures_and_keeps_results(url: str) -> None:
+    ledger.save_entry(url, "good", entry(1))
+    ledger.save_entry(url, "bad", entry(None, ValueError("no")))
+    assert ledger.note_failure(url, "bad", "ValueError: no") == 1
+    assert ledger.note_failure(url, "bad", "ValueError: still no") == 2
+    assert ledger.load_failures(url, "bad") == ("ValueError: no", "ValueError: still no")
+    assert ledger.load_done(url) == {"good"}
+    assert ledger.load_failures(url, "bad") == ()
+    assert ledger.load_entry(url, "bad") is None
