@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import radps
-from radps.commands import looking, managing
+from radps.commands import drawing, looking, managing
 from radps.commands.common import EXIT_STEP_FAILED, errors
 from radps.errors import ConfigError, RadpsError
 
@@ -171,7 +171,10 @@ def schema(
 
 for _name, _command in (
     ("status", looking.status_command),
+    ("watch", looking.watch_command),
+    ("graph", drawing.graph_command),
     ("list", managing.list_command),
+    ("stop", managing.stop_command),
     ("remove", managing.remove_command),
     ("prune", managing.prune_command),
 ):

@@ -12,7 +12,8 @@
     +-- StageError           a stage failed; names the step and holds the cause
     |   +-- TaskTimeoutError a task, or the whole step, ran longer than it may
     +-- ClusterError         the cluster cannot be reached or lost its workers
-        +-- ClusterLostError the scheduler is gone; what was finished is kept
+    |   +-- ClusterLostError the scheduler is gone; what was finished is kept
+    +-- MissingPackageError  something optional needs a package that is not installed
 
 A message says what was found, what is allowed, where, and what to do. "No data" and "did not converge" are
 outcomes of a stage, not errors.
@@ -84,3 +85,7 @@ class ClusterError(RadpsError):
 
 class ClusterLostError(ClusterError):
     """The scheduler is gone in the middle of a computation."""
+
+
+class MissingPackageError(RadpsError):
+    """Something optional needs a package that is not installed."""

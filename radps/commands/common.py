@@ -14,6 +14,7 @@ import typer
 from radps.errors import RadpsError
 
 EXIT_STEP_FAILED = 1
+EXIT_STILL_RUNNING = 1
 EXIT_USAGE = 2
 EXIT_STOPPED = 130
 
@@ -38,5 +39,5 @@ def errors() -> Iterator[None]:
 
 
 def exit_code(state: str) -> int:
-    """Return the exit code of a command that ends with a run: 0 done or paused, 1 failed, 130 stopped."""
-    return {"failed": EXIT_STEP_FAILED, "damaged": EXIT_USAGE, "stopped": EXIT_STOPPED}.get(state, 0)
+    """Return the exit code that tells the state of a run that nobody drives."""
+    return {"done": 0, "paused": 0, "failed": EXIT_STEP_FAILED, "damaged": EXIT_USAGE}.get(state, EXIT_STOPPED)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from radps.commands.common import AsJson, RunPlace, errors
+from radps.commands.common import EXIT_STILL_RUNNING, AsJson, RunPlace, errors
 from radps.errors import ConfigError
 
 
@@ -76,3 +76,30 @@ def prune_command(
     with errors():
         url = find_run_url(run)
         show_leftovers(make_console(), prune_run(url, dry_run=dry_run), "would be freed" if dry_run else "freed")
+
+
+def stop_command(
+    run: RunPlace,
+    wait_s: Annotated[
+        float, typer.Option("--wait", metavar="SECONDS", min=0.0, help="How long to wait for its end; 0 only asks.")
+    ] = 60.0,
+) -> None:
+    """Stop a run that another process drives, on whatever machine.
+
+    It ends as after Ctrl-C, and the next run goes on from there. Exit code 1: it was still at work after the wait.
+    """
+    from radps.workflows.runs import find_run_url
+    from radps.workflows.stopping import stop_run
+
+    with errors():
+        url = find_run_url(run)
+        result = stop_run(url, wait_s)
+        if not result.asked:
+            typer.echo(f"Nobody drives {url}: it is {result.state}")
+        elif result.state != "running":
+            typer.echo(f"Stopped {result.asked}: {url} is {result.state}")
+        elif wait_s == 0.0:
+            typer.echo(f"Asked {result.asked} to stop")
+        else:
+            typer.echo(f"Asked {result.asked} to stop; it was still at work after {wait_s:g} s", err=True)
+            raise typer.Exit(EXIT_STILL_RUNNING)

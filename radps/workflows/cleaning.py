@@ -20,7 +20,7 @@ from typing import NamedTuple
 from radps.context.model import Context
 from radps.context.outputs import referenced_roots
 from radps.context.store import CONTEXT, HISTORY, LOCK, RunStore
-from radps.data.stores import delete, file_system, list_children
+from radps.data.stores import delete, exists, file_system, list_children
 from radps.data.urls import is_local, join_url, local_path
 from radps.errors import ContextError
 
@@ -179,6 +179,6 @@ def _delete(url: str) -> None:
 
 def _remove_empty_folder(url: str) -> None:
     """Remove what is left of a run folder, unless somebody has put something new into it."""
-    system, path = file_system(url)
-    with contextlib.suppress(OSError):
-        system.rmdir(path)
+    # What the lock needs on a disk is hidden.
+    if exists(url) and all(name.startswith(".") for name in _all_children(url)):
+        _delete(url)
