@@ -45,8 +45,6 @@ _STYLES = {
     "again": "yellow",
     "new": "cyan",
     "left out": "dim",
-    "skipped": "dim",
-    "paused": "yellow",
     "damaged": "bold red",
 }
 _SECONDS_BETWEEN_LINES = 30.0

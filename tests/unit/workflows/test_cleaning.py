@@ -50,14 +50,15 @@ def put(url: str, *paths: str) -> None:
 def test_old_attempts_go_and_the_current_one_stays(url: str) -> None:
     run(url)
     run(url, "a")
-    put(url, "images/a-1.zarr", "images/a-2.zarr", "tasks.zarr/a-1", "tasks.zarr/a-2", "visibilities/a-1-scratch")
+    put(url, "images/a-1.zarr", "images/a-2.zarr", "visibilities/a-1-scratch")
     before = RunStore(url).load()
-    expected = ["context.zarr/a-1", "images/a-1.zarr", "tasks.zarr/a-1", "visibilities/a-1-scratch"]
+    expected = ["context.zarr/a-1", "images/a-1.zarr", "tasks.zarr/a-1", "tasks.zarr/direct-1"]
+    expected += ["visibilities/a-1-scratch"]
     planned = prune_run(url, dry_run=True)
     assert [leftover.path for leftover in planned] == expected
     assert all(exists(join_url(url, path)) for path in expected)
     assert prune_run(url) == planned
-    assert {(leftover.step, leftover.attempt) for leftover in planned} == {("a", 1)}
+    assert {(leftover.step, leftover.attempt) for leftover in planned} == {("a", 1), ("direct", 1)}
     assert min(leftover.size_bytes for leftover in planned) > 64
     assert not any(exists(join_url(url, path)) for path in expected)
     assert all(exists(join_url(url, path)) for path in ("context.zarr/a-2", "images/a-2.zarr", "tasks.zarr/a-2"))
@@ -76,7 +77,10 @@ def test_what_the_context_refers_to_stays_whatever_attempt_made_it(url: str) -> 
 def test_steps_that_the_workflow_has_lost_are_pruned(url: str) -> None:
     run(url)
     run(url, "squares", steps=["user_stages:squares"])
-    assert [leftover.path for leftover in prune_run(url)] == ["context.zarr/a-1"]
+    assert [leftover.path for leftover in prune_run(url) if leftover.step == "a"] == [
+        "context.zarr/a-1",
+        "tasks.zarr/a-1",
+    ]
 
 
 def test_a_name_that_may_be_of_two_steps_stays_if_it_is_current_for_one(url: str) -> None:
@@ -99,8 +103,8 @@ def test_an_attempt_that_was_interrupted_stays(url: str) -> None:
     context = RunStore(url).load()
     stopped = context.steps["a"].model_copy(update={"state": StepState.STOPPED, "outcome": None, "attempt": 2})
     put(url, "images/a-2.zarr")
-    RunStore(url).commit(context.with_records([context.steps["squares"], stopped]), "a")
-    assert [leftover.path for leftover in prune_run(url)] == ["context.zarr/a-1"]
+    RunStore(url).commit(context.with_records([context.steps["squares"], stopped, context.steps["direct"]]), "a")
+    assert [leftover.path for leftover in prune_run(url)] == ["context.zarr/a-1", "tasks.zarr/a-1"]
     assert exists(join_url(url, "images/a-2.zarr"))
 
 
@@ -133,7 +137,7 @@ def test_what_cannot_be_removed_is_named(tmp_path: Path, monkeypatch: pytest.Mon
         patch.setattr(cleaning, "delete", refuse)
         with pytest.raises(ContextError, match=r"cannot remove .*/a-1: .*denied.*; check its permissions, and call"):
             prune_run(url)
-    assert len(prune_run(url)) == 1
+    assert len(prune_run(url)) == 3
 
 
 # --- removing ---
