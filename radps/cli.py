@@ -173,6 +173,7 @@ for _name, _command in (
     ("status", looking.status_command),
     ("watch", looking.watch_command),
     ("graph", drawing.graph_command),
+    ("gantt", drawing.gantt_command),
     ("list", managing.list_command),
     ("stop", managing.stop_command),
     ("remove", managing.remove_command),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from radps.commands.common import errors
+from radps.commands.common import RunPlace, errors
 from radps.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -69,3 +69,22 @@ def _write(data: bytes, output: Path | None) -> None:
     except OSError as error:
         raise ConfigError("command line", [f"cannot write {output}: {error}; give another --output"]) from error
     typer.echo(f"Wrote {output}")
+
+
+def gantt_command(
+    run: RunPlace,
+    output: Annotated[
+        str, typer.Option("--output", metavar="FILE", help="A .svg, .png or .pdf file; default gantt.svg.")
+    ] = "gantt.svg",
+) -> None:
+    """Draw when each worker did which tasks of a run.
+
+    Tasks that were repeated or failed are marked.
+    """
+    from radps.workflows.gantt import gantt_chart
+    from radps.workflows.pictures import picture_format, render
+    from radps.workflows.runs import find_run_url
+
+    with errors():
+        kind = picture_format(output)
+        _write(render(gantt_chart(find_run_url(run)), kind), Path(output))
