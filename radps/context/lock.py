@@ -20,19 +20,25 @@ import contextlib
 import enum
 import errno
 import fcntl
-import getpass
 import logging
 import os
 import secrets
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-import psutil
 from pydantic import Field, ValidationError
 
+from radps.context.drivers import (
+    LEASE_S,
+    Driver,
+    dump_driver,
+    is_gone,
+    is_neighbour,
+    parse_driver,
+    this_process,
+)
 from radps.context.records import Record
 from radps.context.run_files import RunFiles
 from radps.data.files import FileChangedError
@@ -43,9 +49,6 @@ logger = logging.getLogger(__name__)
 
 LOCK = "driver.json"
 STOP = "stop.json"
-LEASE_S = 30.0
-"""A driver that is silent for so long is dead."""
-
 BEATS_PER_LEASE = 6
 _GUARD = ".driver.guard"
 _GUARD_SECONDS = 10.0
@@ -54,33 +57,6 @@ _POLL_SECONDS = {True: 1.0, False: 2.0}
 """Local or not -> time between two looks at the folder: an object store charges for each."""
 
 _NO_FLOCK = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
-
-
-class Driver(Record):
-    """Who drives a run."""
-
-    host: str
-    pid: int
-    user: str
-    process_start_s: float
-    """When the process started: another process may get its number later."""
-    start_s: float
-    machine: str = ""
-    """Which table of processes ``pid`` stands in: containers of one host have several."""
-    lease_s: float = LEASE_S
-    """It is dead if its beat does not change for so long."""
-    beat: int = 0
-    """Raised by one every few seconds."""
-    beat_time_s: float = 0.0
-    """When the beat was raised, by the driver's clock; for display."""
-    taken_over_from: str = ""
-    """The driver whose lock this one took over because it was dead."""
-    token: str = Field(default_factory=lambda: secrets.token_hex(8))
-    """Tells two locks of one process apart."""
-
-    def __str__(self) -> str:
-        since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(self.start_s))
-        return f"process {self.pid} of {self.user} on {self.host}, since {since}"
 
 
 class NoticeKind(enum.StrEnum):
@@ -137,8 +113,8 @@ class Lock:
         text = self._files.read(LOCK)
         if text is None:
             return None
-        driver = _parse(text)
-        return None if _is_gone(driver) else driver
+        driver = parse_driver(text)
+        return None if is_gone(driver) else driver
 
     def check_free(self) -> None:
         """Refuse a run that somebody drives.
@@ -150,7 +126,7 @@ class Lock:
         """
         text = self._files.read(LOCK)
         if text is not None and not self._is_dead(text):
-            raise self._in_use(_parse(text))
+            raise self._in_use(parse_driver(text))
 
     def request_stop(self, by: str) -> Driver:
         """Ask the driver of the run to stop.
@@ -230,7 +206,7 @@ class Lock:
             self._check_mine(mine)
             beaten = mine.model_copy(update={"beat": mine.beat + 1, "beat_time_s": time.time()})
             try:
-                self._version = self._files.replace(LOCK, _dump(beaten), version=self._version)
+                self._version = self._files.replace(LOCK, dump_driver(beaten), version=self._version)
             except FileChangedError as error:
                 raise self._lost() from error
             self._mine = beaten
@@ -252,7 +228,7 @@ class Lock:
             with self._guard():
                 version = self._files.find_version(LOCK)
                 text = self._files.read(LOCK)
-                if text is None or text == self._silent or _is_gone(_parse(text)):
+                if text is None or text == self._silent or is_gone(parse_driver(text)):
                     with contextlib.suppress(FileExistsError, FileChangedError):
                         return self._write_mine(text, version)
                     continue
@@ -263,14 +239,14 @@ class Lock:
 
     def _write_mine(self, text: bytes | None, version: str | None) -> Driver:
         """Write the lock file of this process where there was none, or that of a dead driver."""
-        driver = _this_process(self._lease_s)
+        driver = this_process(self._lease_s)
         if text is None:
-            self._version = self._files.create(LOCK, _dump(driver))
+            self._version = self._files.create(LOCK, dump_driver(driver))
             self._check_exclusive()
             return driver
-        dead = _parse(text)
+        dead = parse_driver(text)
         driver = driver.model_copy(update={"taken_over_from": str(dead)})
-        self._version = self._files.replace(LOCK, _dump(driver), version=version)
+        self._version = self._files.replace(LOCK, dump_driver(driver), version=version)
         logger.warning("took over the run %s from a driver that is dead: %s", self._files.url, dead)
         return driver
 
@@ -291,10 +267,10 @@ class Lock:
 
     def _is_dead(self, text: bytes) -> bool:
         """Return True if the driver with this lock file is dead; watches one of another host for its lease."""
-        driver = _parse(text, self._lease_s)
-        if text == self._silent or _is_gone(driver):
+        driver = parse_driver(text, self._lease_s)
+        if text == self._silent or is_gone(driver):
             return True
-        if _is_neighbour(driver):
+        if is_neighbour(driver):
             return False
         logger.info("watching %s for up to %g s, to see whether it is alive", driver, driver.lease_s)
         start = time.monotonic()
@@ -326,7 +302,7 @@ class Lock:
 
     def _read_token(self) -> str:
         text = self._files.read(LOCK)
-        return "" if text is None else _parse(text).token
+        return "" if text is None else parse_driver(text).token
 
     def _check_mine(self, mine: Driver) -> None:
         if self._read_token() != mine.token:
@@ -334,7 +310,7 @@ class Lock:
 
     def _lost(self) -> LockLostError:
         text = self._files.read(LOCK)
-        by = f"{_parse(text)} took it over" if text is not None else f"somebody removed {LOCK}"
+        by = f"{parse_driver(text)} took it over" if text is not None else f"somebody removed {LOCK}"
         return LockLostError(
             f"this process has lost the run {self._files.url}: {by}. Nothing more is committed here; what was "
             "committed before is safe. Run again to go on when nobody else drives it",
@@ -429,61 +405,3 @@ class _Heart:
 
 def _ignore(notice: Notice) -> None:
     """Take a notice and do nothing."""
-
-
-def _dump(driver: Driver) -> bytes:
-    return driver.model_dump_json(indent=1).encode()
-
-
-def _parse(text: bytes, lease_s: float = LEASE_S) -> Driver:
-    """Return the driver of a lock file; a damaged file is the lock of somebody unknown, with the given lease."""
-    try:
-        return Driver.model_validate_json(text)
-    except ValidationError:
-        unknown = Driver(host="an unknown host", pid=0, user="an unknown user", process_start_s=0, start_s=0)
-        return unknown.model_copy(update={"lease_s": lease_s, "token": repr(text)})
-
-
-def _this_process(lease_s: float) -> Driver:
-    """Return this process as a driver."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = str(os.getuid())
-    now = time.time()
-    return Driver(
-        host=socket.gethostname(),
-        pid=os.getpid(),
-        user=user,
-        process_start_s=psutil.Process().create_time(),
-        start_s=now,
-        machine=this_machine(),
-        lease_s=lease_s,
-        beat_time_s=now,
-    )
-
-
-def this_machine() -> str:
-    """Return what tells tables of processes apart: the boot of the host, and the container on it."""
-    with contextlib.suppress(OSError), open("/proc/sys/kernel/random/boot_id", encoding="ascii") as stream:
-        return f"{stream.read().strip()}/{os.stat('/proc/self/ns/pid').st_ino}"
-    return ""
-
-
-def _is_neighbour(driver: Driver) -> bool:
-    """Return True if the driver stands in the table of processes that this process sees."""
-    return driver.machine != "" and (driver.host, driver.machine) == (socket.gethostname(), this_machine())
-
-
-def _is_gone(driver: Driver) -> bool:
-    """Return True if the driver was a process of this host, and that process is gone."""
-    if not _is_neighbour(driver):
-        return False
-    try:
-        process = psutil.Process(driver.pid)
-        # A second of grace: the time of start is derived from the time of boot, which the clock's drift moves.
-        return bool(
-            abs(process.create_time() - driver.process_start_s) > 1.0 or process.status() == psutil.STATUS_ZOMBIE
-        )
-    except psutil.NoSuchProcess:
-        return True

@@ -18,7 +18,8 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
-from radps.context.lock import LEASE_S, Driver, Lock, Notice
+from radps.context.drivers import LEASE_S, Driver
+from radps.context.lock import Lock, Notice
 from radps.context.model import Context
 from radps.context.recovery import (
     CONTEXT,

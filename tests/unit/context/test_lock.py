@@ -17,7 +17,8 @@ import psutil
 import pytest
 
 from radps.context import lock as lock_module
-from radps.context.lock import Driver, Lock, Notice, NoticeKind, this_machine
+from radps.context.drivers import Driver, this_machine
+from radps.context.lock import Lock, Notice, NoticeKind
 from radps.context.model import Context
 from radps.context.run_files import RunFiles
 from radps.context.store import RunStore
@@ -265,7 +266,7 @@ def test_a_driver_hears_that_somebody_removed_its_lock(folder: Path) -> None:
 def test_a_driver_that_slept_for_longer_than_its_lease_is_replaced_and_commits_nothing_more(
     url: str, with_step: Callable[..., Context], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lock_module, "_is_neighbour", lambda driver: False)  # as if both were on hosts of their own
+    monkeypatch.setattr(lock_module, "is_neighbour", lambda driver: False)  # as if both were on hosts of their own
     monkeypatch.setattr(lock_module._Heart, "start", lambda self: None)  # asleep
     monkeypatch.setattr(lock_module._Heart, "stop", lambda self: None)
     sleeper, other = RunStore(url, lease_s=LEASE_S), RunStore(url, lease_s=LEASE_S)
