@@ -9,6 +9,7 @@
     +-- ModelError           a calibrator without a known sky model
     +-- ResourceError        a task or product that fits neither into memory nor on the disk
     +-- ContextError         a run folder that is missing, damaged, locked, or of another version
+    |   +-- LockLostError    another driver took the run over, or somebody removed the lock
     +-- StageError           a stage failed; names the step and holds the cause
     |   +-- TaskTimeoutError a task, or the whole step, ran longer than it may
     +-- ClusterError         the cluster cannot be reached or lost its workers
@@ -69,6 +70,26 @@ class ResourceError(RadpsError):
 
 class ContextError(RadpsError):
     """A run folder is missing, damaged, in use by another driver, or written by another version."""
+
+
+class LockLostError(ContextError):
+    """A driver no longer holds the lock of its run folder.
+
+    Parameters
+    ----------
+    message : str
+        The whole message.
+    by : str
+        Who has the lock now.
+    """
+
+    def __init__(self, message: str, by: str) -> None:
+        super().__init__(message)
+        self.by = by
+
+    def __reduce__(self) -> tuple[type[LockLostError], tuple[str, str]]:
+        """Pickle by the two arguments."""
+        return type(self), (str(self), self.by)
 
 
 class StageError(RadpsError):
