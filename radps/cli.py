@@ -8,24 +8,21 @@ The commands import what they need themselves: all of it together takes half a s
 
 from __future__ import annotations
 
-import contextlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 import radps
+from radps.commands import drawing, looking, managing
+from radps.commands.common import EXIT_STEP_FAILED, errors
 from radps.errors import ConfigError, RadpsError
 
 if TYPE_CHECKING:
     from radps.workflows.model import Workflow
     from radps.workflows.plan import Selection
-
-EXIT_STEP_FAILED = 1
-EXIT_USAGE = 2
-EXIT_STOPPED = 130
 
 app = typer.Typer(
     add_completion=False,
@@ -104,7 +101,7 @@ def run(
     """
     from radps.workflows.plan import Selection
 
-    with _errors():
+    with errors():
         workflow = _load(config, run_url, settings, cluster, workers)
         selection = Selection(start, until, tuple(only or ()), tuple(redo or ()))
         if dry_run:
@@ -125,29 +122,9 @@ def check(
 
     Stages are imported, nothing is written.
     """
-    with _errors():
+    with errors():
         workflow = _load(config, run_url, settings, cluster, workers)
         typer.echo(f"{config}: fine, {len(workflow.steps)} steps: {', '.join(step.id for step in workflow.steps)}")
-
-
-@app.command()
-def status(
-    run_url: Annotated[str, typer.Argument(metavar="RUN", help="Run folder: a path or URL.")],
-    as_json: Annotated[bool, typer.Option("--json", help="For programs; the schema: docs/schema/status.json.")] = False,
-) -> None:
-    """Show where a run stands and what it made."""
-    from radps.workflows.status import load_status
-
-    with _errors():
-        found = load_status(run_url)
-        if as_json:
-            typer.echo(found.model_dump_json(indent=2))
-            return
-        from radps.terminal import make_console, show_status
-
-        console = make_console()
-        console.print(f"Run {found.run_id}: {found.state}" + (f", driven by {found.driver}" if found.driver else ""))
-        show_status(console, found)
 
 
 @app.command()
@@ -158,7 +135,7 @@ def stages(
     from radps.stages.base import find_stage, parameter_summaries, stage_summaries
 
     if name is not None:
-        with _errors():
+        with errors():
             from radps.terminal import make_console, show_parameters
 
             stage = find_stage(name)
@@ -181,7 +158,7 @@ def schema(
     """
     from radps.workflows.schema import SCHEMAS, format_schema
 
-    with _errors():
+    with errors():
         if output is None:
             if name not in SCHEMAS:
                 raise ConfigError("command line", [f"name a schema ({', '.join(SCHEMAS)}), or give --output FOLDER"])
@@ -190,6 +167,19 @@ def schema(
         output.mkdir(parents=True, exist_ok=True)
         for each in SCHEMAS:
             (output / f"{each}.json").write_text(format_schema(each), encoding="utf-8")
+
+
+for _name, _command in (
+    ("status", looking.status_command),
+    ("watch", looking.watch_command),
+    ("graph", drawing.graph_command),
+    ("gantt", drawing.gantt_command),
+    ("list", managing.list_command),
+    ("stop", managing.stop_command),
+    ("remove", managing.remove_command),
+    ("prune", managing.prune_command),
+):
+    app.command(_name)(_command)
 
 
 def _load(
@@ -235,7 +225,7 @@ def _run(workflow: Workflow, selection: Selection) -> None:
     from radps.workflows.run import Runner
     from radps.workflows.status import make_status
 
-    console, errors = make_console(), make_console(stderr=True)
+    console, stderr = make_console(), make_console(stderr=True)
     observer = make_observer(console)
     runner = Runner(workflow, selection=selection, observer=observer)
     try:
@@ -247,24 +237,10 @@ def _run(workflow: Workflow, selection: Selection) -> None:
     except RadpsError as error:
         if not observer.began:
             raise
-        show_error(errors, error)
+        show_error(stderr, error)
         raise typer.Exit(EXIT_STEP_FAILED) from None
     show_status(console, make_status(context, workflow.run))
     for failure in runner.failures.values():
-        show_error(errors, failure)
+        show_error(stderr, failure)
     if runner.failures:
         raise typer.Exit(EXIT_STEP_FAILED)
-
-
-@contextlib.contextmanager
-def _errors() -> Iterator[None]:
-    """Turn errors into a message and an exit code."""
-    try:
-        yield
-    except RadpsError as error:
-        from radps.terminal import make_console, show_error
-
-        show_error(make_console(stderr=True), error)
-        raise typer.Exit(EXIT_USAGE) from None
-    except KeyboardInterrupt:
-        raise typer.Exit(EXIT_STOPPED) from None

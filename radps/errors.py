@@ -9,10 +9,12 @@
     +-- ModelError           a calibrator without a known sky model
     +-- ResourceError        a task or product that fits neither into memory nor on the disk
     +-- ContextError         a run folder that is missing, damaged, locked, or of another version
+    |   +-- LockLostError    another driver took the run over, or somebody removed the lock
     +-- StageError           a stage failed; names the step and holds the cause
     |   +-- TaskTimeoutError a task, or the whole step, ran longer than it may
     +-- ClusterError         the cluster cannot be reached or lost its workers
-        +-- ClusterLostError the scheduler is gone; what was finished is kept
+    |   +-- ClusterLostError the scheduler is gone; what was finished is kept
+    +-- MissingPackageError  something optional needs a package that is not installed
 
 A message says what was found, what is allowed, where, and what to do. "No data" and "did not converge" are
 outcomes of a stage, not errors.
@@ -70,6 +72,26 @@ class ContextError(RadpsError):
     """A run folder is missing, damaged, in use by another driver, or written by another version."""
 
 
+class LockLostError(ContextError):
+    """A driver no longer holds the lock of its run folder.
+
+    Parameters
+    ----------
+    message : str
+        The whole message.
+    by : str
+        Who has the lock now.
+    """
+
+    def __init__(self, message: str, by: str) -> None:
+        super().__init__(message)
+        self.by = by
+
+    def __reduce__(self) -> tuple[type[LockLostError], tuple[str, str]]:
+        """Pickle by the two arguments."""
+        return type(self), (str(self), self.by)
+
+
 class StageError(RadpsError):
     """A stage failed; ``__cause__`` holds the error of the task."""
 
@@ -84,3 +106,7 @@ class ClusterError(RadpsError):
 
 class ClusterLostError(ClusterError):
     """The scheduler is gone in the middle of a computation."""
+
+
+class MissingPackageError(RadpsError):
+    """Something optional needs a package that is not installed."""

@@ -16,13 +16,16 @@ from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Ta
 from rich.table import Table
 from rich.text import Text
 
+from radps.data.urls import format_bytes
 from radps.errors import RadpsError
 
 if TYPE_CHECKING:  # these modules take half a second to import, which `radps-run --help` need not pay
     from radps.context.records import StepRecord
     from radps.node_tasks.guard import TaskEvent
     from radps.stages.base import ParameterSummary
+    from radps.workflows.cleaning import Leftover
     from radps.workflows.plan import PlannedStep
+    from radps.workflows.runs import RunSummary
     from radps.workflows.status import Status, StepStatus
 
 _STYLES = {
@@ -42,6 +45,7 @@ _STYLES = {
     "again": "yellow",
     "new": "cyan",
     "left out": "dim",
+    "damaged": "bold red",
 }
 _SECONDS_BETWEEN_LINES = 30.0
 _WIDTH_OF_FILES = 160
@@ -235,15 +239,68 @@ def show_parameters(console: Console, title: str, parameters: Iterable[Parameter
     console.print(table)
 
 
+def show_runs(console: Console, root: str, runs: tuple[RunSummary, ...]) -> None:
+    """Print the table of the runs below a folder."""
+    if not runs:
+        console.print(f"No runs in {root}", markup=False, highlight=False, soft_wrap=True)
+        return
+    table = _table("run", "id", "project", "state", "steps", "started", "last change", "driver", right=("steps",))
+    for run in runs:
+        steps = f"{run.steps_done}/{run.steps}" if run.steps else ""
+        times = (_short_time(run.started), _short_time(run.changed))
+        texts = (run.run.removeprefix(f"{os.getcwd()}/"), run.run_id, run.project)
+        table.add_row(*map(Text, texts), _styled(run.state), steps, *times, Text(run.driver or run.problem))
+    console.print(table)
+
+
+def show_leftovers(console: Console, leftovers: tuple[Leftover, ...], freed: str) -> None:
+    """Print what pruning removes: how much of each step, and where."""
+    if not leftovers:
+        console.print("Nothing to prune: the run refers to all that is there")
+        return
+    table = _table("step", "attempts", "size", "where", right=("size",))
+    for step in dict.fromkeys(leftover.step for leftover in leftovers):
+        own = [leftover for leftover in leftovers if leftover.step == step]
+        attempts = ", ".join(map(str, sorted({leftover.attempt for leftover in own})))
+        size = format_bytes(sum(leftover.size_bytes for leftover in own))
+        table.add_row(Text(step), attempts, size, Text(", ".join(leftover.path for leftover in own)))
+    console.print(table)
+    console.print(f"{format_bytes(sum(leftover.size_bytes for leftover in leftovers))} {freed}", highlight=False)
+
+
 def show_steps(console: Console, steps: tuple[StepStatus, ...]) -> None:
-    """Print the table of steps."""
-    table = _table("step", "state", "seconds", "tasks", "message", right=("seconds", "tasks"))
+    """Print the table of steps; attempts and retries only if there were more than the first try."""
+    extra = [
+        *(["attempts"] if any(step.attempts > 1 for step in steps) else []),
+        *(["retries"] if any(step.retries for step in steps) else []),
+    ]
+    table = _table("step", "state", "seconds", "tasks", *extra, "message", right=("seconds", "tasks", *extra))
     for step in steps:
         state = step.state if step.result in (None, "success") else f"{step.state} ({step.result})"
         seconds = "" if step.seconds is None else f"{step.seconds:.1f}"
         style = _STYLES[step.result or step.state]
-        table.add_row(step.id, Text(state, style), seconds, str(step.tasks or ""), Text(step.message))
+        counts = [str(getattr(step, name) or "") for name in extra]
+        table.add_row(step.id, Text(state, style), seconds, _tasks(step), *counts, Text(_message(step)))
     console.print(table)
+
+
+def _tasks(step: StepStatus) -> str:
+    """Return the number of tasks of a step; of one that is not done also how many are."""
+    if not step.tasks:
+        return ""
+    return str(step.tasks) if step.state == "done" else f"{step.tasks_done}/{step.tasks}"
+
+
+def _message(step: StepStatus) -> str:
+    """Return what there is to say of a step; the error of a task that was repeated only as long as it may matter."""
+    if step.last_error and not step.message and step.state != "done":
+        return f"last error: {step.last_error}"
+    return step.message
+
+
+def _short_time(time: str | None) -> str:
+    """Return an ISO time to the minute, without what says that it is UTC."""
+    return "" if time is None else time[:16].replace("T", " ")
 
 
 def show_status(console: Console, status: Status) -> None:

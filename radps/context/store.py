@@ -1,58 +1,43 @@
-"""The run folder: where the context is kept, and who may write to it.
+"""The run folder: where the context is kept, and its history.
 
-1. :meth:`RunStore.commit` writes ``history/NNNN-<step>.json``, which nobody ever changes again, then replaces
+1. :meth:`RunStore.commit` creates ``history/NNNN-<step>.json``, which nobody ever changes again, then replaces
    ``context.json``. A crash between the two loses nothing: a history entry newer than ``context.json`` is what counts.
 2. :meth:`RunStore.save_progress` replaces ``context.json`` alone: which step runs now is for those who watch.
-3. Replacing is atomic. Local: a temporary file in the same folder, flushed to the disk, renamed. Object stores: one put
-   of the whole object.
-4. ``driver.json`` says who drives the run. It is created exclusively; the file of a process of this host that lives no
-   more is taken over, every other one is respected.
+3. Both steps are atomic (:mod:`radps.data.files`). They are done under the lock (:mod:`radps.context.lock`), and
+   ``context.json`` is replaced only if it is still what this store wrote last. So a driver that has slept, and was
+   taken for dead, cannot undo what another one committed.
+4. A commit reads no history: its cost does not depend on how many there were.
+5. What is found damaged is mended from what is good where that loses nothing (:mod:`radps.context.recovery`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import getpass
 import json
-import os
-import secrets
-import socket
-import time
-from collections.abc import Iterator
-from typing import Any
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
 
-import psutil
-from pydantic import Field, ValidationError
-
-from radps.context.model import SCHEMA_VERSION, Context
-from radps.context.records import Record
-from radps.data.stores import file_system
-from radps.data.urls import absolute_url, is_local, join_url
+from radps.context.drivers import LEASE_S, Driver
+from radps.context.lock import Lock, Notice
+from radps.context.model import Context
+from radps.context.recovery import (
+    CONTEXT,
+    HISTORY,
+    dump_context,
+    examine,
+    list_history,
+    mend,
+    sequence_of,
+    sequence_of_text,
+)
+from radps.context.run_files import RunFiles
+from radps.data.files import FileChangedError
 from radps.errors import ContextError
 
-CONTEXT = "context.json"
-HISTORY = "history"
-LOCK = "driver.json"
+logger = logging.getLogger(__name__)
+
 WORKFLOW = "workflow.json"
-_ATTEMPTS_TO_LOCK = 3
-
-
-class Driver(Record):
-    """Who drives a run."""
-
-    host: str
-    pid: int
-    user: str
-    process_start_s: float
-    """When the process started: another process may get its number later."""
-    start_s: float
-    token: str = Field(default_factory=lambda: secrets.token_hex(8))
-    """Tells two locks of one process apart."""
-
-    def __str__(self) -> str:
-        since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(self.start_s))
-        return f"process {self.pid} of {self.user} on {self.host}, since {since}"
 
 
 class RunStore:
@@ -62,16 +47,24 @@ class RunStore:
     ----------
     url : str
         Path or URL; nothing is read or written yet.
+    lease_s : float
+        A driver that is silent for so long is taken for dead [s].
     """
 
-    def __init__(self, url: str) -> None:
-        self.url = absolute_url(url)
+    def __init__(self, url: str, lease_s: float = LEASE_S) -> None:
+        self._files = RunFiles(url)
+        self.url = self._files.url
+        self._lock = Lock(self._files, lease_s)
+        self._sequence: int | None = None
+        """Of the last commit in the folder, once this store has committed or looked."""
+        self._version: str | None = None
+        """Of context.json as this store wrote or saw it last; None: there is none."""
 
     # --- reading ---
 
     def exists(self) -> bool:
         """Return True if a run was committed here."""
-        return self._read(CONTEXT) is not None or bool(self.history())
+        return self._files.find_version(CONTEXT) is not None or bool(self.history())
 
     def load(self) -> Context:
         """Return the last committed context, with the progress that was noted after it.
@@ -79,33 +72,40 @@ class RunStore:
         Raises
         ------
         ContextError
-            This is no run folder, or it is damaged (names the last good history entry), or of another version.
+            This is no run folder, or it is damaged so that a commit would be lost (says how to choose), or it was
+            edited by hand, or it is of another version.
         """
-        text = self._read(CONTEXT)
-        history = self.history()
-        if text is None and not history:
-            raise ContextError(
-                f"{self.url} is not a run folder: it has no {CONTEXT}; give the folder that `radps-run CONFIG` made"
-            )
-        if text is None:
-            raise self._damaged("it is missing")
-        try:
-            context = _parse(text, join_url(self.url, CONTEXT))
-        except ValueError as error:
-            raise self._damaged(str(error)) from error
-        if history and _number(history[-1]) > context.sequence:
-            return self._load_history(history[-1])
-        return context
+        found = examine(self._files)
+        if found.damage:
+            logger.warning("%s: %s", self.url, found.damage)
+        return found.context
+
+    def recover(self) -> str:
+        """Mend the damage that :meth:`load` gets around, as the driver of the run.
+
+        Returns
+        -------
+        str
+            What was found and what was done, for the record; empty if nothing was.
+
+        Raises
+        ------
+        ContextError
+            As of :meth:`load`; or the folder cannot be written, or this process is not its driver any more.
+        """
+        if not self.exists():
+            return ""
+        with self._lock.held():
+            found = examine(self._files)
+            message = mend(self._files, found)
+        if message:
+            self._sequence = None
+            logger.warning("%s: %s", self.url, message)
+        return message
 
     def history(self) -> tuple[str, ...]:
         """Return the names of the history entries, oldest first."""
-        system, path = file_system(join_url(self.url, HISTORY))
-        # A listing that was kept in memory would miss what another process wrote.
-        system.invalidate_cache()
-        if not system.isdir(path):
-            return ()
-        names = (str(name).rstrip("/").rpartition("/")[2] for name in system.ls(path, detail=False))
-        return tuple(sorted((name for name in names if name[:4].isdigit() and name.endswith(".json")), key=_number))
+        return list_history(self._files)
 
     def load_workflow(self) -> dict[str, Any]:
         """Return the workflow that was last run here, plain data.
@@ -115,14 +115,14 @@ class RunStore:
         ContextError
             There is none.
         """
-        text = self._read(WORKFLOW)
+        text = self._files.read(WORKFLOW)
         if text is None:
             raise ContextError(f"{self.url} has no {WORKFLOW}; give the config of the run")
         try:
             return dict(json.loads(text))
         except ValueError as error:
             raise ContextError(
-                f"{join_url(self.url, WORKFLOW)} is damaged: {error}; give the config of the run"
+                f"{self._files.place(WORKFLOW)} is damaged: {error}; give the config of the run"
             ) from error
 
     # --- writing ---
@@ -145,59 +145,100 @@ class RunStore:
         Raises
         ------
         ContextError
-            Another driver committed in between, or the folder cannot be written.
+            Another driver committed in between, or took the lock over (LockLostError), or the folder cannot be
+            written.
         """
         committed = context.model_copy(update={"sequence": context.sequence + 1})
-        text = _dump(committed)
-        name = f"{HISTORY}/{committed.sequence:04d}-{step}.json"
-        if any(_number(entry) >= committed.sequence for entry in self.history()):
-            raise ContextError(
-                f"{self.url}: another driver committed while this one ran (entry {self.history()[-1]} is there "
-                "already); run again to go on from there"
-            )
-        self._write(name, text)
-        self._write(CONTEXT, text)
+        text = dump_context(committed)
+        entry = f"{HISTORY}/{committed.sequence:04d}-{step}.json"
+        with self._lock.held():
+            if self._find_sequence() > context.sequence:
+                self._refuse()
+            try:
+                self._files.create(entry, text)
+            except FileExistsError:
+                self._refuse()
+            try:
+                self._replace_context(text)
+            except (FileChangedError, FileExistsError):
+                # The other one won; this entry was never current.
+                self._files.delete(entry)
+                self._refuse()
+            self._sequence = committed.sequence
         return committed
 
     def save_progress(self, context: Context) -> None:
-        """Note which steps wait and run, without making a version of the context."""
-        self._write(CONTEXT, _dump(context))
+        """Note which steps wait and run, without making a version of the context.
+
+        Raises
+        ------
+        ContextError
+            As of :meth:`commit`.
+        """
+        with self._lock.held():
+            if self._find_sequence() > context.sequence:
+                self._refuse()
+            try:
+                self._replace_context(dump_context(context))
+            except (FileChangedError, FileExistsError):
+                self._refuse()
 
     def save_workflow(self, workflow: dict[str, Any]) -> None:
         """Keep the workflow beside the context, so that the run can go on without its config."""
-        self._write(WORKFLOW, json.dumps(workflow, indent=1).encode())
+        self._files.replace(WORKFLOW, json.dumps(workflow, indent=1).encode())
+
+    def _find_sequence(self) -> int:
+        """Return the number of the last commit in the folder; only the first time has to look."""
+        if self._sequence is None:
+            self._version = self._files.find_version(CONTEXT)
+            numbers = [sequence_of(name) for name in self.history()]
+            self._sequence = max([sequence_of_text(self._files.read(CONTEXT)), *numbers])
+        return self._sequence
+
+    def _replace_context(self, text: bytes) -> None:
+        if self._version is None:
+            self._version = self._files.create(CONTEXT, text)
+        else:
+            self._version = self._files.replace(CONTEXT, text, version=self._version)
+
+    def _refuse(self) -> NoReturn:
+        """Refuse to write over what somebody else wrote."""
+        # The next attempt of this store has to look at the folder anew.
+        self._sequence = None
+        history = self.history()
+        newest = f"entry {history[-1]} is there already" if history else "there is no history"
+        raise ContextError(
+            f"{self.url}: another driver committed while this one ran, or {CONTEXT} was changed by hand ({newest}); "
+            "run again to go on from there"
+        )
 
     # --- one driver at a time ---
 
     @contextlib.contextmanager
-    def lock(self) -> Iterator[Driver]:
+    def lock(self, on_notice: Callable[[Notice], None] | None = None) -> Iterator[Driver]:
         """Hold the run folder as its only driver.
+
+        Parameters
+        ----------
+        on_notice : callable, optional
+            Is called from a thread when somebody asks to stop, or the lock is lost to another driver.
+
+        Yields
+        ------
+        Driver
+            This process; ``taken_over_from`` names a dead driver whose lock it took over.
 
         Raises
         ------
         ContextError
             Another driver holds it; names it.
         """
-        driver = _this_process()
-        with self._guard():
-            self._acquire(driver)
-        try:
+        with self._lock.hold(on_notice) as driver:
             yield driver
-        finally:
-            held = self.driver()
-            if held is not None and held.token == driver.token:
-                self._delete(LOCK)
 
     def driver(self) -> Driver | None:
         """Return who drives the run now, None if nobody does (a dead process of this host is nobody)."""
-        text = self._read(LOCK)
-        if text is None:
-            return None
-        try:
-            driver = Driver.model_validate_json(text)
-        except ValidationError:
-            return Driver(host="an unknown host", pid=0, user="an unknown user", process_start_s=0, start_s=0)
-        return None if _is_dead(driver) else driver
+        return self._lock.holder()
 
     def check_free(self) -> None:
         """Refuse a run that somebody drives.
@@ -205,206 +246,26 @@ class RunStore:
         Raises
         ------
         ContextError
-            Names the driver.
+            Names the driver. A driver of another host is watched first, for its lease at most.
         """
-        holder = self.driver()
-        if holder is not None:
-            raise self._in_use(holder)
+        self._lock.check_free()
 
-    def _in_use(self, holder: Driver | None) -> ContextError:
-        return ContextError(
-            f"{self.url} is in use by {holder or 'another driver'}; wait for it, stop it, or use another run folder "
-            f"(if it is surely dead, remove {join_url(self.url, LOCK)})"
-        )
+    def request_stop(self, by: str) -> Driver:
+        """Ask the driver of the run to stop, from any process that can write the folder.
 
-    def _acquire(self, driver: Driver) -> None:
-        """Create the lock file, taking over that of a dead process."""
-        for _ in range(_ATTEMPTS_TO_LOCK):
-            try:
-                self._create(LOCK, driver.model_dump_json(indent=1).encode())
-            except FileExistsError:
-                holder = self.driver()
-                if holder is not None:
-                    break
-                self._delete(LOCK)
-            else:
-                return
-        raise self._in_use(holder)
+        Parameters
+        ----------
+        by : str
+            Who asks; the driver reports it.
 
-    @contextlib.contextmanager
-    def _guard(self) -> Iterator[None]:
-        """Let one process of this host at a time look at a lock file and take it over."""
-        if not is_local(self.url):
-            yield
-            return
-        try:
-            os.makedirs(self.url, exist_ok=True)
-            descriptor = os.open(os.path.join(self.url, ".driver.guard"), os.O_RDWR | os.O_CREAT, 0o666)
-        except OSError as error:
-            raise self._unwritable(error) from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
+        Returns
+        -------
+        Driver
+            Who was asked.
 
-    # --- files ---
-
-    def _read(self, name: str) -> bytes | None:
-        """Return the bytes of a file of the run folder, None if there is none."""
-        system, path = file_system(join_url(self.url, name))
-        try:
-            return bytes(system.cat_file(path))
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as error:
-            raise ContextError(f"cannot read {path}: {error}; check the folder and its permissions") from error
-
-    def _write(self, name: str, data: bytes) -> None:
-        """Put a file in one atomic step."""
-        try:
-            if is_local(self.url):
-                _replace_file(os.path.join(self.url, name), data)
-            else:
-                system, path = file_system(join_url(self.url, name))
-                system.makedirs(path.rpartition("/")[0], exist_ok=True)
-                system.pipe_file(path, data)
-        except OSError as error:
-            raise self._unwritable(error) from error
-
-    def _create(self, name: str, data: bytes) -> None:
-        """Create a file that must not be there yet (FileExistsError)."""
-        try:
-            if is_local(self.url):
-                descriptor = os.open(os.path.join(self.url, name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-                with os.fdopen(descriptor, "wb") as stream:
-                    stream.write(data)
-            else:
-                system, path = file_system(join_url(self.url, name))
-                system.makedirs(path.rpartition("/")[0], exist_ok=True)
-                system.pipe_file(path, data, mode="create")
-        except FileExistsError:
-            raise
-        except OSError as error:
-            raise self._unwritable(error) from error
-
-    def _delete(self, name: str) -> None:
-        system, path = file_system(join_url(self.url, name))
-        with contextlib.suppress(FileNotFoundError):
-            system.rm_file(path)
-
-    # --- history and errors ---
-
-    def _load_history(self, name: str) -> Context:
-        path = f"{HISTORY}/{name}"
-        try:
-            return _parse(self._read(path) or b"", join_url(self.url, path))
-        except ValueError as error:
-            raise self._damaged(f"and {path}, which is newer: {error}") from error
-
-    def _damaged(self, reason: str) -> ContextError:
-        """Return the error of a damaged context.json; names the last history entry that can be read."""
-        good = None
-        for name in reversed(self.history()):
-            try:
-                _parse(self._read(f"{HISTORY}/{name}") or b"", name)
-            except (ValueError, ContextError):
-                continue
-            good = name
-            break
-        remedy = (
-            f"the last good version is {HISTORY}/{good}: copy it over {CONTEXT} and run again"
-            if good
-            else "no history entry is readable either: start a new run folder"
-        )
-        return ContextError(f"{join_url(self.url, CONTEXT)} is damaged: {reason}; {remedy}")
-
-    def _unwritable(self, error: OSError) -> ContextError:
-        return ContextError(
-            f"cannot write the run folder {self.url}: {error}; check its permissions and the space on the disk, "
-            "or give another folder by --run"
-        )
-
-
-def _parse(text: bytes, place: str) -> Context:
-    """Return the context of a JSON text.
-
-    Raises ValueError (whose text is short) if it is damaged, ContextError if it is of another version.
-    """
-    try:
-        document = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"no valid JSON ({error})") from error
-    if not isinstance(document, dict):
-        raise ValueError("no JSON object")
-    version = document.get("schema_version")
-    if isinstance(version, int) and version != SCHEMA_VERSION:
-        remedy = "update radps" if version > SCHEMA_VERSION else "use the radps that made it, or start a new run folder"
-        raise ContextError(
-            f"{place} has schema version {version}, and this radps reads version {SCHEMA_VERSION}; {remedy}"
-        )
-    try:
-        return Context.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-
-
-def _dump(context: Context) -> bytes:
-    return context.model_dump_json(indent=1).encode()
-
-
-def _number(name: str) -> int:
-    """Return the sequence number of a history entry."""
-    return int(name.partition("-")[0])
-
-
-def _replace_file(path: str, data: bytes) -> None:
-    """Write a local file so that a reader sees the old or the new one, whatever happens."""
-    folder = os.path.dirname(path)
-    os.makedirs(folder, exist_ok=True)
-    temporary = f"{path}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
-    try:
-        with open(temporary, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _this_process() -> Driver:
-    """Return this process as a driver."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = str(os.getuid())
-    return Driver(
-        host=socket.gethostname(),
-        pid=os.getpid(),
-        user=user,
-        process_start_s=psutil.Process().create_time(),
-        start_s=time.time(),
-    )
-
-
-def _is_dead(driver: Driver) -> bool:
-    """Return True if the driver was a process of this host, and that process is gone."""
-    if driver.host != socket.gethostname():
-        return False
-    try:
-        process = psutil.Process(driver.pid)
-        # A second of grace: the time of start is derived from the time of boot, which the clock's drift moves.
-        return bool(
-            abs(process.create_time() - driver.process_start_s) > 1.0 or process.status() == psutil.STATUS_ZOMBIE
-        )
-    except psutil.NoSuchProcess:
-        return True
+        Raises
+        ------
+        ContextError
+            Nobody drives the run.
+        """
+        return self._lock.request_stop(by)

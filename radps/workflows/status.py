@@ -38,11 +38,13 @@ class RunState(enum.StrEnum):
     RUNNING = "running"
     """A driver is at work."""
     DONE = "done"
-    """Every step is done."""
+    """Every step is done, or was not needed."""
     FAILED = "failed"
     """A step failed."""
     STOPPED = "stopped"
     """Some steps are not done, and nobody works on them."""
+    PAUSED = "paused"
+    """It ended before a step, as the user wanted."""
 
 
 class StepStatus(Record):
@@ -58,7 +60,13 @@ class StepStatus(Record):
     seconds: float | None
     """Wall time of the last attempt; while it runs: so far."""
     tasks: int
-    """Number of tasks that it computed."""
+    """Number of tasks of the graphs that it computes; while it runs: so far."""
+    tasks_done: int
+    """How many of them have a result."""
+    retries: int
+    """Tries of tasks that failed, and were repeated."""
+    last_error: str
+    """Of the last task that failed, repeated or not."""
     result: OutcomeStatus | None
     """How a step that is done ended."""
     message: str
@@ -252,6 +260,9 @@ def _step(record: StepRecord, *, alive: bool) -> StepStatus:
         start=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.start_s)) if record.attempt else None,
         seconds=None if seconds is None else round(seconds, 3),
         tasks=record.tasks,
+        tasks_done=record.tasks_done,
+        retries=record.retries,
+        last_error=record.last_error,
         result=None if record.outcome is None else record.outcome.status,
         message=message,
     )
@@ -261,10 +272,12 @@ def _run_state(steps: tuple[StepStatus, ...], *, alive: bool) -> RunState:
     states = {step.state for step in steps}
     if alive:
         return RunState.RUNNING
-    if states <= {StepState.DONE}:
+    if states <= {StepState.DONE, StepState.SKIPPED}:
         return RunState.DONE
     if StepState.FAILED in states:
         return RunState.FAILED
+    if StepState.PAUSED in states:
+        return RunState.PAUSED
     return RunState.PENDING if states == {StepState.PENDING} else RunState.STOPPED
 
 

@@ -1,0 +1,1 @@
+"""The commands of `radps-run` that stand beside running, by subject; :mod:`radps.cli` puts them together."""

@@ -1,0 +1,47 @@
+"""Commands that look at a run: status, watch."""
+
+from __future__ import annotations
+
+import typer
+
+from radps.commands.common import EXIT_STEP_FAILED, EXIT_STOPPED, AsJson, RunPlace, errors, exit_code
+
+
+def status_command(run: RunPlace, as_json: AsJson = False) -> None:
+    """Show where a run stands and what it made."""
+    from radps.workflows.runs import find_run_url
+    from radps.workflows.status import load_status
+
+    with errors():
+        found = load_status(find_run_url(run))
+        if as_json:
+            typer.echo(found.model_dump_json(indent=2))
+            return
+        from radps.terminal import make_console, show_status
+
+        console = make_console()
+        typer.echo(f"Run {found.run_id}: {found.state}" + (f", driven by {found.driver}" if found.driver else ""))
+        show_status(console, found)
+
+
+def watch_command(run: RunPlace) -> None:
+    """Follow a run: one line for each thing that happens, until it ends.
+
+    Waits for a run that has not started yet. Ctrl-C ends the watching, not the run. The exit code is that of the run.
+    """
+    from radps.workflows.runs import find_run_url, summarize_run
+    from radps.workflows.watching import describe_event, follow_events
+
+    with errors():
+        url = find_run_url(run)
+        event = None
+        for event in follow_events(url):
+            typer.echo(describe_event(event))
+        if event is not None and event.event == "run.ended":
+            # What was not to be done is no failure, so that every other state is fine.
+            state = str(event.fields["state"])
+            raise typer.Exit({"failed": EXIT_STEP_FAILED, "stopped": EXIT_STOPPED}.get(state, 0))
+        # The driver died without a word, or the run is from before there were events.
+        state = str(summarize_run(url).state)
+        typer.echo(f"Nobody drives {url}: it is {state}")
+        raise typer.Exit(exit_code(state))

@@ -1,0 +1,65 @@
+"""Pictures by matplotlib, which is an optional dependency: ``pip install 'radps[plots]'``."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+from radps.errors import ConfigError, MissingPackageError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FORMATS = ("svg", "png", "pdf")
+
+STATE_COLOURS = {
+    "done": "#d5efd5",
+    "running": "#d0e7f7",
+    "failed": "#f6caca",
+    "blocked": "#f6caca",
+    "stopped": "#fbeac0",
+    "paused": "#fbeac0",
+}
+PLAIN_COLOUR = "#f2f2f2"
+
+
+def new_figure(width_in: float, height_in: float) -> Figure:
+    """Return an empty figure that belongs to nobody: it needs no display and no pyplot.
+
+    Raises
+    ------
+    MissingPackageError
+        There is no matplotlib.
+    """
+    try:
+        from matplotlib.figure import Figure  # optional, and a quarter of a second
+    except ImportError as error:
+        raise MissingPackageError(
+            "pictures need matplotlib, which is not installed; pip install 'radps[plots]'"
+        ) from error
+    return Figure(figsize=(width_in, height_in), layout="constrained")
+
+
+def picture_format(file: str) -> str:
+    """Return the format of a picture by the name of its file.
+
+    Raises
+    ------
+    ConfigError
+        The name has no ending that is known.
+    """
+    suffix = file.rpartition(".")[2].lower()
+    if "." not in file or suffix not in FORMATS:
+        raise ConfigError("command line", [f"a picture is a .{', a .'.join(FORMATS)} file; found {file!r}"])
+    return suffix
+
+
+def render(figure: Figure, format_: str) -> bytes:
+    """Return a figure as a file; the same figure gives the same bytes."""
+    from matplotlib import rc_context
+
+    stream = io.BytesIO()
+    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(format_)
+    with rc_context({"svg.hashsalt": "radps"}):
+        figure.savefig(stream, format=format_, metadata=metadata, dpi=150)
+    return stream.getvalue()
