@@ -14,7 +14,7 @@ import hashlib
 import importlib.util
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
@@ -43,7 +43,24 @@ def find_code(stage_module: str) -> tuple[CodeFile, ...]:
         Module of the stage; one without a file has no code.
     """
     others = set() if _package(stage_module) == "radps" else _own_modules(stage_module) - {stage_module}
-    return tuple(_read_file(name, path) for name in (stage_module, *sorted(others)) if (path := find_file(name)))
+    return read_code((stage_module, *sorted(others)))
+
+
+def read_code(modules: Iterable[str]) -> tuple[CodeFile, ...]:
+    """Return the files of some modules, those without a file left out; nothing is imported."""
+    return tuple(_read_file(name, path) for name in modules if (path := find_file(name)) is not None)
+
+
+def find_source(module: str) -> tuple[str, str]:
+    """Return place and SHA-256 of what a module is imported from, a file or a part of an archive.
+
+    Two empty texts if there is no such module, or it has no file.
+    """
+    spec = _find_spec(module)
+    load = getattr(spec.loader, "get_data", None) if spec is not None else None
+    if spec is None or not spec.has_location or not spec.origin or load is None:
+        return "", ""
+    return spec.origin, hashlib.sha256(load(spec.origin)).hexdigest()
 
 
 def find_file(module: str) -> Path | None:
