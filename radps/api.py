@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from radps.context.lineage import lineage
 from radps.context.model import Context, Workspace
-from radps.context.records import Outcome, StepState
+from radps.context.records import Outcome, StepRecord, StepState
 from radps.context.store import RunStore
 from radps.data.urls import absolute_url
 from radps.errors import ConfigError
@@ -83,6 +84,24 @@ class Run:
     def image(self, name: str) -> xarray.Dataset:
         """Open an image or cube as xarray; see :meth:`Context.image`."""
         return self.context.image(name)
+
+    def provenance(self, product: str) -> tuple[StepRecord, ...]:
+        """Return the records of the steps from the raw data to a product, the one that made it last.
+
+        Each has stage, attempt, parameters, fingerprint, and as ``provenance`` the host, the software, the code and the
+        data that it was made with.
+
+        Parameters
+        ----------
+        product : str
+            Name of an image or calibration table, or path of a product below the run folder.
+
+        Raises
+        ------
+        SelectionError
+            No step made it; lists what there is.
+        """
+        return lineage(self.context.steps, product)
 
     def status(self) -> Status:
         """Return steps, QA scores, flux densities, images and products."""

@@ -4,8 +4,9 @@ The fingerprint of a step is a text of parts, each one the start of a SHA-256::
 
     stage=... params=... code=... versions=... data=... after.<step>=...
 
-1. ``stage``: its name. ``params``: all parameters, defaults included. ``code``: the source file of the stage.
-2. ``versions``: radps, Python, and the distributions that the numbers depend on.
+1. ``stage``: its name. ``params``: all parameters, defaults included. ``code``: the source file of the stage; of a
+   user's stage also the user's own modules that it imports.
+2. ``versions``: radps, Python, the distributions that the numbers depend on, and those that the config lists.
 3. ``data``: the data sets of the config and the intents given there, for stages that read them.
 4. ``after.<step>``: attempt and fingerprint of each step before it. As theirs hold those of the steps before them, a
    change anywhere reaches everything that depends on it, and nothing else.
@@ -15,57 +16,14 @@ A hash per part, instead of one for all, is what lets :func:`why_not_done` say w
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import importlib.metadata
-import inspect
 import json
-import os
-import platform
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import radps
 from radps.context.records import StepRecord, StepState
-from radps.data.stores import file_system
-from radps.data.urls import is_local, local_path
-from radps.errors import DataError
-
-DEPENDENCIES = (
-    "astropy",
-    "dask",
-    "distributed",
-    "ducc0",
-    "numba",
-    "numpy",
-    "pydantic",
-    "pyuvdata",
-    "scipy",
-    "xarray",
-    "xradio",
-    "zarr",
-)
-"""Distributions whose version is a part of the fingerprint."""
-
-HASHED_BYTES = 64 * 2**20
-"""Files up to this size are known by their content, larger ones by size and time of change."""
-
-
-@functools.cache
-def _dependency_versions() -> tuple[tuple[str, str], ...]:
-    """Return the versions of the dependencies that are installed; they cannot change while the process lives."""
-    found = []
-    for name in DEPENDENCIES:
-        try:
-            found.append((name, importlib.metadata.version(name)))
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return tuple(found)
-
-
-def current_versions() -> dict[str, str]:
-    """Return name -> version of radps, Python, and the main dependencies."""
-    return {"radps": radps.__version__, "python": platform.python_version(), **dict(_dependency_versions())}
+from radps.context.user_code import CodeFile
+from radps.data.stamps import stamp_data
 
 
 def fingerprint(
@@ -88,7 +46,7 @@ def fingerprint(
     code : str
         Of :func:`code_stamp`.
     versions : mapping
-        Of :func:`current_versions`.
+        Of :func:`~radps.context.versions.current_versions`.
     data : str
         Of :func:`data_stamp`, empty for a stage that reads no data sets.
     ancestors : iterable of StepRecord
@@ -106,7 +64,13 @@ def fingerprint(
 
 
 def why_not_done(
-    record: StepRecord | None, new: str, *, stage: str, params: Mapping[str, Any], versions: Mapping[str, str]
+    record: StepRecord | None,
+    new: str,
+    *,
+    stage: str,
+    params: Mapping[str, Any],
+    versions: Mapping[str, str],
+    code: Iterable[CodeFile] = (),
 ) -> str:
     """Return in words why a step has to be done (again); an empty text if it is done and up to date.
 
@@ -116,7 +80,7 @@ def why_not_done(
         What is known of its last attempt.
     new : str
         Its fingerprint now.
-    stage, params, versions
+    stage, params, versions, code
         As they are now, to name what changed.
     """
     if record is None or record.attempt == 0:
@@ -131,16 +95,23 @@ def why_not_done(
         return ""
     before, now = _parts(record.fingerprint), _parts(new)
     changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
-    return "; ".join(_change(name, record, before, now, stage, params, versions) for name in changed)
+    if "code" in changed:
+        code_change = _code_change(record.provenance.code if record.provenance else (), tuple(code))
+    return "; ".join(
+        code_change if name == "code" else _change(name, record, before, now, stage, params, versions)
+        for name in changed
+    )
 
 
-def code_stamp(function: Callable[..., Any]) -> str:
-    """Return a hash of the source file of a stage's function, or of its name where there is no file."""
-    path = inspect.getsourcefile(function)
-    if path is None or not os.path.isfile(path):
-        return _digest(function.__qualname__)
-    with open(path, "rb") as stream:
-        return hashlib.sha256(stream.read()).hexdigest()[:16]
+def code_stamp(code: Iterable[CodeFile]) -> str:
+    """Return a hash of the files that a stage's code stands in, wherever they lie.
+
+    Parameters
+    ----------
+    code : iterable of CodeFile
+        Of :func:`~radps.context.user_code.find_code`.
+    """
+    return _digest([[file.module, file.sha256] for file in code])
 
 
 def data_stamp(paths: Iterable[str], intents: Mapping[str, Iterable[str]]) -> str:
@@ -158,47 +129,8 @@ def data_stamp(paths: Iterable[str], intents: Mapping[str, Iterable[str]]) -> st
     DataError
         There is nothing at a path.
     """
-    stamps = [_path_stamp(path) for path in paths]
+    stamps = [stamp_data(path) for path in paths]
     return _digest([stamps, {field: list(words) for field, words in sorted(intents.items())}])
-
-
-def _path_stamp(path: str) -> list[Any]:
-    """Return what identifies the content of a file or folder."""
-    if not is_local(path):
-        return _remote_stamp(path)
-    local = local_path(path)
-    if os.path.isfile(local):
-        return _file_stamp(local)
-    if not os.path.isdir(local):
-        raise DataError(f"there is no file or folder {path}; check data.path")
-    stamps = []
-    for folder, folders, names in os.walk(local):
-        folders.sort()
-        for name in sorted(names):
-            status = os.stat(os.path.join(folder, name))
-            stamps.append([os.path.relpath(os.path.join(folder, name), local), status.st_size, status.st_mtime_ns])
-    return stamps
-
-
-def _file_stamp(path: str) -> list[Any]:
-    status = os.stat(path)
-    if status.st_size > HASHED_BYTES:
-        return [status.st_size, status.st_mtime_ns]
-    with open(path, "rb") as stream:
-        return [status.st_size, hashlib.file_digest(stream, "sha256").hexdigest()]
-
-
-def _remote_stamp(path: str) -> list[Any]:
-    """Return names and sizes of the objects below a URL, with the tag or time by which their store knows versions."""
-    system, root = file_system(path)
-    found = system.find(root, detail=True)
-    if not found:
-        raise DataError(f"there is no file or folder {path}; check data.path")
-    words = ("ETag", "etag", "LastModified", "mtime", "created")
-    return [
-        [name, info.get("size"), next((str(info[word]) for word in words if word in info), "")]
-        for name, info in sorted(found.items())
-    ]
 
 
 def _change(
@@ -217,14 +149,21 @@ def _change(
         return "parameters changed: " + _difference(record.params, params)
     if name == "versions":
         return "versions changed: " + _difference(record.versions, versions)
-    if name == "code":
-        return "the code of the stage changed"
     if name == "data":
         return "the input data or their intents changed"
     step = name.removeprefix("after.")
     if name not in before:
         return f"now comes after step {step}"
     return f"no longer comes after step {step}" if name not in now else f"step {step} was done again"
+
+
+def _code_change(before: Sequence[CodeFile], now: Sequence[CodeFile]) -> str:
+    """Return in words which files of a stage's code changed."""
+    old, new = ({file.module: file for file in files} for files in (before, now))
+    changes = [file.path for name, file in new.items() if name in old and old[name].sha256 != file.sha256]
+    changes += [f"{file.path} is new" for name, file in new.items() if old and name not in old]
+    changes += [f"{file.path} is not imported any more" for name, file in old.items() if new and name not in new]
+    return "the code of the stage changed" + (f": {', '.join(changes)}" if changes else "")
 
 
 def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

@@ -63,6 +63,8 @@ class Workspace(Record):
 
     url: str
     step: str = ""
+    stage: str = ""
+    """What the step does."""
     attempt: int = 1
     resources: Resources = Resources()
     dataset_paths: tuple[str, ...] = ()

@@ -9,14 +9,10 @@ from __future__ import annotations
 import enum
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-
-class Record(BaseModel):
-    """Base of all models of the context: immutable, and strict about names."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
+from radps.context.base import Record as Record  # stages build their own models on it
+from radps.context.provenance import Provenance
 
 # --- the observation ---
 
@@ -364,6 +360,7 @@ class StepRecord(Record):
     resources: Resources | None = None
     """What its chunks were planned for; a resumed attempt keeps its plan, so that finished chunks count."""
     versions: dict[str, str] = Field(default_factory=dict)
+    provenance: Provenance | None = None
     outcome: Outcome | None = None
     error: str | None = None
     traceback: str | None = None

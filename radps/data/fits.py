@@ -11,7 +11,9 @@ place than the local disk is written to a scratch folder and copied.
 
 from __future__ import annotations
 
+import json
 import tempfile
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,9 @@ from radps.data import stores
 from radps.data.images import BEAM_VARIABLE, open_image
 from radps.data.urls import is_local, local_path
 from radps.errors import DataError
+
+_CARD_CHARACTERS = 72
+"""What a HISTORY card holds."""
 
 
 def export_fits(image_url: str, path: str, variable: str = "SKY", *, overwrite: bool = False) -> None:
@@ -77,8 +82,23 @@ def export_fits(image_url: str, path: str, variable: str = "SKY", *, overwrite: 
 
 
 def _history(attrs: dict[str, object]) -> dict[str, object]:
-    """Return the provenance of an image as HISTORY cards."""
+    """Return the provenance of an image as HISTORY cards: what made it, its parameters, versions, lineage."""
     provenance = attrs.get("provenance")
     if not isinstance(provenance, dict) or not provenance:
         return {}
-    return {"HISTORY": [f"radps {key}: {value}" for key, value in provenance.items()]}
+    lines = []
+    for key, value in provenance.items():
+        if isinstance(value, dict):
+            lines += [f"radps {key} {name}: {json.dumps(inner)}" for name, inner in value.items()]
+        elif isinstance(value, list):
+            lines.append(f"radps {key}: {' '.join(map(str, value))}")
+        else:
+            lines.append(f"radps {key}: {value}")
+    return {"HISTORY": [card for line in lines for card in _cards(line)]}
+
+
+def _cards(line: str) -> list[str]:
+    """Cut a line into the texts of HISTORY cards, between words where it can; a card goes on below with two spaces."""
+    # Astropy would cut it too, but in the middle of a number.
+    ascii_only = line.encode("ascii", "backslashreplace").decode()
+    return textwrap.wrap(ascii_only, _CARD_CHARACTERS, subsequent_indent="  ", break_on_hyphens=False)

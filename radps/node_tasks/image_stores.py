@@ -17,7 +17,7 @@ class ImageStores(NamedTuple):
     variables: tuple[str, ...]
     max_cycles: int
     provenance: dict[str, Any]
-    """Who made it: run, step, attempt, parameters."""
+    """Who made it; of :func:`radps.context.lineage.product_attributes`."""
 
 
 def create_image_stores(stores: ImageStores, description: ImageDescription) -> None:

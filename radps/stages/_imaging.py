@@ -12,6 +12,7 @@ from dask.delayed import Delayed
 from numpy.typing import NDArray
 from pydantic import AfterValidator, Field
 
+from radps.context.lineage import product_attributes
 from radps.context.model import Context
 from radps.context.planning import SUM_BLOCK_BYTES, VISIBILITY_BYTES
 from radps.context.records import Beam, ImageRecord, Partition, SpectralWindow, StatisticsRecord
@@ -220,12 +221,7 @@ def plan_stores(
         convergence_url=context.locate(table_path),
         variables=variables,
         max_cycles=params.max_cycles,
-        provenance={
-            "run": context.run_id,
-            "step": place.step,
-            "attempt": place.attempt,
-            "parameters": params.model_dump(mode="json"),
-        },
+        provenance=product_attributes(context, params.model_dump(mode="json")),
     )
     return stores, image_path, table_path
 

@@ -14,11 +14,9 @@ from __future__ import annotations
 
 import ast
 import difflib
-import importlib
 import inspect
 import json
-import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar, NamedTuple, TypeGuard
@@ -26,9 +24,12 @@ from typing import Any, ClassVar, NamedTuple, TypeGuard
 from pydantic import BaseModel, ConfigDict
 from pydantic_core import to_jsonable_python
 
+from radps.context.user_code import find_code
 from radps.errors import ConfigError
+from radps.stages._imports import ImportFailure, import_module
 
 _FOLDER = Path(__file__).parent
+_PACKAGE = "radps.stages"
 _NOT_STAGES = ("__init__", "base")
 
 
@@ -55,6 +56,11 @@ class Stage(NamedTuple):
     params_model: type[StageParams]
     doc: str
     """First line of the function's docstring."""
+
+    @property
+    def module(self) -> str:
+        """Name of the module that the workflow file means."""
+        return self.name.partition(":")[0] if ":" in self.name else f"{_PACKAGE}.{self.name}"
 
 
 def stage_names() -> tuple[str, ...]:
@@ -96,11 +102,23 @@ def find_stage(name: str) -> Stage:
             f"there is no stage {name!r}{close_match(name, stage_names())}; stages: "
             f"{', '.join(stage_names()) or 'none'}; a stage of your own is named 'package.module:function'",
         )
-    module = _import(f"radps.stages.{name}", name)
+    module = _import(f"{_PACKAGE}.{name}", name)
     function, params_model = getattr(module, name, None), getattr(module, "Params", None)
     if not inspect.isfunction(function) or not _is_params(params_model):
         raise _problem(name, f"{module.__file__} needs a function `{name}` and a class `Params(StageParams)`")
     return Stage(name, function, params_model, _first_line(function.__doc__))
+
+
+def user_modules(stages: Iterable[str]) -> tuple[str, ...]:
+    """Return the user's own modules that the stages of a workflow consist of; none for stages of radps.
+
+    Parameters
+    ----------
+    stages : iterable of str
+        Names of stages, as in the workflow file.
+    """
+    modules = dict.fromkeys(name.partition(":")[0] for name in stages if ":" in name)
+    return tuple(dict.fromkeys(file.module for module in modules for file in find_code(module)))
 
 
 class ParameterSummary(NamedTuple):
@@ -181,23 +199,11 @@ def _is_params(value: object) -> TypeGuard[type[StageParams]]:
 
 
 def _import(module_name: str, stage: str) -> ModuleType:
-    """Import the module of a stage; an error names the line that raised it."""
+    """Import the module of a stage."""
     try:
-        return importlib.import_module(module_name)
-    except Exception as error:
-        # The machinery of imports is left out: what helps is the last line of a real file.
-        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
-        own = [frame for frame in frames if frame.filename != __file__]
-        if isinstance(error, SyntaxError) and error.filename:
-            place = f" ({error.filename}:{error.lineno}: {(error.text or '').strip()})"
-        elif own:
-            place = f" ({own[-1].filename}:{own[-1].lineno}: {own[-1].line})"
-        else:
-            place = "; it has to be importable from the folder of the config or from the Python path"
-        raise _problem(
-            stage,
-            f"cannot import module {module_name!r}: {type(error).__name__}: {getattr(error, 'msg', error)}{place}",
-        ) from error
+        return import_module(module_name)
+    except ImportFailure as error:
+        raise _problem(stage, str(error)) from error.__cause__
 
 
 def _problem(name: str, text: str) -> ConfigError:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from dask.delayed import Delayed
 
+from radps.context.lineage import describe_steps, lineage, product_attributes
 from radps.context.model import Context
 from radps.context.records import ImageRecord, Outcome, OutcomeStatus, ProductRecord
 from radps.errors import ContextError
@@ -31,7 +33,24 @@ def export(context: Context, params: Params) -> Delayed:
     jobs = plan_jobs(context, params)
     files = map_chunks(context, export_image, jobs, name="export_image")
     manifest_path = context.new_path("products", "manifest.json", suffix="")
-    return run_task(context, _finish, files, jobs, manifest_path, context.locate(manifest_path), context.run_id)
+    content = _describe_run(context, params, jobs)
+    return run_task(context, _finish, files, jobs, manifest_path, context.locate(manifest_path), content)
+
+
+def _describe_run(context: Context, params: Params, jobs: Sequence[ExportJob]) -> dict[str, Any]:
+    """Return the head of the manifest: the run, each step that led to a product, and each image's chain of steps."""
+    chains = {image: lineage(context.steps, image) for image in dict.fromkeys(job.image for job in jobs)}
+    needed = {record.id for chain in chains.values() for record in chain}
+    place = context.place()
+    export_step = product_attributes(context, params.model_dump(mode="json"))
+    return {
+        "run": context.run_id,
+        "steps": {
+            **describe_steps(record for record in context.steps.values() if record.id in needed),
+            place.step: {key: export_step[key] for key in ("stage", "attempt", "parameters", "versions")},
+        },
+        "lineages": {image: [*(record.id for record in chain), place.step] for image, chain in chains.items()},
+    }
 
 
 def plan_jobs(context: Context, params: Params) -> tuple[ExportJob, ...]:
@@ -57,7 +76,11 @@ def _variables(image: ImageRecord, params: Params) -> list[str]:
 
 
 def _finish(
-    files: Sequence[ProductFile], jobs: Sequence[ExportJob], manifest_path: str, manifest_url: str, run_id: str
+    files: Sequence[ProductFile],
+    jobs: Sequence[ExportJob],
+    manifest_path: str,
+    manifest_url: str,
+    head: dict[str, Any],
 ) -> Outcome:
     """Write the manifest, and register the files."""
     products = [
@@ -73,7 +96,10 @@ def _finish(
     ]
     if not products:
         return Outcome(status=OutcomeStatus.NOTHING, message="there is no image to export")
-    content = {"run": run_id, "products": [product.model_dump(mode="json") for product in products]}
+    listed_products = [
+        {**product.model_dump(mode="json"), "lineage": head["lineages"][product.source]} for product in products
+    ]
+    content = {"run": head["run"], "products": listed_products, "steps": head["steps"]}
     manifest = write_manifest(manifest_url, content)
     listed = ProductRecord(
         path=manifest_path, kind="manifest", source="", size_bytes=manifest.size_bytes, sha256=manifest.sha256

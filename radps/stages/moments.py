@@ -8,6 +8,7 @@ import numpy as np
 from dask.delayed import Delayed
 from pydantic import Field
 
+from radps.context.lineage import product_attributes
 from radps.context.model import Context
 from radps.context.records import ImageRecord, Outcome, OutcomeStatus, StatisticsRecord
 from radps.data.images import image_bytes
@@ -85,8 +86,7 @@ def _cube_moments(context: Context, params: Params, cube: ImageRecord) -> Delaye
     urls = context.locate(path), context.locate(spectrum_path)
     cut = params.n_sigma * cube.noise_jy if params.cut is None else params.cut
     rules = MomentRules(context.locate(cube.path), grid, rest_hz, cube.channel_width_hz, cut)
-    parameters = {**params.model_dump(mode="json"), "cut": cut}
-    provenance = {"run": context.run_id, "step": place.step, "attempt": place.attempt, "parameters": parameters}
+    provenance = product_attributes(context, {**params.model_dump(mode="json"), "cut": cut})
     created = run_task(context, create_moment_stores, *urls, description, provenance, name=f"create-{cube.name}")
     blocks = [(start, min(start + BLOCK_CHANNELS, n_channels)) for start in range(0, n_channels, BLOCK_CHANNELS)]
     parts = map_chunks(context, sum_moments, blocks, rules, name=f"sum_moments-{cube.name}")

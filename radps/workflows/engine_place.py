@@ -39,6 +39,11 @@ class EnginePlace:
     def __exit__(self, *_: object) -> None:
         self._close()
 
+    @property
+    def description(self) -> str:
+        """Where the run computes, in words; ``nowhere`` while there is no engine."""
+        return "nowhere" if self._engine is None else self._engine.description
+
     def engine(self) -> Engine:
         """Return the engine, started if it is not there.
 

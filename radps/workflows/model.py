@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, SerializeAsAny, ValidationError
 
+from radps.context.versions import find_version
 from radps.data.urls import absolute_url, is_local, local_path
 from radps.errors import ConfigError
 from radps.execution.clusters import CLUSTER_KINDS, InProcessCluster, LocalMachine, RunningScheduler, parse_cluster
@@ -31,7 +32,7 @@ M = TypeVar("M", bound=BaseModel)
 
 Cluster = InProcessCluster | LocalMachine | RunningScheduler
 
-_TOP = ("data", "run", "project", "cluster", "defaults", "faults", "steps")
+_TOP = ("data", "run", "project", "cluster", "dependencies", "defaults", "faults", "steps")
 _STEP = ("id", "stage", "after", "when", "params", *POLICY_KEYS)
 _DATA = ("path", "intents")
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
@@ -76,6 +77,8 @@ class Workflow(_Model):
     project: str = ""
     data: DataConfig = DataConfig()
     cluster: Cluster = InProcessCluster()
+    dependencies: tuple[str, ...] = ()
+    """Installed packages whose version counts, beside those of radps: with another one, steps are done again."""
     faults: Faults | None = None
     """Failures to simulate."""
     steps: tuple[Step, ...]
@@ -119,6 +122,7 @@ class Workflow(_Model):
             "run": self.run,
             "project": self.project,
             "cluster": self.cluster.model_dump(mode="json"),
+            "dependencies": list(self.dependencies),
             **({} if self.faults is None else {"faults": self.faults.model_dump(mode="json")}),
             "steps": [step.as_config() for step in self.steps],
         }
@@ -205,6 +209,7 @@ class _Reader:
         project = self._text(top, "project")
         data_config = self._data(top.get("data"))
         cluster = self._cluster(top.get("cluster", "local"))
+        dependencies = self._dependencies(top.get("dependencies"))
         defaults = self._model(StepPolicy, top.get("defaults"), ("defaults",), "the workflow's defaults")
         faults = self._model(Faults, top.get("faults"), ("faults",), "the simulated faults")
         _let_import_from(self._folder, steps)
@@ -219,6 +224,7 @@ class _Reader:
             project=project,
             data=data_config,
             cluster=cluster,
+            dependencies=dependencies,
             faults=faults,
             steps=checked,
         )
@@ -471,6 +477,20 @@ class _Reader:
         except ValueError as error:
             self._say(("cluster",), str(error))
         return InProcessCluster()
+
+    def _dependencies(self, raw: Any) -> tuple[str, ...]:
+        """Return the distributions whose versions count; those that are not installed are noted."""
+        names = [raw] if isinstance(raw, str) else raw or []
+        if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) and name for name in names):
+            self._say(("dependencies",), f"dependencies is a list of names of installed packages; found {raw!r}")
+            return ()
+        for name in names:
+            if find_version(name) is None:
+                self._say(
+                    ("dependencies",),
+                    f"the package {name!r} is not installed here; pip install {name}, or correct the name",
+                )
+        return tuple(dict.fromkeys(names))
 
     def _data(self, raw: Any) -> DataConfig:
         """Return the data sets, with absolute paths."""

@@ -5,9 +5,12 @@ from __future__ import annotations
 import enum
 from typing import NamedTuple
 
-from radps.context.fingerprint import code_stamp, current_versions, data_stamp, fingerprint, why_not_done
+from radps.context.fingerprint import code_stamp, data_stamp, fingerprint, why_not_done
 from radps.context.model import Context
+from radps.context.provenance import Provenance, collect_provenance
 from radps.context.records import StepRecord, StepState
+from radps.context.user_code import find_code
+from radps.context.versions import current_versions
 from radps.errors import ConfigError
 from radps.stages.base import find_stage
 from radps.workflows.model import Step, Workflow
@@ -87,7 +90,7 @@ def plan_steps(
     _check_names(workflow, selection)
     selected = _selected(workflow, selection)
     records = dict(context.steps) if context else {}
-    versions = current_versions()
+    versions = current_versions(workflow.dependencies)
     planned: dict[str, PlannedStep] = {}
     for step in workflow.steps:
         planned[step.id] = _plan_step(workflow, step, records, planned, selected, selection.redo, versions)
@@ -102,10 +105,22 @@ def step_fingerprint(workflow: Workflow, step: Step, records: dict[str, StepReco
     return fingerprint(
         stage=step.stage,
         params=step.params.model_dump(mode="json"),
-        code=code_stamp(stage.function),
-        versions=current_versions(),
+        code=code_stamp(find_code(stage.module)),
+        versions=current_versions(workflow.dependencies),
         data=data,
         ancestors=[records[name] for name in step.after],
+    )
+
+
+def step_provenance(workflow: Workflow, step: Step, records: dict[str, StepRecord], cluster: str) -> Provenance:
+    """Return the provenance of a step that begins now; ``cluster`` says in words where it is computed."""
+    stage = find_stage(step.stage)
+    return collect_provenance(
+        stage_module=stage.module,
+        cluster=cluster,
+        versions=current_versions(workflow.dependencies),
+        data_paths=workflow.data.path if stage.params_model.reads_data else (),
+        ancestors=[records[ancestor.id] for ancestor in workflow.ancestors(step.id)],
     )
 
 
@@ -144,6 +159,7 @@ def _plan_step(
         stage=step.stage,
         params=step.params.model_dump(mode="json"),
         versions=versions,
+        code=find_code(find_stage(step.stage).module),
     )
     if not reason:
         return PlannedStep(step, PlanState.DONE, False, "unchanged")

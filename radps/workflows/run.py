@@ -26,11 +26,11 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from radps.context.events import EventLog
-from radps.context.fingerprint import current_versions
 from radps.context.model import Context, Workspace
 from radps.context.records import Resources, StepRecord, StepState
 from radps.context.store import RunStore
 from radps.context.task_records import save_task_records, task_records_url
+from radps.context.versions import current_versions
 from radps.data import stores
 from radps.data.urls import join_url
 from radps.errors import ClusterError, ClusterLostError, RadpsError, StageError
@@ -42,7 +42,7 @@ from radps.workflows.interrupts import Interrupts
 from radps.workflows.log_file import log_to_file
 from radps.workflows.model import Step, Workflow
 from radps.workflows.observers import LoggedObserver, Observer, Silent
-from radps.workflows.plan import PlannedStep, Selection, plan_steps, step_fingerprint
+from radps.workflows.plan import PlannedStep, Selection, plan_steps, step_fingerprint, step_provenance
 from radps.workflows.readiness import Readiness, explain, judge
 from radps.workflows.step_work import GraphAdded, Message, StepEnded, StepWork, TaskEnded
 from radps.workflows.task_book import TaskBook
@@ -300,7 +300,8 @@ class Runner:
             start_s=time.time(),
             resumed=old.resumed + 1 if resumes else 0,
             resources=old.resources if resumes else offered,
-            versions=current_versions(),
+            versions=current_versions(self.workflow.dependencies),
+            provenance=step_provenance(self.workflow, step, self._records, self._place.description),
         )
         self._records[step.id] = record
         self._context = self._fold(self._records)
@@ -335,6 +336,7 @@ class Runner:
         workspace = Workspace(
             url=self.workflow.run,
             step=step.id,
+            stage=step.stage,
             attempt=record.attempt,
             resources=record.resources or Resources(),
             dataset_paths=self.workflow.data.path,

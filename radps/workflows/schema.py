@@ -70,6 +70,10 @@ def _workflow() -> dict[str, Any]:
                 "description": "Where to compute.",
                 "anyOf": [{"type": "null"}, {"enum": ["none", "local"]}, _address(), _without_definitions(cluster)],
             },
+            "dependencies": {
+                **_TEXTS,
+                "description": "Installed packages whose versions count; see docs/user-stages.md.",
+            },
             "steps": {
                 "type": "array",
                 "minItems": 1,

@@ -28,6 +28,8 @@ from radps.context.records import (
     SkyModel,
     SpectralWindow,
     StatisticsRecord,
+    StepRecord,
+    StepState,
 )
 from radps.errors import DataError
 from radps.graph_tasks.shapes import count_tasks
@@ -169,7 +171,18 @@ def context() -> Context:
         dataset_paths=(f"{NOWHERE}/data.ms",),
         intents={"galaxy": ("target",)},
     )
-    return Context(run_id="r").at(place).with_outcome("before", everything_known())
+    before = StepRecord(
+        id="before",
+        stage="import_data",
+        state=StepState.DONE,
+        attempt=1,
+        fingerprint="",
+        after=(),
+        params={},
+        start_s=0.0,
+        outcome=everything_known(),
+    )
+    return Context(run_id="r").at(place).with_records([before])
 
 
 @pytest.fixture(autouse=True)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import uuid
-from collections.abc import Callable, Iterator
+import functools
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from radps.context.fingerprint import code_stamp, current_versions, data_stamp, fingerprint, why_not_done
+from radps.context.fingerprint import code_stamp, data_stamp, fingerprint, why_not_done
+from radps.context.provenance import collect_provenance
 from radps.context.records import StepRecord, StepState
-from radps.data import stores
-from radps.errors import DataError
+from radps.context.user_code import CodeFile
 
 NOW: dict[str, Any] = {"stage": "flag", "params": {"edge": 2, "spare": 1}, "versions": {"radps": "1", "numpy": "2"}}
 
@@ -97,97 +95,50 @@ def test_long_values_are_cut() -> None:
     assert len(text) < 120
 
 
-def test_the_versions_of_what_makes_the_numbers_are_known() -> None:
-    versions = current_versions()
-    assert {"radps", "python", "numpy", "ducc0", "dask", "zarr"} <= set(versions)
+def record_with_code(*code: CodeFile) -> StepRecord:
+    """Return a record whose provenance names the files of its code."""
+    known = collect_provenance(stage_module="radps.stages.flag", cluster="", versions={})
+    return make_record(provenance=known.model_copy(update={"code": code}))
 
 
-def test_the_code_of_a_stage_is_its_file(tmp_path: Path) -> None:
-    def function_of(text: str) -> Callable[..., Any]:
-        path = tmp_path / "code.py"
-        path.write_text(text)
-        names: dict[str, Any] = {}
-        exec(compile(text, str(path), "exec"), names)
-        return names["stage"]
+def test_the_file_that_changed_is_named() -> None:
+    stage = CodeFile(module="my.stage", path="/code/my/stage.py", sha256="1")
+    helper = CodeFile(module="my.helper", path="/code/my/helper.py", sha256="2")
+    edited = helper.model_copy(update={"sha256": "3"})
+    old, new = record_with_code(stage, helper), "other"
+    why = functools.partial(why_not_done, new=make_fingerprint(code=new), **NOW)
+    assert why(old, code=[stage, edited]) == "the code of the stage changed: /code/my/helper.py"
+    assert why(old, code=[stage]) == "the code of the stage changed: /code/my/helper.py is not imported any more"
+    assert (
+        why(record_with_code(stage), code=[stage, helper]) == "the code of the stage changed: /code/my/helper.py is new"
+    )
+    assert why(make_record(), code=[stage]) == "the code of the stage changed"
 
-    first = code_stamp(function_of("def stage(): return 1"))
-    assert code_stamp(function_of("def stage(): return 1")) == first
-    assert code_stamp(function_of("def stage(): return 2")) != first
 
-
-def test_a_stage_without_a_file_is_known_by_its_name() -> None:
-    names: dict[str, Any] = {}
-    exec("def stage(): return 1\ndef other(): return 1", names)
-    assert code_stamp(names["stage"]) == code_stamp(names["stage"]) != code_stamp(names["other"])
+def test_the_stamp_of_code_depends_on_its_content_not_on_its_place() -> None:
+    stage = CodeFile(module="my.stage", path="/code/my/stage.py", sha256="1")
+    moved, edited = (stage.model_copy(update=change) for change in ({"path": "/new/my/stage.py"}, {"sha256": "2"}))
+    assert code_stamp([stage]) == code_stamp([moved])
+    assert len({code_stamp(code) for code in ([stage], [edited], [stage, stage], [])}) == 4
 
 
 # --- data ---
 
 
-@pytest.fixture(params=["local", "memory"])
-def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "local":
-        yield str(tmp_path)
-        return
-    url = f"memory://{uuid.uuid4().hex}"
-    yield url
-    stores.delete(url)
+@pytest.fixture
+def data(tmp_path: Path) -> str:
+    """A data set."""
+    (tmp_path / "a.fits").write_text("one")
+    return str(tmp_path / "a.fits")
 
 
-def write(url: str, text: str) -> None:
-    system, path = stores.file_system(url)
-    system.pipe_file(path, text.encode())
+def test_data_sets_and_their_order_count(data: str, tmp_path: Path) -> None:
+    (tmp_path / "b.fits").write_text("two")
+    other = str(tmp_path / "b.fits")
+    assert len({data_stamp(paths, {}) for paths in ([data], [other], [data, other], [other, data], [])}) == 5
 
 
-def test_the_content_of_a_file_counts(folder: str) -> None:
-    url = f"{folder}/a.fits"
-    write(url, "one")
-    stamp = data_stamp([url], {})
-    assert data_stamp([url], {}) == stamp
-    write(url, "other")
-    assert data_stamp([url], {}) != stamp
-
-
-def test_a_file_that_was_only_touched_is_the_same(tmp_path: Path) -> None:
-    path = tmp_path / "a.fits"
-    path.write_text("one")
-    stamp = data_stamp([str(path)], {})
-    os.utime(path, (1, 1))
-    assert data_stamp([str(path)], {}) == stamp
-
-
-def test_a_file_in_a_folder_counts(folder: str) -> None:
-    system, path = stores.file_system(f"{folder}/a.ms/sub")
-    system.makedirs(path, exist_ok=True)
-    write(f"{folder}/a.ms/table", "one")
-    write(f"{folder}/a.ms/sub/table", "two")
-    stamp = data_stamp([f"{folder}/a.ms"], {})
-    assert data_stamp([f"{folder}/a.ms"], {}) == stamp
-    write(f"{folder}/a.ms/sub/table", "longer")
-    assert data_stamp([f"{folder}/a.ms"], {}) != stamp
-
-
-def test_intents_count_whatever_their_order(folder: str) -> None:
-    url = f"{folder}/a.fits"
-    write(url, "one")
-    stamp = data_stamp([url], {"a": ["flux"], "b": ["target"]})
-    assert data_stamp([url], {"b": ["target"], "a": ["flux"]}) == stamp
-    assert data_stamp([url], {"a": ["phase"], "b": ["target"]}) != stamp
-
-
-def test_nothing_at_a_path_is_an_error(folder: str) -> None:
-    with pytest.raises(DataError, match=r"there is no file or folder .*missing; check data\.path"):
-        data_stamp([f"{folder}/missing"], {})
-
-
-def test_a_large_file_is_known_by_size_and_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("radps.context.fingerprint.HASHED_BYTES", 2)
-    path = tmp_path / "a.fits"
-    path.write_text("one")
-    os.utime(path, (1, 1))
-    stamp = data_stamp([str(path)], {})
-    path.write_text("two")
-    os.utime(path, (1, 1))
-    assert data_stamp([str(path)], {}) == stamp
-    os.utime(path, (2, 2))
-    assert data_stamp([str(path)], {}) != stamp
+def test_intents_count_whatever_their_order(data: str) -> None:
+    stamp = data_stamp([data], {"a": ["flux"], "b": ["target"]})
+    assert data_stamp([data], {"b": ["target"], "a": ["flux"]}) == stamp
+    assert data_stamp([data], {"a": ["phase"], "b": ["target"]}) != stamp

@@ -201,7 +201,7 @@ def test_all_mistakes_of_a_config_are_reported_at_once_with_their_lines(tmp_path
     config = write(tmp_path, WRONG)
     found = problems_of(config)
     expected = [
-        (1, "a workflow has no key 'runn'; did you mean 'run'?; keys: data, run, project, cluster, steps"),
+        (1, "a workflow has no key 'runn'; did you mean 'run'?; keys: data, run, project, cluster, dependencies, "),
         (1, "the workflow needs `run`: the folder (or URL) to write to; found nothing"),
         (2, "project has to be a text; found 7"),
         (3, "workers of the cluster: should be greater than or equal to 1 (found 0)"),
@@ -261,8 +261,8 @@ def test_the_message_counts_and_numbers_the_problems(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (None, "a workflow is a mapping with the keys data, run, project, cluster, steps; found nothing"),
-        ("steps", "a workflow is a mapping with the keys data, run, project, cluster, steps; found str 'steps'"),
+        (None, "a workflow is a mapping with the keys data, run, project, cluster, dependencies, steps; found nothing"),
+        ("steps", "dependencies, steps; found str 'steps'"),
         ("run: x", "steps has to be a list with one step at least; found nothing"),
         ("run: x\nsteps: []", "steps has to be a list with one step at least; found list []"),
         ("run: x\nsteps: [7]", "a step is a name, `name: {parameters}`, or {id, stage, after, params}; found int 7"),
@@ -288,6 +288,14 @@ def test_the_message_counts_and_numbers_the_problems(tmp_path: Path) -> None:
         ('run: x\nsteps: [flag]\ndata: {path: ""}', "data.path is empty; give a file, a folder or a URL"),
         ("run: x\nsteps: [flag]\ndata: {intents: a}", "data.intents is a mapping field: [intent, ...]; found str 'a'"),
         ("run: x\nsteps: [flag]\ndata: {intents: {a: 3}}", "the intents of field 'a' are a list of words; found 3"),
+        (
+            "run: x\nsteps: [flag]\ndependencies: {a: 1}",
+            "dependencies is a list of names of installed packages; found {",
+        ),
+        (
+            "run: x\nsteps: [flag]\ndependencies: [numpy, no-such-pkg]",
+            "the package 'no-such-pkg' is not installed here; pip install no-such-pkg, or correct the name",
+        ),
         ("run: [1\nsteps: [flag]", "no valid YAML"),
     ],
 )
@@ -346,22 +354,25 @@ def test_a_stage_that_cannot_be_used_is_described(stage: str, message: str) -> N
     assert message in problem
 
 
-@pytest.mark.parametrize(
-    ("name", "code", "message"),
-    [
-        ("broken_1", "import math\n1 / 0\n", r"broken_1.py:2: 1 / 0"),
-        ("broken_2", "import math\ndef x(:\n", r"broken_2.py:2: def x(:"),
-        ("broken_3", "import numpi\n", r"broken_3.py:1: import numpi"),
-    ],
-)
-def test_a_mistake_in_a_users_module_has_its_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, code: str, message: str
+def test_a_mistake_in_a_users_module_is_one_of_the_problems_of_the_config(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / f"{name}.py").write_text(code)
-    monkeypatch.syspath_prepend(tmp_path)
-    (problem,) = problems_of({"run": "x", "steps": [f"{name}:stage"]})
-    assert f"cannot import module '{name}'" in problem
-    assert message in problem
+    (tmp_path / "broken_stage.py").write_text("import math\n1 / 0\n")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    config = write(tmp_path, "run: x\nproject: 7\nsteps:\n  - broken_stage:stage\n  - no_such_module:other\n")
+    project, broken, missing = problems_of(config)
+    assert "project has to be a text" in project
+    assert broken.startswith(f"{config}:4: cannot import module 'broken_stage': ZeroDivisionError: division by zero\n")
+    assert broken.endswith(f"{tmp_path / 'broken_stage.py'}:2: 1 / 0")
+    assert "your module 'no_such_module' is not found: looked in " in missing
+    assert str(tmp_path) in missing.partition("looked in")[2]
+
+
+def test_dependencies_are_kept() -> None:
+    workflow = load_workflow({"run": "x", "steps": [STAGE], "dependencies": ["numpy", "zarr", "numpy"]})
+    assert workflow.dependencies == ("numpy", "zarr")
+    assert load_workflow(workflow.as_config()).dependencies == ("numpy", "zarr")
+    assert load_workflow({"run": "x", "steps": [STAGE], "dependencies": "numpy"}).dependencies == ("numpy",)
 
 
 # --- data of the package casadata ---

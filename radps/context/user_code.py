@@ -1,0 +1,160 @@
+"""Which files the code of a stage stands in: its module, and the user's own modules that this imports.
+
+1. A package is the user's own if the stage is in it, or if it is neither a part of Python nor of radps, nor installed
+   (below a folder ``site-packages``).
+2. What a module imports is read from its source: a constant that comes from a helper file counts, and so does an import
+   inside a function. The answer does not depend on what happens to be imported already. Modules that are imported by a
+   name that is computed are not seen.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import sys
+import sysconfig
+from collections.abc import Iterable, Iterator
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+
+from radps.context.base import Record
+
+_INSTALLED_FOLDERS = ("site-packages", "dist-packages")
+_PYTHON_PATHS = ("stdlib", "platstdlib", "purelib", "platlib")
+
+
+class CodeFile(Record):
+    """One file of the code of a stage."""
+
+    module: str
+    path: str
+    sha256: str
+
+
+def find_code(stage_module: str) -> tuple[CodeFile, ...]:
+    """Return the files of a stage's code, that of the stage itself first; nothing is imported.
+
+    Of a stage of radps that is one file: the version of radps stands for what it imports.
+
+    Parameters
+    ----------
+    stage_module : str
+        Module of the stage; one without a file has no code.
+    """
+    others = set() if _package(stage_module) == "radps" else _own_modules(stage_module) - {stage_module}
+    return read_code((stage_module, *sorted(others)))
+
+
+def read_code(modules: Iterable[str]) -> tuple[CodeFile, ...]:
+    """Return the files of some modules, those without a file left out; nothing is imported."""
+    return tuple(_read_file(name, path) for name in modules if (path := find_file(name)) is not None)
+
+
+def find_source(module: str) -> tuple[str, str]:
+    """Return place and SHA-256 of what a module is imported from, a file or a part of an archive.
+
+    Two empty texts if there is no such module, or it has no file.
+    """
+    spec = _find_spec(module)
+    load = getattr(spec.loader, "get_data", None) if spec is not None else None
+    if spec is None or not spec.has_location or not spec.origin or load is None:
+        return "", ""
+    return spec.origin, hashlib.sha256(load(spec.origin)).hexdigest()
+
+
+def find_file(module: str) -> Path | None:
+    """Return the file of a module, None if it has none or there is no such module; nothing is imported."""
+    spec = _find_spec(module)
+    path = Path(spec.origin) if spec is not None and spec.has_location and spec.origin else None
+    return path if path is not None and path.is_file() else None
+
+
+def is_installed(path: Path) -> bool:
+    """Return True for a file or folder of Python or of a package that was installed, False for the user's own."""
+    if any(part in _INSTALLED_FOLDERS for part in path.parts):
+        return True
+    return any(path.is_relative_to(sysconfig.get_path(kind)) for kind in _PYTHON_PATHS)
+
+
+def _read_file(module: str, path: Path) -> CodeFile:
+    return CodeFile(module=module, path=str(path), sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def _own_modules(stage_module: str) -> set[str]:
+    """Return the names of the user's own modules that a stage consists of."""
+    own_packages = {_package(stage_module): True}
+    found = {stage_module}
+    waiting = [stage_module]
+    while waiting:
+        for name in _imported_names(waiting.pop()):
+            package = _package(name)
+            if package not in own_packages:
+                own_packages[package] = _is_own_package(package)
+            if own_packages[package] and name not in found and find_file(name) is not None:
+                found.add(name)
+                waiting.append(name)
+    return found
+
+
+def _is_own_package(name: str) -> bool:
+    """Return True for a top-level module or package of the user."""
+    spec = None if name == "radps" or name in sys.stdlib_module_names else _find_spec(name)
+    if spec is None:
+        return False
+    places = [spec.origin] if spec.has_location and spec.origin else list(spec.submodule_search_locations or ())
+    return bool(places) and not any(is_installed(Path(place)) for place in places)
+
+
+def _imported_names(module: str) -> set[str]:
+    """Return the names of all that a module may import, packages around them and around it included."""
+    path = find_file(module)
+    names = {module}
+    if path is not None and path.suffix == ".py":
+        package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+        names.update(_names_in_source(path.read_bytes(), package))
+    return {around for name in names for around in _with_packages(name)}
+
+
+def _names_in_source(source: bytes, package: str) -> Iterator[str]:
+    """Yield what the import statements of a source name; of ``from a import b`` both ``a`` and ``a.b``."""
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:
+        # It was edited since it was imported, or never was: what it is counts, what it imports is unknown.
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            # ``from ..x import y``: each dot after the first is one package up.
+            around = package.split(".")[: package.count(".") + 2 - node.level] if node.level else []
+            base = ".".join([*around, *([node.module] if node.module else [])])
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def _with_packages(name: str) -> Iterator[str]:
+    """Yield ``a``, ``a.b``, ``a.b.c`` for ``a.b.c``."""
+    parts = name.split(".")
+    yield from (".".join(parts[:length]) for length in range(1, len(parts) + 1))
+
+
+def _find_spec(name: str) -> ModuleSpec | None:
+    """Return how a module would be loaded, without importing the packages around it."""
+    module = sys.modules.get(name)
+    if module is not None:
+        return module.__spec__
+    package, _, _ = name.rpartition(".")
+    try:
+        if not package:
+            return importlib.util.find_spec(name)
+        around = _find_spec(package)
+        places = None if around is None else around.submodule_search_locations
+        return None if places is None else PathFinder.find_spec(name, list(places))
+    except (ImportError, ValueError):
+        return None
+
+
+def _package(name: str) -> str:
+    return name.partition(".")[0]

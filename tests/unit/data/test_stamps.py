@@ -1,0 +1,68 @@
+"""A data set is known by its content, or by names, sizes and times where reading it all would take too long."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from radps.data import stamps, stores
+from radps.data.stamps import stamp_data
+from radps.errors import DataError
+
+
+def write(url: str, text: str) -> None:
+    system, path = stores.file_system(url)
+    system.makedirs(path.rpartition("/")[0], exist_ok=True)
+    system.pipe_file(path, text.encode())
+
+
+def test_the_content_of_a_file_counts(folder: str) -> None:
+    url = f"{folder}/a.fits"
+    write(url, "one")
+    stamp = stamp_data(url)
+    assert stamp.size_bytes == 3
+    assert stamp_data(url) == stamp
+    write(url, "other")
+    assert stamp_data(url) != stamp
+
+
+def test_a_small_local_file_is_known_by_its_checksum(tmp_path: Path) -> None:
+    path = tmp_path / "a.fits"
+    path.write_text("one")
+    stamp = stamp_data(str(path))
+    assert stamp == (3, hashlib.sha256(b"one").hexdigest(), "content")
+    os.utime(path, (1, 1))
+    assert stamp_data(f"file://{path}") == stamp
+
+
+def test_a_file_in_a_folder_counts(folder: str) -> None:
+    url = f"{folder}/a.ms"
+    write(f"{url}/table", "one")
+    write(f"{url}/sub/table", "two")
+    stamp = stamp_data(url)
+    assert (stamp.size_bytes, stamp.of) == (6, "names, sizes and times")
+    assert stamp_data(url) == stamp
+    write(f"{url}/sub/table", "longer")
+    assert stamp_data(url) != stamp
+
+
+def test_nothing_at_a_path_is_an_error(folder: str) -> None:
+    with pytest.raises(DataError, match=r"there is no file or folder .*missing; check data\.path"):
+        stamp_data(f"{folder}/missing")
+
+
+def test_a_large_file_is_known_by_size_and_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stamps, "HASHED_BYTES", 2)
+    path = tmp_path / "a.fits"
+    path.write_text("one")
+    os.utime(path, (1, 1))
+    stamp = stamp_data(str(path))
+    assert stamp.of == "names, sizes and times"
+    path.write_text("two")
+    os.utime(path, (1, 1))
+    assert stamp_data(str(path)) == stamp
+    os.utime(path, (2, 2))
+    assert stamp_data(str(path)) != stamp
