@@ -244,12 +244,15 @@ def show_runs(console: Console, root: str, runs: tuple[RunSummary, ...]) -> None
     if not runs:
         console.print(f"No runs in {root}", markup=False, highlight=False, soft_wrap=True)
         return
-    table = _table("run", "id", "project", "state", "steps", "started", "last change", "driver", right=("steps",))
+    table = _table(
+        "run", "id", "project", "state", "steps", "started", "last change", "driver, damage", right=("steps",)
+    )
     for run in runs:
         steps = f"{run.steps_done}/{run.steps}" if run.steps else ""
         times = (_short_time(run.started), _short_time(run.changed))
         texts = (run.run.removeprefix(f"{os.getcwd()}/"), run.run_id, run.project)
-        table.add_row(*map(Text, texts), _styled(run.state), steps, *times, Text(run.driver or run.problem))
+        note = "; ".join(filter(None, (run.driver, run.problem)))
+        table.add_row(*map(Text, texts), _styled(run.state), steps, *times, Text(note))
     console.print(table)
 
 

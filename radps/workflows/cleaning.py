@@ -17,9 +17,11 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from radps.context.lock import LOCK
 from radps.context.model import Context
 from radps.context.outputs import referenced_roots
-from radps.context.store import CONTEXT, HISTORY, LOCK, RunStore
+from radps.context.recovery import CONTEXT, HISTORY
+from radps.context.store import RunStore
 from radps.data.stores import delete, exists, file_system, list_children
 from radps.data.urls import is_local, join_url, local_path
 from radps.errors import ContextError

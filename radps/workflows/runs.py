@@ -12,9 +12,12 @@ from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+from radps.context.lock import LOCK
 from radps.context.model import Context
 from radps.context.records import Record, StepState
-from radps.context.store import CONTEXT, HISTORY, LOCK, RunStore
+from radps.context.recovery import CONTEXT, HISTORY, examine
+from radps.context.run_files import RunFiles
+from radps.context.store import RunStore
 from radps.data.stores import file_system
 from radps.data.urls import absolute_url, is_local, join_url, local_path
 from radps.errors import ConfigError, ContextError
@@ -45,7 +48,7 @@ class RunSummary(Record):
     changed: str | None
     """When a step last began or ended, ISO 8601, UTC."""
     problem: str
-    """Why a damaged one cannot be read; empty for all others."""
+    """Why a damaged one cannot be read, or what is damaged and will be mended by the next run; else empty."""
 
 
 class RunList(Record):
@@ -109,7 +112,8 @@ def summarize_run(url: str) -> RunSummary:
         driver = "" if holder is None else str(holder)
         if driver and not store.exists():
             return _without_context(store.url, RunState.RUNNING, driver)
-        return _of_context(store.url, store.load(), driver)
+        found = examine(RunFiles(store.url))
+        return _of_context(store.url, found.context, driver, found.damage)
     except ContextError as error:
         return _without_context(store.url, "damaged", "", str(error))
 
@@ -173,7 +177,7 @@ def _name(entry: dict[str, Any]) -> str:
     return str(entry["name"]).rstrip("/").rpartition("/")[2]
 
 
-def _of_context(url: str, context: Context, driver: str) -> RunSummary:
+def _of_context(url: str, context: Context, driver: str, problem: str) -> RunSummary:
     records = [record for record in context.steps.values() if record.attempt]
     starts = [record.start_s for record in records]
     ends = [record.stop_s for record in records if record.stop_s is not None]
@@ -187,7 +191,7 @@ def _of_context(url: str, context: Context, driver: str) -> RunSummary:
         driver=driver or None,
         started=_format_time(min(starts, default=None)),
         changed=_format_time(max([*starts, *ends], default=None)),
-        problem="",
+        problem=problem,
     )
 
 

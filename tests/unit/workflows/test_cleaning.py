@@ -47,6 +47,12 @@ def put(url: str, *paths: str) -> None:
         save_array(join_url(url, path, "x"), np.arange(8.0), dims=["x"])
 
 
+def damage(url: str) -> None:
+    """Damage the context and the newest entry of the history: what was committed is lost."""
+    Path(url, "context.json").write_text("{")
+    max(Path(url, "history").iterdir()).write_text("{")
+
+
 def test_old_attempts_go_and_the_current_one_stays(url: str) -> None:
     run(url)
     run(url, "a")
@@ -119,7 +125,7 @@ def test_a_driven_or_damaged_run_or_none_at_all_is_not_pruned(tmp_path: Path) ->
         for dry_run in (True, False):
             with pytest.raises(ContextError, match=f"is in use by process {os.getpid()}"):
                 prune_run(url, dry_run=dry_run)
-    Path(url, "context.json").write_text("{}")
+    damage(url)
     with pytest.raises(ContextError, match="is damaged"):
         prune_run(url)
     assert os.path.exists(f"{url}/context.zarr/a-1")
@@ -155,7 +161,7 @@ def test_a_run_is_removed_with_all_that_is_in_it_and_nothing_beside_it(url: str)
 def test_a_damaged_run_can_be_removed(tmp_path: Path) -> None:
     url = str(tmp_path / "run")
     run(url)
-    Path(url, "context.json").write_text("{")
+    damage(url)
     Path(url, "workflow.json").write_text("{")
     remove_run(url)
     assert not os.path.exists(url)

@@ -78,14 +78,29 @@ def test_a_folder_with_a_history_of_something_else_is_no_run(tmp_path: Path) -> 
     assert find_runs(str(tmp_path)) == (str(tmp_path / "run"),)
 
 
+def damage(folder: Path) -> None:
+    """Damage the context and the newest entry of the history: what was committed is lost."""
+    (folder / "context.json").write_text("{")
+    max((folder / "history").iterdir()).write_text("{")
+
+
 def test_damaged_runs_say_what_is_wrong(tmp_path: Path) -> None:
+    run(str(tmp_path / "a"))
+    damage(tmp_path / "a")
+    run(str(tmp_path / "b"))
+    (found,) = list_runs(tmp_path, "damaged")
+    assert (found.run, found.state, found.steps, found.started) == (str(tmp_path / "a"), "damaged", 0, None)
+    assert "context.json is damaged" in found.problem
+
+
+def test_damage_that_the_next_run_mends_is_said_too(tmp_path: Path) -> None:
     run(str(tmp_path / "a"))
     (tmp_path / "a" / "context.json").write_text("{")
     run(str(tmp_path / "b"))
     (tmp_path / "b" / "context.json").unlink()
-    first, second = list_runs(tmp_path, "damaged")
-    assert (first.state, first.steps, first.started) == ("damaged", 0, None)
-    assert "context.json is damaged: no valid JSON" in first.problem
+    first, second = list_runs(tmp_path)
+    assert (first.state, first.steps_done, second.state, second.steps_done) == ("done", 2, "done", 2)
+    assert "context.json is damaged" in first.problem
     assert "context.json is damaged: it is missing" in second.problem
 
 
