@@ -28,7 +28,7 @@ from radps.errors import ContextError
 
 CONTEXT = "context.json"
 HISTORY = "history"
-_SETTLED = (StepState.DONE, StepState.FAILED, StepState.BLOCKED, StepState.STOPPED)
+_SETTLED = (StepState.DONE, StepState.FAILED, StepState.BLOCKED, StepState.STOPPED, StepState.SKIPPED)
 """A step in such a state was committed with it."""
 
 

@@ -51,7 +51,7 @@ def read_code(modules: Iterable[str]) -> tuple[CodeFile, ...]:
     return tuple(_read_file(name, path) for name in modules if (path := find_file(name)) is not None)
 
 
-def find_source(module: str) -> tuple[str, str]:
+def locate_source(module: str) -> tuple[str, str]:
     """Return place and SHA-256 of what a module is imported from, a file or a part of an archive.
 
     Two empty texts if there is no such module, or it has no file.

@@ -35,12 +35,14 @@ def current_versions(more: Iterable[str] = ()) -> dict[str, str]:
     more : iterable of str
         Distributions that the config lists.
     """
-    found = {name: version for name in (*DEPENDENCIES, *more) if (version := find_version(name)) is not None}
+    found = {
+        name: version for name in (*DEPENDENCIES, *more) if (version := find_distribution_version(name)) is not None
+    }
     return {"radps": radps.__version__, "python": platform.python_version(), **found}
 
 
 @functools.cache
-def find_version(distribution: str) -> str | None:
+def find_distribution_version(distribution: str) -> str | None:
     """Return the version of a distribution, None if it is not installed; it does not change while the process lives."""
     try:
         return importlib.metadata.version(distribution)
@@ -53,7 +55,7 @@ def imported_versions() -> dict[str, str]:
     packages = {name.partition(".")[0] for name in tuple(sys.modules)}
     homes = _distributions_of_packages()
     names = sorted({name for package in packages for name in homes.get(package, ())})
-    return {name: version for name in names if (version := find_version(name)) is not None}
+    return {name: version for name in names if (version := find_distribution_version(name)) is not None}
 
 
 @functools.cache

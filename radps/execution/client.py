@@ -6,19 +6,16 @@ import concurrent.futures
 import contextlib
 import itertools
 import logging
-import platform
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import dask
 from dask.delayed import Delayed
-from distributed import CancelledError, Client, Future, KilledWorker, LocalCluster
+from distributed import CancelledError, Client, Future, KilledWorker
 from distributed.client import FutureCancelledError
 from distributed.comm import CommClosedError
 
-import radps
 from radps.context.records import Resources
 from radps.errors import ClusterError, ClusterLostError, TaskTimeoutError
 from radps.execution.engine import MEMORY_SHARE, Order, Stop, StoppedError, TaskListener, ignore
@@ -28,23 +25,6 @@ from radps.graph_tasks.shapes import task_name
 from radps.node_tasks.guard import TaskEnd, TaskEvent, TaskHost
 
 logger = logging.getLogger(__name__)
-
-ONE_THREAD = {
-    name: "1"
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "DUCC0_NUM_THREADS")
-}
-"""Numeric libraries: as many threads compute as there are slots, not their square."""
-
-KEEP_MEMORY = {
-    "MALLOC_ARENA_MAX": "1",
-    "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
-    "MALLOC_TRIM_THRESHOLD_": str(128 * 2**20),
-}
-"""glibc: a worker keeps up to 128 MiB of what it freed. Without this every image of a task is given back to the system
-and fetched again, page by page: a third of the CPU time of cube imaging. 32 MiB is the most that glibc allows."""
-
-WORKER_ENVIRONMENT = {**ONE_THREAD, **KEEP_MEMORY}
-"""What worker processes of this machine are started with."""
 
 _POLL_S = 0.2
 _LOOK_FOR_WORKERS_S = 2.0
@@ -153,7 +133,7 @@ class OnClient:
             ) from error
         except LOST as error:
             raise ClusterLostError(
-                f"lost the scheduler of {self._description} ({_first_line(error)}); start the cluster again and run "
+                f"lost the scheduler of {self._description} ({first_line(error)}); start the cluster again and run "
                 "again: finished steps and tasks are skipped"
             ) from error
         finally:
@@ -218,147 +198,10 @@ class _Listener:
             self.all_seen.set()
 
 
-@contextlib.contextmanager
-def open_local(
-    workers: int, memory_bytes: int, *, resources: Mapping[str, float] | None = None, allowed_failures: int = 3
-) -> Iterator[OnClient]:
-    """Start worker processes on this machine, reachable from this machine only.
-
-    Parameters
-    ----------
-    workers : int
-        Processes, one thread each.
-    memory_bytes : int
-        Memory of each.
-    resources : mapping, optional
-        What each one offers to tasks that ask for it.
-    allowed_failures : int
-        How many workers a task may take with it before it is given up.
-
-    Raises
-    ------
-    ClusterError
-        They do not start.
-    """
-    settings = {
-        "distributed.nanny.pre-spawn-environ": {
-            **dask.config.get("distributed.nanny.pre-spawn-environ"),
-            **WORKER_ENVIRONMENT,
-        },
-        "distributed.scheduler.allowed-failures": allowed_failures,
-        # Dask gives up a worker that happens to be starting 15 s after it died, though its nanny is at work.
-        "distributed.deploy.lost-worker-timeout": "1 day",
-    }
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(dask.config.set(settings))
-        try:
-            cluster = stack.enter_context(
-                LocalCluster(
-                    n_workers=workers,
-                    threads_per_worker=1,
-                    processes=True,
-                    host="127.0.0.1",
-                    memory_limit=memory_bytes,
-                    resources=dict(resources or {}),
-                    dashboard_address="127.0.0.1:0",
-                    # What a task raises comes back to the driver; printed by each worker, too, it would hide the
-                    # message.
-                    silence_logs=logging.CRITICAL,
-                )
-            )
-            client = stack.enter_context(Client(cluster, set_as_default=False))
-        except (OSError, RuntimeError, TimeoutError) as error:
-            raise ClusterError(
-                f"cannot start {workers} worker processes on this machine: {_first_line(error)}; "
-                "try fewer (--workers N) or --cluster none"
-            ) from error
-        yield OnClient(client, f"{workers} worker process{'es' if workers > 1 else ''} on this machine")
-
-
-@contextlib.contextmanager
-def open_running(address: str, timeout_s: float) -> Iterator[OnClient]:
-    """Connect to a scheduler, and check that its workers run the same software.
-
-    Parameters
-    ----------
-    address : str
-        Of the scheduler.
-    timeout_s : float
-        How long to wait for its answer [s].
-
-    Raises
-    ------
-    ClusterError
-        No answer, no workers, or other versions than here.
-    """
-    try:
-        client = Client(address, timeout=timeout_s, set_as_default=False)
-    except (OSError, TimeoutError, ValueError) as error:
-        raise ClusterError(
-            f"no dask scheduler answers at {address} within {timeout_s:g} s ({_first_line(error)}); check the address, "
-            "that the scheduler runs, and that this machine may reach it"
-        ) from error
-    with client:
-        check_versions(client, address)
-        yield OnClient(client, f"the cluster at {address}")
-
-
-def check_versions(client: Client, address: str) -> None:
-    """Compare the software of scheduler and workers with that of this process.
-
-    Raises
-    ------
-    ClusterError
-        Names every difference in the versions of Python (major.minor), dask, distributed and radps.
-    """
-    found = client.get_versions()
-    here = own_versions()
-    try:
-        radps_versions = client.run(own_versions)
-    except ModuleNotFoundError as error:
-        raise ClusterError(
-            f"the workers at {address} have no radps ({error}); install radps {radps.__version__} in their environment"
-        ) from error
-    if not radps_versions:
-        raise ClusterError(f"the cluster at {address} has no workers; start some")
-    places = {f"worker {name}": versions for name, versions in radps_versions.items()}
-    packages = found["scheduler"]["packages"]
-    places["the scheduler"] = {
-        "python": ".".join(packages["python"].split(".")[:2]),
-        "dask": packages["dask"],
-        "distributed": packages["distributed"],
-    }
-    differences = sorted(
-        {
-            f"{name} {version} at {place}, {here[name]} here"
-            for place, versions in places.items()
-            for name, version in versions.items()
-            if version != here[name]
-        }
-    )
-    if differences:
-        raise ClusterError(
-            f"the software at {address} differs from here: {'; '.join(differences)}; "
-            "install the same versions on both sides"
-        )
-
-
-def own_versions() -> dict[str, str]:
-    """Return the versions that have to be the same in all processes of a cluster."""
-    # A worker runs this: what it needs is there already.
-    import distributed
-
-    return {
-        "python": ".".join(platform.python_version_tuple()[:2]),
-        "dask": dask.__version__,
-        "distributed": distributed.__version__,
-        "radps": radps.__version__,
-    }
-
-
 def _listing(wanted: Mapping[str, float]) -> str:
     return ", ".join(f"{name}: {amount:g}" for name, amount in wanted.items())
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says, or its name if it says nothing."""
     return (str(error) or type(error).__name__).splitlines()[0]

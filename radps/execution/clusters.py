@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import psutil
@@ -101,7 +101,11 @@ def parse_cluster(value: Any) -> InProcessCluster | LocalMachine | RunningSchedu
 
 @contextlib.contextmanager
 def open_engine(
-    config: InProcessCluster | LocalMachine | RunningScheduler, run_url: str = "", *, retries: int = 0
+    config: InProcessCluster | LocalMachine | RunningScheduler,
+    run_url: str = "",
+    *,
+    retries: int = 0,
+    modules: Sequence[str] = (),
 ) -> Iterator[Engine]:
     """Start or reach the cluster, and release it at the end.
 
@@ -113,6 +117,8 @@ def open_engine(
         The run folder, to refuse one that worker processes cannot see.
     retries : int
         How often a task may be repeated: as often it may take a worker of this machine with it, and a few times more.
+    modules : sequence of str
+        The user's own modules, which a cluster that runs already may not have.
 
     Raises
     ------
@@ -128,7 +134,8 @@ def open_engine(
             "use --cluster none, or a run folder on a disk or in an object store"
         )
     # Imported here: half a second that a run without a cluster need not pay.
-    from radps.execution.client import open_local, open_running
+    from radps.execution.local import open_local
+    from radps.execution.running import open_running
 
     if isinstance(config, LocalMachine):
         workers, memory = local_shares(config)
@@ -137,7 +144,7 @@ def open_engine(
         ) as engine:
             yield engine
     else:
-        with open_running(config.address, config.timeout) as engine:
+        with open_running(config.address, config.timeout, modules) as engine:
             yield engine
 
 

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 from distributed import Client, Worker, WorkerPlugin
 
-from radps.context.user_code import CodeFile, find_source, read_code
+from radps.context.user_code import CodeFile, locate_source, read_code
 from radps.errors import ClusterError
 
 _ARCHIVE = "radps-user-code"
@@ -104,7 +104,7 @@ def find_modules(modules: Iterable[str], driver: tuple[str, int]) -> dict[str, t
     modules = tuple(modules)
     if (socket.gethostname(), os.getpid()) != driver:
         _forget(modules)
-    return {module: find_source(module) for module in modules}
+    return {module: locate_source(module) for module in modules}
 
 
 def _look(client: Client, code: Iterable[CodeFile]) -> dict[str, dict[str, _Found]]:

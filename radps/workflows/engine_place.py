@@ -7,6 +7,7 @@ import logging
 
 from radps.execution.clusters import open_engine
 from radps.execution.engine import Engine
+from radps.stages.base import user_modules
 from radps.workflows.model import Workflow
 
 logger = logging.getLogger(__name__)
@@ -53,9 +54,14 @@ class EnginePlace:
             It cannot be started or reached.
         """
         if self._engine is None:
-            retries = max(step.policy.retries for step in self._workflow.steps)
+            steps = self._workflow.steps
             self._engine = self._stack.enter_context(
-                open_engine(self._workflow.cluster, self._workflow.run, retries=retries)
+                open_engine(
+                    self._workflow.cluster,
+                    self._workflow.run,
+                    retries=max(step.policy.retries for step in steps),
+                    modules=user_modules(step.stage for step in steps),
+                )
             )
         return self._engine
 

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, SerializeAsAny, ValidationError
 
-from radps.context.versions import find_version
+from radps.context.versions import find_distribution_version
 from radps.data.urls import absolute_url, is_local, local_path
 from radps.errors import ConfigError
 from radps.execution.clusters import CLUSTER_KINDS, InProcessCluster, LocalMachine, RunningScheduler, parse_cluster
@@ -485,7 +485,7 @@ class _Reader:
             self._say(("dependencies",), f"dependencies is a list of names of installed packages; found {raw!r}")
             return ()
         for name in names:
-            if find_version(name) is None:
+            if find_distribution_version(name) is None:
                 self._say(
                     ("dependencies",),
                     f"the package {name!r} is not installed here; pip install {name}, or correct the name",

@@ -26,6 +26,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from radps.context.events import EventLog
+from radps.context.lock import Notice
 from radps.context.model import Context, Workspace
 from radps.context.records import Resources, StepRecord, StepState
 from radps.context.store import RunStore
@@ -125,7 +126,8 @@ class Runner:
                 # What is wrong with the plan, or a second driver, is found before a cluster is started.
                 self._store.check_free()
                 self._start_cluster(plan_steps(self.workflow, self._load(), self._selection))
-            driver = stack.enter_context(self._store.lock())
+            driver = stack.enter_context(self._store.lock(self._hear))
+            recovered = self._store.recover()
             # Planned again, now that nobody else writes here.
             committed = self._load()
             self._context = committed or self._context
@@ -138,11 +140,19 @@ class Runner:
                 return self._context
             log = stack.enter_context(EventLog(self.workflow.run, run_id=self._context.run_id))
             self._observer = LoggedObserver(self._observer, log)
+            if driver.taken_over_from:
+                self._observer.noted("lock.taken_over", {"from": driver.taken_over_from})
+            if recovered:
+                self._observer.noted("context.recovered", {"message": recovered})
             self._observer.planned(plan, where)
             self._observer.noted("run.started", {"driver": str(driver), "cluster": where})
             self._prepare(plan)
             self._run_steps()
         return self._context
+
+    def _hear(self, notice: Notice) -> None:
+        """Take what the heartbeat of the lock has found: a request to stop, or the loss of the lock."""
+        self._interrupts.request(notice.by)
 
     def _load(self) -> Context | None:
         return self._store.load() if self._store.exists() else None

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from radps.execution.client import WORKER_ENVIRONMENT
+from radps.execution.local import WORKER_ENVIRONMENT
 
 SCRIPT = Path(__file__).with_name("imaging_memory.py")
 PLANE_BYTES = 256 * 256 * 4

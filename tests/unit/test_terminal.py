@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from radps import terminal
-from radps.node_tasks.guard import TaskEvent
+from radps.node_tasks.guard import TaskEnd, TaskEvent
 from radps.terminal import BarObserver, LineObserver, make_console, make_observer, show_status
 from radps.workflows.model import load_workflow
 from radps.workflows.run import run_workflow
@@ -95,9 +95,12 @@ def test_a_failed_task_does_not_count(tmp_path: Path) -> None:
     record = run_workflow(workflow).steps["squares"]
     observer.started(record)
     observer.graph("squares", 2)
-    for failed in (True, False):
-        observer.task("squares", TaskEvent("key", 0.0, 1.0, "worker", failed))
-    assert observer._done == {"squares": 1}
+    for end in TaskEnd:
+        observer.task("squares", TaskEvent("squares.key-1", end, 0.0, 1.0, "worker", error="no", delay_s=5.0))
+    assert observer._done == {"squares": 2}  # done, and kept from before
+    printed = screen.file.getvalue()
+    assert "squares: key-1 failed (no); up for retry 1 in 5 s" in printed
+    assert "squares: key-1 lost its worker; it runs again on another one" in printed
 
 
 def full_status(folder: Path) -> Status:

@@ -6,7 +6,7 @@ import importlib.metadata
 import platform
 
 import radps
-from radps.context.versions import current_versions, find_version
+from radps.context.versions import current_versions, find_distribution_version
 
 
 def test_the_versions_of_what_makes_the_numbers_are_known() -> None:
@@ -21,5 +21,5 @@ def test_listed_packages_are_added() -> None:
 
 
 def test_what_is_not_installed_has_no_version() -> None:
-    assert find_version("no-such-package-anywhere") is None
+    assert find_distribution_version("no-such-package-anywhere") is None
     assert "no-such-package-anywhere" not in current_versions(["no-such-package-anywhere"])

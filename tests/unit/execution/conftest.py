@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from radps.execution.client import OnClient, open_local
+from radps.execution.client import OnClient
+from radps.execution.local import open_local
 
 
 @pytest.fixture(autouse=True)

@@ -19,8 +19,11 @@ from radps.context.records import StepState
 from radps.data import stores
 from radps.errors import ClusterError
 from radps.execution import client as client_module
-from radps.execution.client import ONE_THREAD, OnClient, check_versions, open_local, open_running
+from radps.execution import running as running_module
+from radps.execution.client import OnClient
 from radps.execution.engine import Engine, InProcess
+from radps.execution.local import ONE_THREAD, open_local
+from radps.execution.running import check_versions, open_running
 from radps.graph_tasks.shapes import map_chunks, reduce_tree, run_task
 from radps.node_tasks.guard import TaskEvent
 from radps.workflows.model import load_workflow
@@ -122,7 +125,8 @@ def test_a_task_that_always_kills_its_worker_is_named_with_the_remedy(tmp_path: 
     # Each death costs the start of a worker; one is enough to be sure.
     with open_local(1, 2**30, allowed_failures=0) as engine:
         deadly = {"user_stages:kills_worker": {"marker": str(tmp_path / "killed"), "always": True}}
-        runner = run(tmp_path / "run", engine, deadly, {"id": "after", "stage": "user_stages:squares", "after": []})
+        after = {"id": "after", "stage": "user_stages:squares", "when": "always"}
+        runner = run(tmp_path / "run", engine, deadly, after)
     record = runner.context.steps["kills_worker"]
     assert record.state is StepState.FAILED
     # The tasks that waited on the same worker died with it; one of them is named.
@@ -151,7 +155,7 @@ def test_an_address_where_nobody_answers_is_named() -> None:
 
 def test_other_versions_on_the_cluster_are_named(cluster: OnClient, monkeypatch: pytest.MonkeyPatch) -> None:
     # In this process alone: the workers have imported theirs.
-    monkeypatch.setattr(client_module.radps, "__version__", "99")
+    monkeypatch.setattr(running_module.radps, "__version__", "99")
     monkeypatch.setattr(dask, "__version__", "98")
     with pytest.raises(ClusterError, match=r"differs from here: dask .* at the scheduler, 98 here; .*radps .* 99 here"):
         check_versions(cluster._client, "tcp://x")

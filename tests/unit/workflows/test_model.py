@@ -261,11 +261,14 @@ def test_the_message_counts_and_numbers_the_problems(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (None, "a workflow is a mapping with the keys data, run, project, cluster, dependencies, steps; found nothing"),
-        ("steps", "dependencies, steps; found str 'steps'"),
+        (
+            None,
+            "a workflow is a mapping with the keys data, run, project, cluster, dependencies, defaults, faults, steps; ",
+        ),
+        ("steps", "defaults, faults, steps; found str 'steps'"),
         ("run: x", "steps has to be a list with one step at least; found nothing"),
         ("run: x\nsteps: []", "steps has to be a list with one step at least; found list []"),
-        ("run: x\nsteps: [7]", "a step is a name, `name: {parameters}`, or {id, stage, after, params}; found int 7"),
+        ("run: x\nsteps: [7]", "a step is a name, `name: {parameters}`, or {id, stage, after, when, params, retries,"),
         ("run: x\nsteps:\n - flag:\n   n: 3", "a step with the keys flag, n has no `stage`; name it, or indent"),
         ("run: x\nsteps: [{id: a, stage: 3}]", "id and stage of a step are names; found id 'a', stage 3"),
         ("run: x\nsteps: [{id: flag, stag: flag}]", "a step has no key 'stag'; did you mean 'stage'?"),

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import radps
+from radps.context.events import read_events
 from radps.context.model import Context
 from radps.context.records import OutcomeStatus, StepRecord, StepState
 from radps.context.store import RunStore
@@ -321,14 +322,28 @@ def test_a_second_driver_is_refused_and_changes_nothing(folder: Path) -> None:
         assert files(folder) == before
 
 
-def test_a_damaged_context_is_not_overwritten(folder: Path) -> None:
+def test_a_context_that_is_damaged_with_its_history_is_not_overwritten(folder: Path) -> None:
     wanted = workflow(folder, "user_stages:direct")
     run_workflow(wanted)
     (folder / "context.json").write_text("{")
+    (folder / "history/0001-direct.json").write_text("{")
     before = files(folder)
     with pytest.raises(ContextError, match="is damaged"):
         run_workflow(wanted, selection=Selection(redo=("direct",)))
     assert files(folder) == before
+
+
+def test_a_damaged_context_is_mended_from_its_history_and_the_run_goes_on(folder: Path) -> None:
+    wanted = workflow(folder, "user_stages:direct", "user_stages:squares")
+    run_workflow(wanted, selection=Selection(until="direct"))
+    (folder / "context.json").write_text("{")
+    context = run_workflow(wanted)
+    assert {name: (record.state, record.attempt) for name, record in context.steps.items()} == {
+        "direct": (StepState.DONE, 1),
+        "squares": (StepState.DONE, 1),
+    }
+    events = read_events(str(folder))
+    assert [event.fields["message"] for event in events if event.event == "context.recovered"] != []
 
 
 # --- stopping ---

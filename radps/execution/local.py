@@ -1,0 +1,87 @@
+"""Worker processes on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator, Mapping
+
+import dask
+from distributed import Client, LocalCluster
+
+from radps.errors import ClusterError
+from radps.execution.client import OnClient, first_line
+
+ONE_THREAD = {
+    name: "1"
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "DUCC0_NUM_THREADS")
+}
+"""Numeric libraries: as many threads compute as there are slots, not their square."""
+
+KEEP_MEMORY = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
+    "MALLOC_TRIM_THRESHOLD_": str(128 * 2**20),
+}
+"""glibc: a worker keeps up to 128 MiB of what it freed. Without this every image of a task is given back to the system
+and fetched again, page by page: a third of the CPU time of cube imaging. 32 MiB is the most that glibc allows."""
+
+WORKER_ENVIRONMENT = {**ONE_THREAD, **KEEP_MEMORY}
+"""What worker processes of this machine are started with."""
+
+
+@contextlib.contextmanager
+def open_local(
+    workers: int, memory_bytes: int, *, resources: Mapping[str, float] | None = None, allowed_failures: int = 3
+) -> Iterator[OnClient]:
+    """Start worker processes on this machine, reachable from this machine only.
+
+    Parameters
+    ----------
+    workers : int
+        Processes, one thread each.
+    memory_bytes : int
+        Memory of each.
+    resources : mapping, optional
+        What each one offers to tasks that ask for it.
+    allowed_failures : int
+        How many workers a task may take with it before it is given up.
+
+    Raises
+    ------
+    ClusterError
+        They do not start.
+    """
+    settings = {
+        "distributed.nanny.pre-spawn-environ": {
+            **dask.config.get("distributed.nanny.pre-spawn-environ"),
+            **WORKER_ENVIRONMENT,
+        },
+        "distributed.scheduler.allowed-failures": allowed_failures,
+        # Dask gives up a worker that happens to be starting 15 s after it died, though its nanny is at work.
+        "distributed.deploy.lost-worker-timeout": "1 day",
+    }
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(dask.config.set(settings))
+        try:
+            cluster = stack.enter_context(
+                LocalCluster(
+                    n_workers=workers,
+                    threads_per_worker=1,
+                    processes=True,
+                    host="127.0.0.1",
+                    memory_limit=memory_bytes,
+                    resources=dict(resources or {}),
+                    dashboard_address="127.0.0.1:0",
+                    # What a task raises comes back to the driver; printed by each worker, too, it would hide the
+                    # message.
+                    silence_logs=logging.CRITICAL,
+                )
+            )
+            client = stack.enter_context(Client(cluster, set_as_default=False))
+        except (OSError, RuntimeError, TimeoutError) as error:
+            raise ClusterError(
+                f"cannot start {workers} worker processes on this machine: {first_line(error)}; "
+                "try fewer (--workers N) or --cluster none"
+            ) from error
+        yield OnClient(client, f"{workers} worker process{'es' if workers > 1 else ''} on this machine")
