@@ -3,6 +3,7 @@
 The names below are the public interface. Each one is imported when it is first used: ``import radps`` costs nothing::
 
     run, open_run, Run       a workflow, from Python
+    list_runs                the runs below a folder, and where each one stands
     load_workflow, Workflow  a config, checked
     simulate_observation     raw data with a known truth
     Context, Outcome         what a stage reads, and what it returns
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from radps.data.simulate import simulate_observation
     from radps.stages.base import StageParams
     from radps.workflows.model import Workflow, load_workflow
+    from radps.workflows.runs import list_runs
 
 __version__ = "0.1.0"
 
@@ -30,6 +32,7 @@ __all__ = [
     "Run",
     "StageParams",
     "Workflow",
+    "list_runs",
     "load_workflow",
     "open_run",
     "run",
@@ -42,6 +45,7 @@ _HOMES = {
     "Run": "radps.api",
     "StageParams": "radps.stages.base",
     "Workflow": "radps.workflows.model",
+    "list_runs": "radps.workflows.runs",
     "load_workflow": "radps.workflows.model",
     "open_run": "radps.api",
     "run": "radps.api",

@@ -7,6 +7,8 @@
     run.context.observation.fields              # what is known
     run.step("cube", threshold="10 mJy")        # one step again, in this process, with another parameter
     run.image("cube").SKY                       # xarray
+    run.gantt().savefig("gantt.png")            # when each worker did what
+    run.prune()                                 # remove what old attempts left
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from radps.context.events import Event, read_events
 from radps.context.lineage import lineage
 from radps.context.model import Context, Workspace
 from radps.context.records import Outcome, StepRecord, StepState
@@ -26,13 +29,16 @@ from radps.errors import ConfigError
 from radps.execution.clusters import InProcessCluster, open_engine
 from radps.execution.engine import Engine
 from radps.terminal import make_observer
+from radps.workflows.cleaning import Leftover, prune_run, remove_run
 from radps.workflows.model import Workflow, load_workflow
 from radps.workflows.plan import Selection
 from radps.workflows.run import Runner
-from radps.workflows.status import Status, load_status
+from radps.workflows.status import RunState, Status, load_status
+from radps.workflows.stopping import stop_run
 
 if TYPE_CHECKING:
     import xarray
+    from matplotlib.figure import Figure
 
 
 class Run:
@@ -176,6 +182,74 @@ class Run:
         """
         _compute(self.workflow, Selection(start, until, tuple(only), tuple(redo)), progress=progress)
         return self
+
+    # --- managing ---
+
+    def events(self, after: int = 0) -> tuple[Event, ...]:
+        """Return what happened in all runs of this folder, oldest first; only what has a number above ``after``."""
+        return read_events(self.url, after)
+
+    def stop(self, wait_s: float = 60.0) -> RunState:
+        """Ask the process that drives the run to stop, wherever it is, and wait for that.
+
+        Parameters
+        ----------
+        wait_s : float
+            How long to wait [s].
+
+        Returns
+        -------
+        RunState
+            Of the run afterwards; running if the driver is still at work.
+        """
+        return stop_run(self.url, wait_s).state
+
+    def prune(self, *, dry_run: bool = False) -> tuple[Leftover, ...]:
+        """Remove what old attempts of steps left and the run does not refer to; see :func:`prune_run`.
+
+        Parameters
+        ----------
+        dry_run : bool
+            Remove nothing.
+
+        Returns
+        -------
+        tuple of Leftover
+            What was, or would be, removed, with its size.
+        """
+        return prune_run(self.url, dry_run=dry_run)
+
+    def remove(self) -> None:
+        """Remove the run folder with all that is in it, for good; see :func:`remove_run`."""
+        remove_run(self.url)
+
+    def graph(self, step: str | None = None) -> Figure:
+        """Draw the steps with their states, or the tasks of one step; nothing is computed.
+
+        Parameters
+        ----------
+        step : str, optional
+            Id of the step whose tasks are drawn.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+        """
+        from radps.workflows.drawing import draw_graph  # the rest of this module needs no pictures
+        from radps.workflows.graphs import task_graph, workflow_graph
+
+        return draw_graph(workflow_graph(self.workflow) if step is None else task_graph(self.workflow, step))
+
+    def gantt(self) -> Figure:
+        """Draw the steps and what each worker did; see :func:`gantt_chart`.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+        """
+        from radps.workflows.gantt import gantt_chart
+
+        return gantt_chart(self.url)
 
     def _next_step(self) -> str:
         """Return the first step of the workflow that is not done."""

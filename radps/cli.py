@@ -149,12 +149,14 @@ def stages(
 
 @app.command()
 def schema(
-    name: Annotated[str | None, typer.Argument(metavar="[context|status|workflow]", help="Which one to print.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[context|runs|status|workflow]", help="Which one to print.")
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", metavar="FOLDER", help="Write all of them here.")] = None,
 ) -> None:
     """Print or write the JSON Schemas.
 
-    They describe configs, contexts (context.json of a run), and what `status --json` prints.
+    They describe configs, contexts (context.json of a run), and what `list --json` and `status --json` print.
     """
     from radps.workflows.schema import SCHEMAS, format_schema
 

@@ -239,10 +239,11 @@ def show_parameters(console: Console, title: str, parameters: Iterable[Parameter
     console.print(table)
 
 
-def show_runs(console: Console, root: str, runs: tuple[RunSummary, ...]) -> None:
-    """Print the table of the runs below a folder."""
+def show_runs(console: Console, root: str, runs: tuple[RunSummary, ...], state: str | None = None) -> None:
+    """Print the table of the runs below a folder, those of one state if one was asked for."""
     if not runs:
-        console.print(f"No runs in {root}", markup=False, highlight=False, soft_wrap=True)
+        those = "" if state is None else f" are {state}"
+        console.print(f"No runs in {root}{those}", markup=False, highlight=False, soft_wrap=True)
         return
     table = _table(
         "run", "id", "project", "state", "steps", "started", "last change", "driver, damage", right=("steps",)
@@ -296,9 +297,8 @@ def _tasks(step: StepStatus) -> str:
 
 def _message(step: StepStatus) -> str:
     """Return what there is to say of a step; the error of a task that was repeated only as long as it may matter."""
-    if step.last_error and not step.message and step.state != "done":
-        return f"last error: {step.last_error}"
-    return step.message
+    is_new = step.last_error and step.state != "done" and step.last_error.partition(": ")[2] not in step.message
+    return "; ".join(filter(None, (step.message, f"last error: {step.last_error}" if is_new else "")))
 
 
 def _short_time(time: str | None) -> str:

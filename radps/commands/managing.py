@@ -34,7 +34,7 @@ def list_command(
             return
         from radps.terminal import make_console, show_runs
 
-        show_runs(make_console(), root, runs)
+        show_runs(make_console(), root, runs, state)
 
 
 def remove_command(

@@ -72,7 +72,7 @@ def gantt_chart(url: str) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        For ``savefig``, or shown as it is by Jupyter.
+        For ``savefig``; Jupyter shows it, once pyplot is imported.
 
     Raises
     ------

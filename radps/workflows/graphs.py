@@ -19,6 +19,7 @@ from radps.execution.engine import MEMORY_SHARE, InProcess
 from radps.graph_tasks.groups import group_tasks
 from radps.stages.base import find_stage
 from radps.workflows.model import Cluster, Step, Workflow
+from radps.workflows.policy import When
 from radps.workflows.status import make_status
 
 _END_OF_NAME = "|"
@@ -106,15 +107,18 @@ def _step_node(step: Step, state: StepState | None) -> Node:
 
 
 def _step_edge(name: str, step: Step) -> Edge:
-    when = str(step.when)
-    return Edge(name, step.id) if when == "success" else Edge(name, step.id, f"when: {when}", is_dashed=True)
+    if step.when is When.SUCCESS:
+        return Edge(name, step.id)
+    return Edge(name, step.id, f"when: {step.when}", is_dashed=True)
 
 
 def _context_before(workflow: Workflow, step: Step) -> Context:
     """Return what a step would know if it started now."""
     store = RunStore(workflow.run)
     records = store.load().steps if store.exists() else {}
-    ended = (StepState.DONE, StepState.SKIPPED)
+    ended = [StepState.DONE, StepState.SKIPPED]
+    if step.when is not When.SUCCESS:
+        ended += [StepState.FAILED, StepState.BLOCKED]
     missing = [
         before.id
         for before in workflow.ancestors(step.id)

@@ -2,6 +2,7 @@
 
 ``workflow``   a config: for editors that complete and check YAML.
 ``context``    ``context.json`` and the entries of ``history/`` of a run folder.
+``runs``       what ``radps-run list --json`` prints.
 ``status``     what ``radps-run status --json`` prints.
 """
 
@@ -19,6 +20,7 @@ from pydantic.json_schema import models_json_schema
 from radps.context.model import Context
 from radps.execution.clusters import ClusterConfig
 from radps.stages.base import find_stage, stage_names
+from radps.workflows.runs import RunList
 from radps.workflows.status import Status
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -31,7 +33,7 @@ def format_schema(name: str) -> str:
 
     Parameters
     ----------
-    name : {"context", "status", "workflow"}
+    name : {"context", "runs", "status", "workflow"}
         Which one.
     """
     schema = SCHEMAS[name]()
@@ -136,6 +138,7 @@ def _without_definitions(schema: dict[str, Any]) -> dict[str, Any]:
 
 SCHEMAS: dict[str, Callable[[], dict[str, Any]]] = {
     "context": functools.partial(_of_model, Context),
+    "runs": functools.partial(_of_model, RunList),
     "status": functools.partial(_of_model, Status),
     "workflow": _workflow,
 }

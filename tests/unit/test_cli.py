@@ -15,7 +15,6 @@ import jsonschema
 import pytest
 
 import radps
-from radps.cli import main
 from radps.context.store import RunStore
 from radps.stages.base import stage_names
 from radps.workflows.schema import SCHEMAS, format_schema
@@ -38,26 +37,6 @@ steps:
   - user_stages:direct
   - {{id: aside, stage: user_stages:squares, after: []}}
 """
-
-
-class Result:
-    """What a call of the command line gave."""
-
-    def __init__(self, code: int, output: str, errors: str) -> None:
-        self.code, self.output, self.errors = code, output, errors
-
-
-@pytest.fixture
-def call(user_stages: str, capsys: pytest.CaptureFixture[str]):
-    """Call the command line in this process."""
-
-    def call(*arguments: object) -> Result:
-        with pytest.raises(SystemExit) as leave:
-            main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return Result(int(leave.value.code or 0), captured.out, captured.err)
-
-    return call
 
 
 @pytest.fixture
@@ -157,7 +136,7 @@ def test_a_dry_run_says_what_and_why_and_does_nothing(call, tmp_path: Path, fold
         (["{config}", "--workers", "0"], "--workers"),
         (["run"], "CONFIG"),
         (["status", "{config}.no"], "is not a run folder"),
-        (["schema", "moon"], "name a schema (context, status, workflow), or give --output FOLDER"),
+        (["schema", "moon"], "name a schema (context, runs, status, workflow), or give --output FOLDER"),
     ],
 )
 def test_a_wrong_call_gives_code_2_and_a_message_and_leaves_nothing(
@@ -238,6 +217,7 @@ def test_schemas_are_printed_and_written(call, tmp_path: Path) -> None:
     assert call("schema", "--output", tmp_path / "schemas").code == 0
     assert sorted(path.name for path in (tmp_path / "schemas").iterdir()) == [
         "context.json",
+        "runs.json",
         "status.json",
         "workflow.json",
     ]
@@ -254,21 +234,9 @@ def test_version_and_help_are_there(call) -> None:
 # --- processes ---
 
 
-def start(*arguments: object) -> subprocess.Popen[str]:
-    """Start the command line as a process of its own."""
-    path = os.pathsep.join([str(HELPERS), os.environ.get("PYTHONPATH", "")])
-    return subprocess.Popen(
-        [sys.executable, "-m", "radps", *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": path},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 @pytest.mark.parametrize(("number", "cluster"), [(signal.SIGINT, "local"), (signal.SIGTERM, "none")])
 def test_a_signal_stops_the_run_with_code_130_and_the_next_call_goes_on(
-    call, tmp_path: Path, folder: Path, number: int, cluster: str
+    call, start, tmp_path: Path, folder: Path, number: int, cluster: str
 ) -> None:
     marker = tmp_path / "started"
     config = tmp_path / "config.yaml"
@@ -292,7 +260,7 @@ def test_a_signal_stops_the_run_with_code_130_and_the_next_call_goes_on(
     assert "direct: done before, unchanged" in result.output
 
 
-def test_a_run_goes_on_when_nobody_reads_what_it_says(tmp_path: Path, folder: Path) -> None:
+def test_a_run_goes_on_when_nobody_reads_what_it_says(start, tmp_path: Path, folder: Path) -> None:
     process = start(write(tmp_path, CONFIG + "  - user_stages:sleeps: {{seconds: 0.3}}\n  - user_stages:cycles\n"))
     assert process.stdout is not None
     process.stdout.readline()
