@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import subprocess
 import sys
@@ -124,6 +125,30 @@ def test_a_copy_of_a_run_works_at_its_new_place(config: dict[str, Any], tmp_path
     run.step("direct")
     assert set(states(run).values()) == {"done"}
     assert not Path(config["run"]).exists()
+
+
+def test_a_run_is_managed_from_python(config: dict[str, Any]) -> None:
+    run = radps.run(config, progress=False)
+    run.step("writes")
+    assert run.events()[0].event == "run.planned"
+    assert run.events(after=run.events()[-1].number) == ()
+    assert run.stop() == "stopped"
+    (found,) = radps.list_runs(Path(config["run"]).parent)
+    assert (found.run, found.state) == (config["run"], "stopped")  # what came after the step waits
+    left = run.prune(dry_run=True)
+    assert {leftover.step for leftover in left} == {"writes"}
+    assert run.prune() == left
+    assert run.prune() == ()
+    run.remove()
+    assert not Path(config["run"]).exists()
+
+
+def test_a_run_is_drawn_from_python(config: dict[str, Any]) -> None:
+    run = radps.run(config, progress=False)
+    for figure, text in ((run.gantt(), "writes"), (run.graph(), "writes"), (run.graph("writes"), "10 tasks")):
+        stream = io.BytesIO()
+        figure.savefig(stream, format="svg")
+        assert text in stream.getvalue().decode()
 
 
 def test_an_image_that_is_not_there_is_named(config: dict[str, Any]) -> None:
