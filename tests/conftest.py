@@ -5,10 +5,13 @@ from __future__ import annotations
 import importlib.util
 import lzma
 import os
+import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import NamedTuple
 
 import pytest
 
@@ -61,3 +64,57 @@ def datasets() -> ModuleType:
         sys.modules[name] = module
         spec.loader.exec_module(module)
     return sys.modules[name]
+
+
+class ObjectStore(NamedTuple):
+    """An S3 server of the tests."""
+
+    endpoint: str
+    environment: dict[str, str]
+    """What a program has to find in its environment."""
+
+    def new_bucket(self) -> str:
+        """Make an empty bucket and return its URL."""
+        import s3fs  # an extra of radps
+
+        name = f"bucket-{uuid.uuid4().hex[:12]}"
+        s3fs.S3FileSystem().mkdir(name)
+        return f"s3://{name}"
+
+
+_SERVE = (
+    "import sys; from moto.server import ThreadedMotoServer\n"
+    "server = ThreadedMotoServer(ip_address='127.0.0.1', port=0, verbose=False); server.start()\n"
+    "print(server.get_host_and_port()[1], flush=True); sys.stdin.read()"
+)
+"""Ends with its standard input, and so with the tests, however these end."""
+
+
+@pytest.fixture(scope="session")
+def object_store() -> Iterator[ObjectStore]:
+    """An S3 server as a process of its own, known to this process and its children by their environment."""
+    pytest.importorskip("moto", reason="the S3 server of the tests comes with radps[test]")
+    pytest.importorskip("s3fs", reason="object stores need radps[s3]")
+    server = subprocess.Popen(
+        [sys.executable, "-c", _SERVE],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert server.stdin is not None
+    assert server.stdout is not None
+    endpoint = f"http://127.0.0.1:{int(server.stdout.readline())}"
+    environment = {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        yield ObjectStore(endpoint, environment)
+    server.stdin.close()
+    server.wait(timeout=30)
+    server.stdout.close()

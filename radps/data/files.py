@@ -23,8 +23,8 @@ from typing import Any
 
 import fsspec
 
-from radps.data.stores import file_system
-from radps.data.urls import is_local, local_path
+from radps.data.stores import file_system, require_folder
+from radps.data.urls import is_local, local_path, split_url
 
 _NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 _CONDITION_FAILED = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
@@ -151,7 +151,7 @@ def create_file(url: str, data: bytes) -> str | None:
         return find_version(url)
     with _store_errors(url):
         system, path = file_system(url)
-        system.makedirs(path.rpartition("/")[0], exist_ok=True)
+        require_folder(split_url(url)[0])
         try:
             answer = system.pipe_file(path, data, mode="create")
         except OSError as error:
@@ -182,11 +182,11 @@ def _replace_object(url: str, data: bytes, version: str | None) -> str | None:
     """Put an object, on a condition where the store knows conditions."""
     system, path = file_system(url)
     condition = {}
-    if version is not None and "s3" in _protocols(system):
+    if version is not None and "s3" in system.protocol:
         condition = {"IfMatch": version}
     elif version is not None and find_version(url) != version:
         raise FileChangedError(errno.EBUSY, "another process changed the file", url)
-    system.makedirs(path.rpartition("/")[0], exist_ok=True)
+    require_folder(split_url(url)[0])
     try:
         answer = system.pipe_file(path, data, **condition)
     except OSError as error:
@@ -217,10 +217,6 @@ def _is_failed_condition(error: BaseException) -> bool:
     """Return True if a store refused a put because of its condition."""
     response: Any = getattr(error.__cause__, "response", None) or {}
     return str(response.get("Error", {}).get("Code", "")) in _CONDITION_FAILED
-
-
-def _protocols(system: fsspec.AbstractFileSystem) -> tuple[str, ...]:
-    return (system.protocol,) if isinstance(system.protocol, str) else tuple(system.protocol)
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ import numpy as np
 
 from radps.data import stores
 from radps.data.images import BEAM_VARIABLE, open_image
-from radps.data.urls import is_local, local_path
+from radps.data.urls import is_local, local_path, split_url
 from radps.errors import DataError
 
 _CARD_CHARACTERS = 72
@@ -75,7 +75,7 @@ def export_fits(image_url: str, path: str, variable: str = "SKY", *, overwrite: 
             scratch = Path(folder) / "image.fits"
             write_image(single, str(scratch), out_format="fits")
             system, target = stores.file_system(path)
-            system.makedirs(target.rpartition("/")[0], exist_ok=True)
+            stores.require_folder(split_url(path)[0])
             system.put_file(str(scratch), target)
     except (RuntimeError, ValueError) as error:
         raise DataError(f"variable {variable!r} of {image_url} cannot be written to FITS: {error}") from error

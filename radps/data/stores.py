@@ -50,6 +50,13 @@ def file_system(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
     return system, path
 
 
+def require_folder(url: str) -> None:
+    """Make a folder with all above it, unless it is there; S3 has none, and would be asked for its bucket."""
+    system, path = file_system(url)
+    if "s3" not in system.protocol:
+        system.makedirs(path, exist_ok=True)
+
+
 def exists(url: str) -> bool:
     """Return True if there is a file or folder at the URL."""
     system, path = file_system(url)

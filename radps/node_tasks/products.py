@@ -6,6 +6,7 @@ import hashlib
 import json
 from typing import Any, NamedTuple
 
+from radps.data.files import replace_file
 from radps.data.measuring import count_written
 from radps.data.stores import file_system
 
@@ -43,10 +44,7 @@ def export_image(job: ExportJob) -> ProductFile:
 
 def write_manifest(url: str, content: dict[str, Any]) -> ProductFile:
     """Write the list of products as JSON."""
-    system, path = file_system(url)
-    system.makedirs(path.rpartition("/")[0], exist_ok=True)
-    with system.open(path, "wb") as file:
-        file.write(json.dumps(content, indent=1).encode())
+    replace_file(url, json.dumps(content, indent=1).encode())
     return measure_file(url)
 
 

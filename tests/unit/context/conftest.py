@@ -14,11 +14,14 @@ from radps.context.store import RunStore
 from radps.data import stores
 
 
-@pytest.fixture(params=["local", "memory"])
+@pytest.fixture(params=["local", "memory", "s3"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A run folder that is not there yet."""
+    """A run folder that is not there yet: on a disk, in memory, and on an S3 server."""
     if request.param == "local":
         yield str(tmp_path / "run")
+        return
+    if request.param == "s3":
+        yield f"{request.getfixturevalue('object_store').new_bucket()}/run"
         return
     url = f"memory://{uuid.uuid4().hex}"
     yield url

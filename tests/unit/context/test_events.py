@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -20,23 +19,6 @@ import pytest
 from radps.context import events
 from radps.context.events import EventLog, read_events
 from radps.data import stores
-
-
-@pytest.fixture(params=["local", "memory"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A run folder that is not there yet."""
-    if request.param == "local":
-        yield str(tmp_path / "run")
-        return
-    url = f"memory://{uuid.uuid4().hex}"
-    yield url
-    stores.delete(url)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A run folder on the disk that is not there yet."""
-    return tmp_path / "run"
 
 
 def test_events_are_read_back_in_order_with_their_fields(url: str) -> None:

@@ -1,0 +1,82 @@
+"""A whole run in an S3 bucket, with two worker processes: the same products to the last bit."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+
+import radps
+from radps.api import Run
+from radps.context.events import read_events
+from radps.data.files import read_file
+from radps.data.stores import file_system, open_store
+
+
+def array_digests(url: str) -> dict[str, str]:
+    """Return path -> digest of the values of every array below a URL."""
+    system, path = file_system(url)
+    found = {}
+    for metadata in sorted(system.find(path)):
+        if metadata.endswith("/zarr.json"):
+            name = metadata.removesuffix("/zarr.json").removeprefix(path).strip("/")
+            node = zarr.open(open_store(f"{url}/{name}", read_only=True), mode="r")
+            if isinstance(node, zarr.Array):
+                found[name] = hashlib.sha256(np.ascontiguousarray(node[...]).tobytes()).hexdigest()
+    return found
+
+
+@pytest.fixture(scope="module")
+def bucket_run(object_store: Any, tiny_config: Callable[..., dict[str, Any]]) -> Run:
+    """The tiny workflow in a bucket, on two worker processes."""
+    config = tiny_config(f"{object_store.new_bucket()}/run") | {"cluster": {"kind": "local", "workers": 2}}
+    return radps.run(config, progress=False)
+
+
+@pytest.mark.parametrize("part", ["visibilities", "images", "context.zarr"])
+def test_arrays_in_a_bucket_equal_those_on_a_disk(tiny_run: Run, bucket_run: Run, part: str) -> None:
+    expected = array_digests(f"{tiny_run.url}/{part}")
+    assert len(expected) > 10
+    assert array_digests(f"{bucket_run.url}/{part}") == expected
+
+
+def test_files_in_a_bucket_equal_those_on_a_disk(tiny_run: Run, bucket_run: Run) -> None:
+    files = {product.path: product.size_bytes for product in tiny_run.context.products if product.kind == "fits"}
+    assert len(files) > 2
+    assert {p.path: p.size_bytes for p in bucket_run.context.products if p.kind == "fits"} == files
+    system, path = file_system(f"{bucket_run.url}/products")
+    assert len(system.find(path)) > len(files)
+
+
+def test_a_run_in_a_bucket_is_read_by_another_object(bucket_run: Run) -> None:
+    again = radps.open_run(bucket_run.url)
+    assert again.context == bucket_run.context
+    assert again.status().state == "done"
+    cube = next(image for image in again.context.images if image.kind == "cube")
+    assert np.isfinite(again.context.image(cube.name)[cube.variable].values).any()
+    assert set(again.context.tree.children) >= {"calibrate"}
+
+
+def test_a_run_in_a_bucket_leaves_log_events_and_no_lock(bucket_run: Run) -> None:
+    log = (read_file(f"{bucket_run.url}/log.txt") or b"").decode()
+    assert "step export: done" in log
+    events = read_events(bucket_run.url)
+    assert [event.number for event in events] == list(range(1, len(events) + 1))
+    assert events[-1].event == "run.ended"
+    assert read_file(f"{bucket_run.url}/driver.json") is None
+
+
+def test_a_finished_run_in_a_bucket_is_not_done_again_and_one_step_is(bucket_run: Run) -> None:
+    before = bucket_run.context
+    assert radps.open_run(bucket_run.url).resume(progress=False).context == before
+    images = array_digests(f"{bucket_run.url}/images")
+    redone = radps.open_run(bucket_run.url).resume(redo=["moments"], progress=False).context
+    changed = {step for step, record in redone.context.steps.items() if record.attempt != before.steps[step].attempt}
+    assert "moments" in changed
+    assert "image_cube" not in changed
+    after = array_digests(f"{bucket_run.url}/images")
+    assert {name: after[name] for name in images} == images
