@@ -56,7 +56,8 @@ def _describe(record: StepRecord) -> dict[str, Any]:
 def product_attributes(context: Context, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a product of a step carries with it, as plain JSON.
 
-    It is the same for every task and every try of an attempt: no times, no hosts; those are in the step's record.
+    It is the same whoever makes it, wherever and when: no run, times or hosts, which are in the step's record and in
+    the manifest. So two runs of the same workflow on the same data make the same files, bit by bit.
 
     Parameters
     ----------
@@ -67,7 +68,6 @@ def product_attributes(context: Context, parameters: Mapping[str, Any]) -> dict[
     """
     place = context.place()
     return {
-        "run": context.run_id,
         "step": place.step,
         "stage": place.stage,
         "attempt": place.attempt,

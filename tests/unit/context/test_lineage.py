@@ -97,7 +97,6 @@ def test_a_product_carries_what_is_the_same_in_every_task(records: dict[str, Ste
     context = Context(run_id="r").with_records(list(records.values())[:2])
     context = context.at(Workspace(url="memory://run", step="cube", stage="image_cube", attempt=3))
     assert product_attributes(context, {"gain": 0.1}) == {
-        "run": "r",
         "step": "cube",
         "stage": "image_cube",
         "attempt": 3,
