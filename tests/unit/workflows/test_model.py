@@ -263,7 +263,7 @@ def test_the_message_counts_and_numbers_the_problems(tmp_path: Path) -> None:
     [
         (
             None,
-            "a workflow is a mapping with the keys data, run, project, cluster, dependencies, defaults, faults, steps; ",
+            "a workflow is a mapping with the keys data, run, project, cluster, dependencies, defaults, faults, steps",
         ),
         ("steps", "defaults, faults, steps; found str 'steps'"),
         ("run: x", "steps has to be a list with one step at least; found nothing"),
