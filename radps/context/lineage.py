@@ -7,7 +7,6 @@ from typing import Any
 
 from radps.context.model import Context
 from radps.context.records import StepRecord
-from radps.context.versions import current_versions
 from radps.errors import SelectionError
 
 _DESCRIBED = {"stage", "attempt", "params", "fingerprint", "after", "versions", "provenance", "start_s", "stop_s"}
@@ -72,7 +71,8 @@ def product_attributes(context: Context, parameters: Mapping[str, Any]) -> dict[
         "stage": place.stage,
         "attempt": place.attempt,
         "parameters": dict(parameters),
-        "versions": current_versions(),
+        "fingerprint": place.fingerprint,
+        "versions": place.versions,
         "lineage": [f"{record.id}-{record.attempt}" for record in context.steps.values()],
     }
 

@@ -65,6 +65,9 @@ class Workspace(Record):
     step: str = ""
     stage: str = ""
     """What the step does."""
+    fingerprint: str = ""
+    versions: dict[str, str] = Field(default_factory=dict)
+    """Of the software that is a part of the fingerprint."""
     attempt: int = 1
     resources: Resources = Resources()
     dataset_paths: tuple[str, ...] = ()

@@ -5,12 +5,15 @@
 2. What a module imports is read from its source: a constant that comes from a helper file counts, and so does an import
    inside a function. The answer does not depend on what happens to be imported already. Modules that are imported by a
    name that is computed are not seen.
+3. A process that has imported a module goes on with it when its file is edited. So each module keeps the hash that it
+   was imported with, which is the one that counts, until a new run forgets the module.
 """
 
 from __future__ import annotations
 
 import ast
 import hashlib
+import importlib
 import importlib.util
 import sys
 import sysconfig
@@ -24,12 +27,17 @@ _INSTALLED_FOLDERS = ("site-packages", "dist-packages")
 _PYTHON_PATHS = ("stdlib", "platstdlib", "purelib", "platlib")
 
 
+_LOADED = "__radps_sha256__"
+"""Attribute of a user's module: the hash of its source when it was imported."""
+
+
 class CodeFile(Record):
     """One file of the code of a stage."""
 
     module: str
     path: str
     sha256: str
+    """Of the file as it was when this process imported it."""
 
 
 def find_code(stage_module: str) -> tuple[CodeFile, ...]:
@@ -49,6 +57,32 @@ def find_code(stage_module: str) -> tuple[CodeFile, ...]:
 def read_code(modules: Iterable[str]) -> tuple[CodeFile, ...]:
     """Return the files of some modules, those without a file left out; nothing is imported."""
     return tuple(_read_file(name, path) for name in modules if (path := find_file(name)) is not None)
+
+
+def remember_loaded(stage_module: str) -> None:
+    """Note the hashes of the modules of a stage that was just imported."""
+    for file in find_code(stage_module):
+        module = sys.modules.get(file.module)
+        if module is not None and getattr(module, _LOADED, None) is None:
+            setattr(module, _LOADED, file.sha256)
+
+
+def forget_edited(stage_module: str) -> None:
+    """Let all modules of a stage be imported anew if one of their files was edited since they were."""
+    code = find_code(stage_module)
+    if any(file.sha256 != _hash_file(Path(file.path)) for file in code):
+        forget_modules(file.module for file in code)
+
+
+def forget_modules(modules: Iterable[str]) -> None:
+    """Let modules be imported anew the next time that they are asked for."""
+    for module in modules:
+        sys.modules.pop(module, None)
+        package, _, name = module.rpartition(".")
+        if package in sys.modules:
+            # ``from package import name`` takes what the package holds before it looks for a file.
+            vars(sys.modules[package]).pop(name, None)
+    importlib.invalidate_caches()
 
 
 def locate_source(module: str) -> tuple[str, str]:
@@ -78,7 +112,12 @@ def is_installed(path: Path) -> bool:
 
 
 def _read_file(module: str, path: Path) -> CodeFile:
-    return CodeFile(module=module, path=str(path), sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    loaded = getattr(sys.modules.get(module), _LOADED, None)
+    return CodeFile(module=module, path=str(path), sha256=loaded or _hash_file(path))
+
+
+def _hash_file(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _own_modules(stage_module: str) -> set[str]:
@@ -144,7 +183,7 @@ def _find_spec(name: str) -> ModuleSpec | None:
     """Return how a module would be loaded, without importing the packages around it."""
     module = sys.modules.get(name)
     if module is not None:
-        return module.__spec__
+        return getattr(module, "__spec__", None)
     package, _, _ = name.rpartition(".")
     try:
         if not package:

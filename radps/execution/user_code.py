@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import io
 import os
 import socket
@@ -24,7 +23,7 @@ from typing import Any, NamedTuple
 
 from distributed import Client, Worker, WorkerPlugin
 
-from radps.context.user_code import CodeFile, locate_source, read_code
+from radps.context.user_code import CodeFile, forget_modules, locate_source, read_code
 from radps.errors import ClusterError
 
 _ARCHIVE = "radps-user-code"
@@ -103,7 +102,7 @@ def find_modules(modules: Iterable[str], driver: tuple[str, int]) -> dict[str, t
     """
     modules = tuple(modules)
     if (socket.gethostname(), os.getpid()) != driver:
-        _forget(modules)
+        forget_modules(modules)
     return {module: locate_source(module) for module in modules}
 
 
@@ -167,15 +166,6 @@ def _put_on_path(archive: bytes, name: str, folder: str | None = None) -> None:
     Path(path).write_bytes(archive)
     sys.path[:] = [path, *(place for place in sys.path if Path(place).name != f"{name}.zip")]
     with zipfile.ZipFile(path) as opened:
-        _forget(entry.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for entry in opened.namelist())
-
-
-def _forget(modules: Iterable[str]) -> None:
-    """Let modules be imported anew."""
-    for module in modules:
-        sys.modules.pop(module, None)
-        package, _, name = module.rpartition(".")
-        if package in sys.modules:
-            # ``from package import name`` takes what the package holds before it looks for a file.
-            vars(sys.modules[package]).pop(name, None)
-    importlib.invalidate_caches()
+        forget_modules(
+            entry.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for entry in opened.namelist()
+        )

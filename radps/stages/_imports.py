@@ -12,7 +12,7 @@ from types import ModuleType, TracebackType
 from typing import NamedTuple
 
 import radps
-from radps.context.user_code import is_installed
+from radps.context.user_code import is_installed, remember_loaded
 from radps.errors import RadpsError
 
 _RADPS_FOLDER = Path(radps.__file__).parent
@@ -42,9 +42,11 @@ def import_module(name: str) -> ModuleType:
         It is not found, or raises; whatever it raises.
     """
     try:
-        return importlib.import_module(name)
+        module = importlib.import_module(name)
     except (Exception, SystemExit) as error:
         raise ImportFailure(f"cannot import module {name!r}: {_explain(error, name)}") from error
+    remember_loaded(name)
+    return module
 
 
 def _explain(error: Exception | SystemExit, module: str) -> str:

@@ -24,7 +24,7 @@ from typing import Any, ClassVar, NamedTuple, TypeGuard
 from pydantic import BaseModel, ConfigDict
 from pydantic_core import to_jsonable_python
 
-from radps.context.user_code import find_code
+from radps.context.user_code import find_code, forget_edited
 from radps.errors import ConfigError
 from radps.stages._imports import ImportFailure, import_module
 
@@ -107,6 +107,12 @@ def find_stage(name: str) -> Stage:
     if not inspect.isfunction(function) or not _is_params(params_model):
         raise _problem(name, f"{module.__file__} needs a function `{name}` and a class `Params(StageParams)`")
     return Stage(name, function, params_model, _first_line(function.__doc__))
+
+
+def forget_edited_stages(stages: Iterable[str]) -> None:
+    """Let the stages of the user whose files were edited since they were imported be imported anew."""
+    for module in dict.fromkeys(name.partition(":")[0] for name in stages if ":" in name):
+        forget_edited(module)
 
 
 def user_modules(stages: Iterable[str]) -> tuple[str, ...]:

@@ -47,7 +47,9 @@ def _describe_run(context: Context, params: Params, jobs: Sequence[ExportJob]) -
         "run": context.run_id,
         "steps": {
             **describe_steps(record for record in context.steps.values() if record.id in needed),
-            place.step: {key: export_step[key] for key in ("stage", "attempt", "parameters", "versions")},
+            place.step: {
+                key: export_step[key] for key in ("stage", "attempt", "parameters", "fingerprint", "versions")
+            },
         },
         "lineages": {image: [*(record.id for record in chain), place.step] for image, chain in chains.items()},
     }

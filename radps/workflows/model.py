@@ -23,7 +23,7 @@ from radps.data.urls import absolute_url, is_local, local_path
 from radps.errors import ConfigError
 from radps.execution.clusters import CLUSTER_KINDS, InProcessCluster, LocalMachine, RunningScheduler, parse_cluster
 from radps.node_tasks.faults import Faults
-from radps.stages.base import Stage, StageParams, close_match, find_stage
+from radps.stages.base import Stage, StageParams, close_match, find_stage, forget_edited_stages
 from radps.workflows.conflicts import find_conflicts
 from radps.workflows.document import Document, describe, parse_scalar, read_yaml, unknown_keys
 from radps.workflows.policy import POLICY_KEYS, StepPolicy, When
@@ -573,6 +573,7 @@ def _let_import_from(folder: Path, steps: list[dict[str, Any]]) -> None:
     place = str(folder.resolve())
     if any(":" in step["stage"] for step in steps) and place not in sys.path:
         sys.path.append(place)
+    forget_edited_stages(step["stage"] for step in steps)
 
 
 def _put(target: dict[str, Any], path: list[str], value: Any) -> None:

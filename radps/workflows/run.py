@@ -347,6 +347,8 @@ class Runner:
             url=self.workflow.run,
             step=step.id,
             stage=step.stage,
+            fingerprint=record.fingerprint,
+            versions=record.versions,
             attempt=record.attempt,
             resources=record.resources or Resources(),
             dataset_paths=self.workflow.data.path,

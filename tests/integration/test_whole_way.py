@@ -17,6 +17,7 @@ from astropy.wcs import WCS
 import radps
 from radps.api import Run
 from radps.data import stores
+from radps.errors import SelectionError
 
 
 def test_every_step_is_done_and_scored(tiny_run: Run) -> None:
@@ -44,6 +45,59 @@ def test_images_have_a_sky_and_a_beam(tiny_run: Run) -> None:
         assert image.statistics.max > 3 * image.statistics.rms
     # The brightest source has 0.25 Jy; the primary beam and a gain that drifts take some of it.
     assert 0.1 < images["continuum"].statistics.max < 0.3
+
+
+def test_an_image_and_its_fits_file_say_what_made_them(tiny_run: Run) -> None:
+    context = tiny_run.context
+    for image in context.images:
+        attributes = tiny_run.image(image.name).attrs["provenance"]
+        record = tiny_run.provenance(image.name)[-1]
+        assert (attributes["run"], attributes["step"], attributes["stage"], attributes["attempt"]) == (
+            context.run_id,
+            record.id,
+            record.stage,
+            record.attempt,
+        )
+        assert (attributes["fingerprint"], attributes["versions"]) == (record.fingerprint, record.versions)
+        assert attributes["lineage"] == [f"{one.id}-{one.attempt}" for one in tiny_run.provenance(image.name)[:-1]]
+        assert attributes["parameters"].items() >= {"n_sigma": record.params["n_sigma"]}.items()
+        (product, *_) = (one for one in context.products if one.source == image.name)
+        cards = [str(card) for card in fits.getheader(Path(tiny_run.url) / product.path)["HISTORY"]]
+        assert {f"radps run: {context.run_id}", f"radps step: {record.id}", "radps attempt: 1"} <= set(cards)
+        assert f'radps versions radps: "{radps.__version__}"' in cards
+        assert f"radps parameters n_sigma: {record.params['n_sigma']}" in cards
+
+
+def test_the_provenance_of_a_product_reaches_back_to_the_raw_data(tiny_run: Run) -> None:
+    (cube,) = (image for image in tiny_run.context.images if image.kind == "cube")
+    chain = tiny_run.provenance(cube.name)
+    assert chain[0].stage == "simulate"
+    assert chain[-1].stage == "image_cube"
+    assert all(record.provenance is not None for record in chain)
+    last = chain[-1].provenance
+    assert last is not None
+    assert [read.step for read in last.steps_read] == [record.id for record in chain[:-1]]
+    assert last.cluster == "in this process"
+    assert last.code[0].path.endswith("radps/stages/image_cube.py")
+    with pytest.raises(SelectionError, match=f"no step made 'cub'; there are: .*{cube.name}"):
+        tiny_run.provenance("cub")
+
+
+def test_the_manifest_has_the_lineage_of_every_file(tiny_run: Run) -> None:
+    context = tiny_run.context
+    (manifest,) = (product.path for product in context.products if product.kind == "manifest")
+    content = json.loads((Path(tiny_run.url) / manifest).read_text())
+    for entry in content["products"]:
+        *before, last = entry["lineage"]
+        assert last == "export"
+        assert before == [record.id for record in tiny_run.provenance(entry["source"])]
+        for step in before:
+            said, record = content["steps"][step], context.steps[step]
+            assert (said["stage"], said["attempt"]) == (record.stage, record.attempt)
+            assert (said["parameters"], said["fingerprint"]) == (record.params, record.fingerprint)
+            assert said["provenance"]["distributions"]["ducc0"]
+    said, record = content["steps"]["export"], context.steps["export"]
+    assert (said["fingerprint"], said["versions"]) == (record.fingerprint, record.versions)
 
 
 def test_manifest_lists_every_fits_file_with_its_checksum(tiny_run: Run) -> None:

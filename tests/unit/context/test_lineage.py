@@ -10,7 +10,6 @@ import pytest
 from radps.context.lineage import describe_steps, lineage, product_attributes
 from radps.context.model import Context, Workspace
 from radps.context.records import CalibrationTable, Outcome, ProductRecord, StepRecord, StepState
-from radps.context.versions import current_versions
 from radps.errors import SelectionError
 
 
@@ -95,12 +94,16 @@ def test_a_step_is_described_as_plain_json(records: dict[str, StepRecord]) -> No
 
 def test_a_product_carries_what_is_the_same_in_every_task(records: dict[str, StepRecord]) -> None:
     context = Context(run_id="r").with_records(list(records.values())[:2])
-    context = context.at(Workspace(url="memory://run", step="cube", stage="image_cube", attempt=3))
+    place = Workspace(
+        url="memory://run", step="cube", stage="image_cube", fingerprint="code=1", versions={"radps": "1"}, attempt=3
+    )
+    context = context.at(place)
     assert product_attributes(context, {"gain": 0.1}) == {
         "step": "cube",
         "stage": "image_cube",
         "attempt": 3,
         "parameters": {"gain": 0.1},
-        "versions": current_versions(),
+        "fingerprint": "code=1",
+        "versions": {"radps": "1"},
         "lineage": ["import-2", "flag-2"],
     }

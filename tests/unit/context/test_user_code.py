@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from radps.context.user_code import find_code
+from radps.context.user_code import find_code, forget_edited, forget_modules, locate_source, remember_loaded
 
 
 @pytest.fixture
@@ -101,6 +105,41 @@ def test_the_content_is_hashed(home: Path) -> None:
     assert len(before.sha256) == 64
     write(home, uc_text="x = 2\n")
     assert find_code("uc_text")[0].sha256 != before.sha256
+
+
+def test_code_that_was_edited_counts_when_it_is_imported_anew(home: Path) -> None:
+    write(home, uc_used="import uc_limit\ndef limit(): return uc_limit.LIMIT\n", uc_limit="LIMIT = 1\n")
+    stage = importlib.import_module("uc_used")
+    remember_loaded("uc_used")
+    before = find_code("uc_used")
+    forget_edited("uc_used")
+    assert sys.modules["uc_used"] is stage  # nothing was edited
+
+    write(home, uc_limit="LIMIT = 1000\n")
+    assert find_code("uc_used") == before  # what this process goes on with
+    forget_edited("uc_used")
+    assert find_code("uc_used") != before
+    assert importlib.import_module("uc_used").limit() == 1000
+
+
+def test_a_module_is_forgotten_by_the_package_that_holds_it_too(home: Path) -> None:
+    write(home, ucf____init__="", ucf__inner="x = 1\n")
+    importlib.import_module("ucf.inner")
+    write(home, ucf__inner="x = 1000\n")
+    forget_modules(["ucf.inner"])
+    names: dict[str, Any] = {}
+    exec("from ucf import inner", names)
+    assert names["inner"].x == 1000
+
+
+def test_the_place_and_hash_of_a_module_in_an_archive_are_found(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with zipfile.ZipFile(home / "code.zip", "w") as archive:
+        archive.writestr("uc_zipped.py", "x = 1\n")
+    monkeypatch.syspath_prepend(home / "code.zip")
+    place, sha256 = locate_source("uc_zipped")
+    assert place == f"{home}/code.zip/uc_zipped.py"
+    assert sha256 == hashlib.sha256(b"x = 1\n").hexdigest()
+    assert locate_source("uc_there_is_none") == ("", "")
 
 
 def test_the_code_of_a_stage_of_radps_is_its_file() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -109,11 +110,11 @@ def start_worker(start: Callable[..., None], name: str, path: str = "") -> None:
 
 def run_stage(client: Client, folder: Path, *, send: bool = True) -> Any:
     """Run the stage on a cluster and return the record of its step."""
-    workflow = load_workflow({"run": str(folder), "steps": ["sent_stage:stage"]})
-    # Each run has a client of its own: the results of the last one are not kept.
-    with Client(client.scheduler.address, set_as_default=False) as own:
-        if send:
-            send_user_code(own, user_modules(step.stage for step in workflow.steps), "the cluster")
+    address = client.scheduler.address
+    workflow = load_workflow({"run": str(folder), "cluster": address, "steps": ["sent_stage:stage"]})
+    if send:
+        return run_workflow(workflow).steps["stage"]
+    with Client(address, set_as_default=False) as own:
         return run_workflow(workflow, engine=OnClient(own, "the cluster")).steps["stage"]
 
 
@@ -141,7 +142,6 @@ def test_code_reaches_a_cluster_that_cannot_import_it(
     # What was edited is sent again, in place of what was sent before, and what was sent before can come back.
     for factor in (100, 10):
         write_code(code, factor)
-        forget()
         assert number(run_stage(client, tmp_path / f"edited-{factor}")) == factor
 
 
@@ -164,6 +164,15 @@ def test_code_that_is_there_is_used_and_other_code_is_refused(
     # The file is the same now, and the worker that looked at the other one takes it.
     write_code(other, 10)
     assert number(run_stage(client, tmp_path / "same")) == 10
+
+
+def test_a_process_forgets_what_it_imported_but_not_the_one_that_asks(code: Path) -> None:
+    module = importlib.import_module("sent_helper.numbers")
+    asking = (socket.gethostname(), os.getpid())
+    assert set(find_modules(MODULES, asking)) == set(MODULES)
+    assert sys.modules["sent_helper.numbers"] is module
+    find_modules(MODULES, ("elsewhere", os.getpid()))
+    assert "sent_helper.numbers" not in sys.modules
 
 
 class FakeClient:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,38 @@ def test_other_versions_redo_everything(tmp_path: Path, done: Context, monkeypat
     found = reasons(workflow(tmp_path), done)
     assert found["first"] == f'versions changed: radps "{before}" -> "99"'
     assert len(found) == 4
+
+
+def test_a_listed_dependency_of_another_version_is_a_change(
+    tmp_path: Path, done: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = workflow(tmp_path, dependencies=["pluggy"])
+    installed = importlib.metadata.version("pluggy")
+    assert reasons(listed, done)["first"] == f'versions changed: pluggy (none) -> "{installed}"'
+    done = run_workflow(listed)
+    assert reasons(listed, done) == {}
+    monkeypatch.setattr(
+        "radps.context.versions.find_distribution_version", lambda name: "0.0" if name == "pluggy" else None
+    )
+    assert f'pluggy "{installed}" -> "0.0"' in reasons(listed, done)["first"]
+
+
+def test_an_edited_helper_of_a_users_stage_is_a_change_that_names_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    text = "from radps import Outcome, StageParams\nfrom plan_helper import TEXT\nclass P(StageParams): pass\n"
+    (tmp_path / "plan_stage.py").write_text(text + "def stage(context, params: P): return Outcome(message=TEXT)\n")
+    helper = tmp_path / "plan_helper.py"
+    helper.write_text("TEXT = 'one'\n")
+    steps = [STEPS[0], {"id": "own", "stage": "plan_stage:stage"}]
+    done = run_workflow(workflow(tmp_path, steps=steps))
+    assert reasons(workflow(tmp_path, steps=steps), done) == {}
+    helper.write_text("TEXT = 'another'\n")
+    edited = workflow(tmp_path, steps=steps)
+    assert states(edited, done) == {"first": "done", "own": "changed"}
+    assert reasons(edited, done) == {"own": f"the code of the stage changed: {helper}"}
+    assert run_workflow(edited).steps["own"].outcome.message == "another"  # in the same process, as in a notebook
 
 
 def test_changed_data_redo_the_steps_that_read_them(tmp_path: Path) -> None:
