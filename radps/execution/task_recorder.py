@@ -65,7 +65,8 @@ class TaskRecorder(SchedulerPlugin):  # type: ignore[misc]
 
     def _tell(self, event: dict[str, Any], worker: str) -> None:
         self._given_back.pop(event["key"], None)
-        self._scheduler.log_event(TASKS, {**event, "worker": worker or event["worker"]})
+        # Who did it knows best: an idle worker steals tasks that were given to another one.
+        self._scheduler.log_event(TASKS, {**event, "worker": event["worker"] or worker})
 
 
 def _unmeasured(name: str, finish: str, details: dict[str, Any]) -> dict[str, Any]:

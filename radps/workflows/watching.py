@@ -146,7 +146,7 @@ _WORDS: dict[str, Callable[[dict[str, Any]], str]] = {
     "run.paused": lambda fields: f"paused before {fields['before']}",
     "run.ended": lambda fields: f"run ended: {fields['state']}",
     "step.started": _describe_start,
-    "step.graph": lambda fields: f"{fields['step']}: {fields['tasks']} tasks to do",
+    "step.graph": lambda fields: f"{fields['step']}: {fields['tasks']} task{'' if fields['tasks'] == 1 else 's'} to do",
     "step.progress": lambda fields: f"{fields['step']}: {fields['tasks_done']} of {fields['tasks']} tasks",
     "step.ended": _describe_end,
     "task.retry": _describe_retry,
