@@ -18,6 +18,7 @@ import zarr
 from pydantic import BaseModel, ConfigDict
 
 from radps.data import stores
+from radps.data.damage import DAMAGE_ERRORS, describe_damage
 from radps.data.frames import rotate_uvw, to_modern_frame
 from radps.data.measurement_set import VISIBILITY_DIMS, MeasurementSetDescription, read_field_description
 from radps.errors import DataError
@@ -281,8 +282,10 @@ def _load(
     picks = {"time": times, "baseline_id": _as_slice(baselines), "frequency": channels}
     try:
         data = np.asarray(array.oindex[tuple(picks.get(dim, slice(None)) for dim in own)])
-    except (RuntimeError, ValueError, OSError) as error:
-        raise DataError(f"the zarr array {url} is damaged: {error}") from error
+    except DAMAGE_ERRORS as error:
+        read = {"time": slice(int(times.min()), int(times.max()) + 1), "frequency": channels}
+        region = tuple(read.get(dim, slice(None)) for dim in own)
+        raise DataError(describe_damage(array, url, region, error)) from error
     if address.is_reversed and "frequency" in own:
         data = np.flip(data, own.index("frequency"))
     shape = iter(data.shape)

@@ -4,7 +4,8 @@ One policy for all stores of radps:
 
 1. zarr format 3, with dimension names, so that xarray opens each group.
 2. Compression by Blosc LZ4 with byte shuffle. Noise does not compress, so speed counts; flags and constant weights
-   shrink to almost nothing.
+   shrink to almost nothing. A checksum (CRC-32C) follows each chunk, so that a damaged one is an error and never wrong
+   numbers; it costs about half a millisecond of CPU time per MiB that is written, and less when it is read.
 3. Several tasks write one array at the same time. This is safe only if no two tasks touch one chunk, so that
    :func:`write_region` takes whole chunks and nothing else.
 4. A chunk that equals the fill value is not stored.
@@ -27,10 +28,12 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 from fsspec.implementations.local import LocalFileSystem
-from zarr.codecs import BloscCodec
+from zarr.codecs import BloscCodec, Crc32cCodec
 from zarr.errors import ContainsArrayError, ContainsGroupError
 from zarr.storage import FsspecStore, LocalStore
 
+from radps.data.damage import DAMAGE_ERRORS, describe_damage
+from radps.data.damage import Region as Region
 from radps.data.measuring import count_written
 from radps.data.urls import absolute_url as absolute_url
 from radps.data.urls import format_bytes, is_local, local_path
@@ -38,15 +41,15 @@ from radps.data.urls import join_url as join_url
 from radps.data.urls import split_url as split_url
 from radps.errors import DataError, ResourceError
 
-Region = tuple[slice, ...]
+_NO_LISTINGS = {"use_listings_cache": False}
+"""A listing that is kept in memory would miss what another process has written since."""
 
 
 def file_system(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
     """Return the fsspec file system of a URL, and the path on it."""
     if is_local(url):
         return LocalFileSystem(), local_path(url)
-    # A listing that is kept in memory would miss what another process has written since.
-    system, path = fsspec.core.url_to_fs(url, use_listings_cache=False)
+    system, path = fsspec.core.url_to_fs(url, **_NO_LISTINGS)
     return system, path
 
 
@@ -116,7 +119,7 @@ def open_store(url: str, *, read_only: bool = False) -> LocalStore | FsspecStore
     """Return the zarr store of a URL, for use with zarr or xarray."""
     if is_local(url):
         return LocalStore(local_path(url), read_only=read_only)
-    return FsspecStore.from_url(url, read_only=read_only)
+    return FsspecStore.from_url(url, storage_options=_NO_LISTINGS, read_only=read_only)
 
 
 def create_group(url: str, attrs: Mapping[str, Any] | None = None, *, overwrite: bool = False) -> None:
@@ -216,7 +219,7 @@ def create_array(
                 dimension_names=tuple(dims),
                 attributes=dict(attrs or {}),
                 fill_value=fill_value,
-                compressors=BloscCodec(cname="lz4", clevel=5, shuffle="shuffle"),
+                compressors=(BloscCodec(cname="lz4", clevel=5, shuffle="shuffle"), Crc32cCodec()),
                 overwrite=overwrite,
             )
     except ContainsGroupError as error:
@@ -293,14 +296,18 @@ def open_array(url: str, mode: Literal["r", "r+"] = "r") -> zarr.Array[Any]:
 
 
 def load_array(url: str, region: Region | None = None) -> npt.NDArray[Any]:
-    """Read an array, or a region of it, into memory."""
+    """Read an array, or a region of it, into memory.
+
+    Raises
+    ------
+    DataError
+        There is none, or a chunk of it is damaged; names the chunk, and the step that makes it again.
+    """
     array = open_array(url)
     try:
         return np.asarray(array[region if region is not None else ...])
-    except (RuntimeError, ValueError, OSError) as error:
-        raise DataError(
-            f"the zarr array {url} is damaged: {_first_line(error)}; delete it and make it again"
-        ) from error
+    except DAMAGE_ERRORS as error:
+        raise DataError(describe_damage(array, url, region, error)) from error
 
 
 def write_region(url: str, region: Region, data: npt.NDArray[Any]) -> None:

@@ -123,29 +123,54 @@ def test_a_driver_whose_lock_was_taken_away_does_not_remove_the_new_one(folder: 
     assert (folder / "driver.json").exists()
 
 
-def test_of_many_drivers_at_the_same_instant_one_gets_the_run(folder: Path) -> None:
-    code = (
-        "import sys, time; from radps.context.store import RunStore\n"
-        "time.sleep(max(0, float(sys.argv[2]) - time.time()))\n"
-        "with RunStore(sys.argv[1]).lock(): print('held', flush=True); sys.stdin.read()"
-    )
-    start = str(time.time() + 1.0)
+DRIVE = (
+    "import sys, time; from radps.context.store import RunStore\n"
+    "time.sleep(max(0, float(sys.argv[2]) - time.time()))\n"
+    "with RunStore(sys.argv[1]).lock() as driver: print('held', driver.taken_over_from, flush=True); sys.stdin.read()"
+)
+
+
+def drive_at_the_same_instant(url: str, count: int) -> tuple[list[str], list[str]]:
+    """Start drivers, let all but one be refused, and return what the drivers said, and their errors."""
+    start = str(time.time() + 2.0)
     drivers = [
         subprocess.Popen(
-            [sys.executable, "-c", code, str(folder), start],
+            [sys.executable, "-c", DRIVE, url, start],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
-        for _ in range(4)
+        for _ in range(count)
     ]
     deadline = time.monotonic() + 60.0
     while sum(driver.poll() is None for driver in drivers) > 1 and time.monotonic() < deadline:
         time.sleep(0.02)
     results = [driver.communicate(timeout=30) for driver in drivers]
-    assert sorted(output for output, _ in results) == ["", "", "", "held\n"]
-    assert sum("is in use by process" in errors for _, errors in results) == 3
+    return [output for output, _ in results if output], [errors for _, errors in results if errors]
+
+
+@pytest.fixture(params=["local", "s3"])
+def shared_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A run folder that several processes can reach."""
+    if request.param == "s3":
+        return f"{request.getfixturevalue('object_store').new_bucket()}/run"
+    return str(tmp_path / "run")
+
+
+def test_of_many_drivers_at_the_same_instant_one_gets_the_run(shared_url: str) -> None:
+    held, errors = drive_at_the_same_instant(shared_url, 4)
+    assert held == ["held \n"]
+    assert len(errors) == 3
+    assert all("is in use by process" in error for error in errors)
+
+
+def test_of_many_who_take_over_at_the_same_instant_one_gets_the_run(shared_url: str) -> None:
+    put_driver(shared_url, far_driver())
+    held, errors = drive_at_the_same_instant(shared_url, 3)
+    assert len(held) == 1
+    assert held[0].startswith("held process 1 of ann on elsewhere")
+    assert sum("is in use by process" in error for error in errors) == 2
 
 
 # --- drivers on other hosts ---

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -7,6 +9,7 @@ import numpy as np
 import pytest
 
 from radps.data import stores
+from radps.data.damage import remedy
 from radps.errors import DataError, ResourceError
 
 
@@ -101,14 +104,64 @@ def test_missing_array_and_group_are_named(folder: str) -> None:
         stores.open_group(f"{folder}/nothing")
 
 
-def test_damaged_chunk_is_named(tmp_path: Path) -> None:
+def flip_a_bit(data: bytes) -> bytes:
+    return data[:-9] + bytes([data[-9] ^ 1]) + data[-8:]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [flip_a_bit, lambda data: data[:7], lambda data: data[:3], lambda data: b"", lambda data: bytes(len(data))],
+    ids=["flipped", "7 bytes", "3 bytes", "empty", "zeros"],
+)
+def test_damaged_chunk_is_named_with_the_step_that_makes_it_again(
+    tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    url = str(tmp_path / "run/context.zarr/calibrate-2/gains/A")
+    stores.create_array(url, (4, 6), chunks=(4, 2), dtype=np.complex64, dims=("time", "frequency"))
+    stores.write_region(url, (slice(0, 4), slice(0, 6)), np.arange(24.0, dtype=np.complex64).reshape(4, 6))
+    chunk = Path(url) / "c/0/1"
+    chunk.write_bytes(damage(chunk.read_bytes()))
+    for region in (None, (slice(1, 2), slice(3, 6)), (slice(0, 4),)):
+        with pytest.raises(
+            DataError, match=r"chunk time 0:4, frequency 2:4 of the zarr array .*/A is damaged: .*--redo calibrate`$"
+        ):
+            stores.load_array(url, region)
+    assert stores.load_array(url, (slice(0, 4), slice(4, 6)))[0, 1] == 5
+
+
+@pytest.mark.parametrize(
+    ("path", "step"),
+    [
+        ("run/context.zarr/calibrate-2/gains/A", "calibrate"),
+        ("run/images/my-cube-12.zarr/SKY", "my-cube"),
+        ("run-1/visibilities/import_data-1.ps.zarr/p/VISIBILITY", "import_data"),
+        ("run-1/A", None),
+    ],
+)
+def test_the_step_of_an_array_is_known_from_its_place(path: str, step: str | None) -> None:
+    expected = f"make it again by `radps-run ... --redo {step}`" if step else "delete it and make it again"
+    assert remedy(f"s3://bucket/{path}") == expected
+
+
+def test_damaged_array_of_no_step_is_to_be_made_again(tmp_path: Path) -> None:
     url = str(tmp_path / "A")
     stores.create_array(url, (4,), chunks=(4,), dtype=float, dims=("x",))
     stores.write_region(url, (slice(0, 4),), np.arange(4.0))
-    (chunk,) = (path for path in (tmp_path / "A" / "c").rglob("*") if path.is_file())
+    chunk = tmp_path / "A/c/0"
     chunk.write_bytes(chunk.read_bytes()[:7])
-    with pytest.raises(DataError, match=r"A is damaged: .*; delete it and make it again"):
+    with pytest.raises(DataError, match=r"chunk x 0:4 of .*A is damaged: .*; delete it and make it again"):
         stores.load_array(url)
+
+
+def test_arrays_with_checksums_are_read_by_xarray(tmp_path: Path) -> None:
+    import xarray as xr
+
+    stores.create_group(str(tmp_path / "g"))
+    stores.save_array(str(tmp_path / "g/A"), np.arange(5.0), dims=("x",))
+    codecs = json.loads((tmp_path / "g/A/zarr.json").read_text())["codecs"]
+    assert [codec["name"] for codec in codecs] == ["bytes", "blosc", "crc32c"]
+    with xr.open_zarr(tmp_path / "g", consolidated=False, chunks=None) as group:
+        np.testing.assert_array_equal(group["A"].values, np.arange(5.0))
 
 
 def test_exists_list_and_delete(folder: str) -> None:
