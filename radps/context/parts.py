@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from radps.context.records import Outcome
 
-_SHARED = ("dataset_paths", "observation", "sky_models", "tables", "flux_densities", "line_free")
+_SHARED = ("dataset_paths", "observation", "sky_models", "tables", "flux_densities", "line_free", "planned_images")
 
 
 def written_parts(outcome: Outcome) -> tuple[str, ...]:
@@ -17,7 +17,7 @@ def written_parts(outcome: Outcome) -> tuple[str, ...]:
     (``groups.corrected``).
     """
     parts = {name for name in _SHARED if getattr(outcome, name) not in (None, ())}
-    if outcome.applied:
+    if outcome.applied or outcome.removed_tables:
         parts.add("tables")
     parts.update(f"groups.{name}" for groups in outcome.groups.values() for name in groups)
     return tuple(sorted(parts))

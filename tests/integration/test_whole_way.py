@@ -25,7 +25,7 @@ def test_every_step_is_done_and_scored(tiny_run: Run) -> None:
     assert {"calibrate", "flag", "assess"} <= set(context.qa)
     assert all(0 <= score.score <= 1 for scores in context.qa.values() for score in scores)
     assert {flux.field for flux in context.flux_densities} == {"3C286", "J1445+0958"}
-    assert all(table.state == "applied" for table in context.tables)
+    assert all(table.state == "applied" for table in context.calibration.tables)
 
 
 def test_transferred_flux_density_is_the_truth(tiny_run: Run) -> None:

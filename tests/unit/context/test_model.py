@@ -8,12 +8,14 @@ from radps.context.model import Context, Workspace
 from radps.context.records import (
     Antenna,
     DataGroup,
+    DataSetMetadata,
     Direction,
     FluxDensityRecord,
     Observation,
     ObservedField,
     Outcome,
     Partition,
+    ProjectMetadata,
     QAScore,
     SpectralWindow,
     StepRecord,
@@ -51,10 +53,7 @@ def observation() -> Observation:
         )
 
     return Observation(
-        telescope="VLA",
-        observer="",
-        project="",
-        datasets=("data",),
+        project=ProjectMetadata(datasets=(DataSetMetadata(name="data", telescope="VLA", start_s=0.0, stop_s=40.0),)),
         antennas=(Antenna(name="A", station="P", position_m=(0.0, 0.0, 0.0), diameter_m=25.0),),
         fields=(field("cal", "CALIBRATE_FLUX#ON_SOURCE"), field("star", "OBSERVE_TARGET#ON_SOURCE")),
         windows=(window,),
@@ -149,7 +148,7 @@ def test_asking_too_early_says_what_is_missing() -> None:
     with pytest.raises(ContextError, match="not bound to a run folder"):
         Context(run_id="r").place()
     with pytest.raises(ContextError, match="no calibration table 'b'; there are: none"):
-        Context(run_id="r").table("b")
+        Context(run_id="r").calibration.table("b")
     with pytest.raises(ContextError, match="step 'flag' made new data, but no data were imported"):
         Context(run_id="r").with_outcome("flag", Outcome(groups={"x": {}}))
 
