@@ -164,8 +164,8 @@ def _pixels(context: Context, params: Params, window: SpectralWindow, n_channels
     beam_rad = SPEED_OF_LIGHT_M_S / max(window.frequency_hz) / context.require_observation().longest_baseline_m
     given_cell = None if params.cell_size == "auto" else params.cell_size
     per_beam = params.pixels_per_beam if given_cell is None else beam_rad / given_cell
-    cell = beam_rad / per_beam
     if params.image_size != "auto":
+        cell = beam_rad / per_beam if given_cell is None else given_cell
         return Pixels(params.image_size, cell, params.field_of_view, per_beam), beam_rad
     goal = PixelGoal(
         beam_rad=beam_rad,
@@ -175,7 +175,9 @@ def _pixels(context: Context, params: Params, window: SpectralWindow, n_channels
         pixels_per_beam=per_beam,
         min_pixels_per_beam=params.min_pixels_per_beam if given_cell is None else per_beam,
     )
-    return choose_pixels(goal, n_channels, params.max_size), beam_rad
+    pixels = choose_pixels(goal, n_channels, params.max_size)
+    # Not a rounding error away from what was given: the stages compare cell sizes.
+    return pixels if given_cell is None else pixels._replace(cell_size_rad=given_cell), beam_rad
 
 
 def _reductions(params: Params, pixels: Pixels) -> tuple[SizeReduction, ...]:

@@ -46,6 +46,22 @@ def test_images_have_a_sky_and_a_beam(tiny_run: Run) -> None:
     assert 0.1 < images["continuum"].statistics.max < 0.3
 
 
+def test_images_come_from_the_list_and_their_noise_is_as_expected(tiny_run: Run) -> None:
+    context = tiny_run.context
+    assert [(one.mode, one.state) for one in context.imaging.planned] == [("continuum", "made"), ("cube", "made")]
+    for entry in context.imaging.planned:
+        assert entry.image is not None
+        record = context.image_record(entry.image)
+        assert record.planned == entry.name
+        assert context.find_images(kind=entry.mode, field="N5921", step=f"image_{entry.mode}") == (record,)
+        assert [one.source for one in context.find_products(kind="fits", field="N5921", source=record.name)] != []
+        assert entry.noise_jy is not None
+    cube = context.imaging.planned[1]
+    # Two of nine antennas are dead or noisy, so that 21 of 36 baselines make the image: the noise is 1.3 times the one
+    # expected; Briggs weights and what CLEAN leaves add to it.
+    assert 1.2 < context.image_record(str(cube.image)).noise_jy / float(cube.noise_jy or 0) < 2.5
+
+
 def test_manifest_lists_every_fits_file_with_its_checksum(tiny_run: Run) -> None:
     folder = Path(tiny_run.url)
     products = {product.path: product for product in tiny_run.context.products}
