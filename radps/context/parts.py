@@ -16,7 +16,8 @@ def written_parts(outcome: Outcome) -> tuple[str, ...]:
     A part is a field of :class:`~radps.context.records.Outcome`; of ``groups`` each version of the data is one
     (``groups.corrected``).
     """
-    parts = {name for name in _SHARED if getattr(outcome, name) not in (None, ())}
+    # An empty line_free says something: no range is free of lines.
+    parts = {name for name in _SHARED if getattr(outcome, name) != Outcome.model_fields[name].default}
     if outcome.applied or outcome.removed_tables:
         parts.add("tables")
     parts.update(f"groups.{name}" for groups in outcome.groups.values() for name in groups)
