@@ -9,11 +9,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 from pydantic import Field
 
 from radps.context.base import Record
+from radps.context.queries import check_word, matching
 
 ImageMode = Literal["cube", "continuum"]
 ImageKind = Literal["cube", "continuum", "moment"]
@@ -151,7 +152,12 @@ def find_images(
     window: str | None = None,
     step: str | None = None,
 ) -> tuple[ImageRecord, ...]:
-    """Return the images that have all of the properties that are given."""
-    wanted = {"kind": kind, "field": field, "window": window, "step": step}
-    given = {name: value for name, value in wanted.items() if value is not None}
-    return tuple(image for image in images if all(getattr(image, name) == value for name, value in given.items()))
+    """Return the images that have all of the properties that are given.
+
+    Raises
+    ------
+    SelectionError
+        There is no such kind of image; lists them.
+    """
+    check_word(kind, get_args(ImageKind), "kind of image")
+    return matching(images, kind=kind, field=field, window=window, step=step)

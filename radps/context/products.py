@@ -6,6 +6,7 @@ import enum
 from collections.abc import Iterable
 
 from radps.context.base import Record
+from radps.context.queries import check_word, matching
 
 
 class ProductKind(enum.StrEnum):
@@ -52,7 +53,12 @@ def find_products(
     window: str | None = None,
     step: str | None = None,
 ) -> tuple[ProductRecord, ...]:
-    """Return the products that have all of the properties that are given."""
-    wanted = {"kind": kind, "source": source, "field": field, "window": window, "step": step}
-    given = {name: value for name, value in wanted.items() if value is not None}
-    return tuple(one for one in products if all(getattr(one, name) == value for name, value in given.items()))
+    """Return the products that have all of the properties that are given.
+
+    Raises
+    ------
+    SelectionError
+        There is no such kind of product; lists them.
+    """
+    check_word(kind, ProductKind, "kind of product")
+    return matching(products, kind=kind, source=source, field=field, window=window, step=step)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from pydantic import Field
 
 from radps.context.base import Record
+from radps.context.queries import check_word, matching
 
 
 class ScoreScope(enum.StrEnum):
@@ -111,14 +112,17 @@ def find_scores(
         Step -> its scores.
     step, scope, applies_to, name : str, optional
         The step that gave it, what kind of thing it applies to, which one, and what was measured.
+
+    Raises
+    ------
+    SelectionError
+        There is no such scope; lists them.
     """
-    wanted = {"scope": scope, "applies_to": applies_to, "name": name}
-    given = {key: value for key, value in wanted.items() if value is not None}
+    check_word(scope, ScoreScope, "scope of scores")
     found = [
         StepScore(owner, one)
         for owner, ones in scores.items()
         if step in (None, owner)
-        for one in ones
-        if all(getattr(one, key) == value for key, value in given.items())
+        for one in matching(ones, scope=scope, applies_to=applies_to, name=name)
     ]
     return tuple(sorted(found, key=lambda one: one.score.score))

@@ -13,6 +13,7 @@ from radps.context.model import Context
 from radps.context.records import ImageRecord, Outcome, OutcomeStatus, Partition, PlannedImage, SpectralWindow
 from radps.context.selection import ChannelRange, channels_of
 from radps.data.chunks import plan_channel_chunks
+from radps.data.virtual_windows import SAME_CHANNEL
 from radps.domain.geometry import ImageGrid
 from radps.domain.imaging import estimate_plane_memory
 from radps.domain.normal_operator import MAX_TERMS, count_terms
@@ -176,7 +177,7 @@ def _check_same_channels(partitions: Sequence[Partition], windows: Sequence[Spec
     first = windows[0]
     for partition, window in zip(partitions, windows, strict=True):
         shift = max(abs(a - b) for a, b in zip(window.frequency_hz, first.frequency_hz, strict=True))
-        if window.n_channels != first.n_channels or shift > 0.01 * abs(first.channel_width_hz):
+        if window.n_channels != first.n_channels or shift > SAME_CHANNEL * abs(first.channel_width_hz):
             raise SelectionError(
                 f"{partition.name} and {partitions[0].name} have different channels ({window.n_channels} from "
                 f"{window.frequency_hz[0] / 1e6:.6f} MHz, {first.n_channels} from "

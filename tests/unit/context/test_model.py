@@ -223,6 +223,8 @@ def test_images_are_found_by_kind_field_window_and_step(context: Context) -> Non
     assert [one.name for one in context.find_images(kind="cube", field="star")] == ["c"]
     assert [one.name for one in context.find_images(step="mfs", window="L")] == ["m"]
     assert context.find_images(field="moon") == ()
+    with pytest.raises(SelectionError, match="there is no kind of image 'mfs'; there are: cube, continuum, moment"):
+        context.find_images(kind="mfs")  # type: ignore[arg-type]
     assert context.image_record("m").step == "mfs"
     with pytest.raises(SelectionError, match="there is no image 'x'; images: c, d, m"):
         context.image_record("x")
@@ -241,6 +243,8 @@ def test_products_are_found_by_kind_source_field_and_step(context: Context) -> N
     ]
     assert context.find_products(field="star", kind=ProductKind.MANIFEST) == ()
     assert context.product("products/m.json").step == "export"
+    with pytest.raises(SelectionError, match="there is no kind of product 'png'; there are: fits, manifest, table"):
+        context.find_products(kind="png")
     with pytest.raises(
         SelectionError, match=r"there is no product 'b.fits'; products: products/a.fits, products/m.json"
     ):
@@ -258,6 +262,8 @@ def test_the_worst_score_of_a_step_is_found(context: Context) -> None:
     assert (worst.step, worst.score.score) == ("flag", 0.25)
     assert [one.score.score for one in context.scores(scope="field", applies_to="star")] == [0.0, 0.25, 0.5]
     assert context.worst_score("export") is None
+    with pytest.raises(SelectionError, match="there is no scope of scores 'spw'; there are: run, field, window, ant"):
+        context.scores(scope="spw")
 
 
 def test_windows_are_found_by_name_and_virtual_windows_by_number_or_member() -> None:
