@@ -20,7 +20,7 @@ from radps.context.records import (
     SpectralWindow,
 )
 from radps.context.scores import score_between
-from radps.context.selection import ChannelRange, channels_of
+from radps.context.selection import ChannelRange, channels_of, channels_of_frequencies
 from radps.data.urls import format_bytes
 from radps.domain.geometry import PIXELS_PER_BEAM, SPEED_OF_LIGHT_M_S
 from radps.domain.image_size import PixelGoal, Pixels, choose_pixels, count_image_bytes
@@ -196,7 +196,7 @@ def _expect_noise(
 ) -> tuple[float | None, tuple[str, ...]]:
     """Return the expected noise and what is assumed; None with the reason where the metadata do not say enough.
 
-    ``n_channels`` is the number of channels of the image that go into one plane, None = all.
+    ``n_channels`` is the number of channels of a window that go into one plane, None = those of the continuum.
     """
     observation = context.require_observation()
     n_antennas = len(observation.antennas)
@@ -218,11 +218,21 @@ def _expect_noise(
                 n_baselines=min(partition.shape[1], n_antennas * (n_antennas - 1) // 2),
                 n_polarizations=BOTH_HANDS,
                 time_s=partition.shape[0] * partition.integration_time_s,
-                bandwidth_hz=abs(window.channel_width_hz) * (n_channels or window.n_channels),
+                bandwidth_hz=abs(window.channel_width_hz) * (n_channels or _count_line_free(context, window)),
             )
         )
-    bandwidth = ("all channels",) if n_channels is None else ()
-    return expected_noise(exposures), (*dict.fromkeys(sources), _ASSUMED, *bandwidth)
+    noise_jy = expected_noise(exposures)
+    if not math.isfinite(noise_jy):
+        return None, ("no channel is free of lines",)
+    bandwidth = [] if n_channels else ["all channels" if context.line_free is None else "line-free channels"]
+    return noise_jy, (*dict.fromkeys(sources), _ASSUMED, *bandwidth)
+
+
+def _count_line_free(context: Context, window: SpectralWindow) -> int:
+    """Return how many channels of a window go into the continuum: all of them as long as no line is known."""
+    if context.line_free is None:
+        return window.n_channels
+    return sum(stop - start for start, stop in channels_of_frequencies(context.line_free, window))
 
 
 def _describe(one: PlannedImage) -> str:

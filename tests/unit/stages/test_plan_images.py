@@ -125,6 +125,22 @@ def test_the_expected_noise_is_that_of_the_radiometer_equation_and_says_what_it_
     assert continuum.assumptions[-1] == "all channels"
 
 
+@pytest.mark.parametrize(("stop_hz", "n_line_free"), [(FIRST_HZ + 24.5e4, 25), (FIRST_HZ, 1)])
+def test_the_expected_noise_of_the_continuum_is_of_the_line_free_channels(stop_hz: float, n_line_free: int) -> None:
+    line_free = FrequencyRange(start_hz=FIRST_HZ, stop_hz=stop_hz, frame="LSRK", origin="config")
+    context = make_context().with_outcome("subtract_continuum", Outcome(line_free=(line_free,)))
+    continuum, cube = plan(context, sefd=420).planned_images
+    assert continuum.noise_jy == pytest.approx(float(cube.noise_jy or 0) / math.sqrt(n_line_free))
+    assert continuum.assumptions[-1] == "line-free channels"
+
+
+def test_without_line_free_channels_there_is_no_expected_noise_of_the_continuum() -> None:
+    context = make_context().with_outcome("subtract_continuum", Outcome(line_free=()))
+    continuum, cube = plan(context, sefd=420).planned_images
+    assert (continuum.noise_jy, continuum.assumptions) == (None, ("no channel is free of lines",))
+    assert cube.noise_jy is not None
+
+
 def test_without_a_given_noise_the_nominal_one_of_the_telescope_is_taken_if_there_is_one() -> None:
     (cube,) = plan(make_context(), modes=["cube"]).planned_images
     assert cube.assumptions[0] == "nominal SEFD of 358 Jy"
