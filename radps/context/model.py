@@ -11,28 +11,37 @@ workflow do not see each other; and an attempt that is dropped leaves nothing be
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Self
 
 from pydantic import Field
 
-from radps.context.html import html_heading, html_table
+from radps.context.fields import fields_of_word
+from radps.context.fold import merge, with_groups
+from radps.context.imaging_state import ImageKind, find_images
+from radps.context.products import find_products
 from radps.context.records import (
-    CalibrationTable,
-    DataGroup,
+    CalibrationState,
     FluxDensityRecord,
     FrequencyRange,
     ImageRecord,
+    ImagingState,
     Observation,
     Outcome,
     Partition,
+    ProductKind,
     ProductRecord,
     QAScore,
     Record,
     Resources,
+    ScoreScope,
     SkyModel,
+    SpectralWindow,
     StepRecord,
     StepState,
+    VirtualWindow,
 )
+from radps.context.scores import StepScore, find_scores
+from radps.context.views import context_html
 from radps.data.addresses import VisibilityAddress
 from radps.data.urls import is_absolute, join_url
 from radps.errors import ContextError, SelectionError
@@ -42,20 +51,10 @@ from radps.node_tasks.ledger import entry_name
 if TYPE_CHECKING:
     import xarray
 
-T = TypeVar("T", bound=Record)
-
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 TREE = "context.zarr"
 """Folder of the arrays of a run."""
-
-INTENT_WORDS = {
-    "flux": "CALIBRATE_FLUX",
-    "bandpass": "CALIBRATE_BANDPASS",
-    "phase": "CALIBRATE_PHASE",
-    "target": "OBSERVE_TARGET",
-}
-"""Words by which a parameter selects fields by what they were observed for."""
 
 
 class Workspace(Record):
@@ -96,9 +95,10 @@ class Context(Record):
     observation: Observation | None = None
     dataset_paths: tuple[str, ...] = ()
     sky_models: tuple[SkyModel, ...] = ()
-    tables: tuple[CalibrationTable, ...] = ()
+    calibration: CalibrationState = CalibrationState()
     flux_densities: tuple[FluxDensityRecord, ...] = ()
     line_free: tuple[FrequencyRange, ...] | None = None
+    imaging: ImagingState = ImagingState()
     images: tuple[ImageRecord, ...] = ()
     products: tuple[ProductRecord, ...] = ()
     qa: dict[str, tuple[QAScore, ...]] = Field(default_factory=dict)
@@ -110,27 +110,49 @@ class Context(Record):
     # --- building ---
 
     def with_outcome(self, step: str, outcome: Outcome) -> Self:
-        """Return a context that knows what ``step`` found."""
-        applied = set(outcome.applied)
-        tables = _merge(self.tables, outcome.tables)
+        """Return a context that knows what ``step`` found.
+
+        Raises
+        ------
+        ContextError
+            The outcome does not fit to what is known: new versions of unknown data, calibration tables that contradict
+            others or are not there.
+        """
         observation = outcome.observation or self.observation
         if outcome.groups:
             if observation is None:
                 raise ContextError(f"step {step!r} made new data, but no data were imported before it")
-            observation = _with_groups(observation, outcome.groups)
+            observation = with_groups(observation, outcome.groups)
+        images = tuple(image.model_copy(update={"step": step}) for image in outcome.images)
+        products = tuple(product.model_copy(update={"step": step}) for product in outcome.products)
         return self.model_copy(
             update={
                 "observation": observation,
                 "dataset_paths": self.dataset_paths + outcome.dataset_paths,
-                "sky_models": _merge(self.sky_models, outcome.sky_models, key="field"),
-                "tables": tuple(t.model_copy(update={"state": "applied"}) if t.name in applied else t for t in tables),
-                "flux_densities": _merge(self.flux_densities, outcome.flux_densities, key="field"),
+                "sky_models": merge(self.sky_models, outcome.sky_models, key="field"),
+                "calibration": self._changed_calibration(step, outcome, observation),
+                "flux_densities": merge(self.flux_densities, outcome.flux_densities, key="field"),
                 "line_free": self.line_free if outcome.line_free is None else outcome.line_free,
-                "images": _merge(self.images, outcome.images),
-                "products": _merge(self.products, outcome.products, key="path"),
+                "imaging": self.imaging.changed(outcome.planned_images, images),
+                "images": merge(self.images, images),
+                "products": merge(self.products, products, key="path"),
                 "qa": {**self.qa, **({step: outcome.qa} if outcome.qa else {})},
             }
         )
+
+    def _changed_calibration(self, step: str, outcome: Outcome, observation: Observation | None) -> CalibrationState:
+        """Return the calibration state after a step."""
+        if not (outcome.tables or outcome.removed_tables or outcome.applied):
+            return self.calibration
+        try:
+            return self.calibration.changed(
+                remove=outcome.removed_tables,
+                register=outcome.tables,
+                apply=outcome.applied,
+                partitions=() if observation is None else observation.partitions,
+            )
+        except ContextError as error:
+            raise ContextError(f"step {step!r}: {error}") from error
 
     def with_records(self, records: Iterable[StepRecord]) -> Self:
         """Return the context after the steps of ``records``, in their order: the fold over what is done."""
@@ -176,7 +198,7 @@ class Context(Record):
         wanted = (selection,) if isinstance(selection, str) else tuple(selection)
         found: set[str] = set()
         for word in wanted:
-            found.update(_fields_of_word(observation, word))
+            found.update(fields_of_word(observation, word))
         return tuple(field.name for field in observation.fields if field.name in found)
 
     def visibilities(self, selection: str | Iterable[str] = "all") -> tuple[Partition, ...]:
@@ -185,12 +207,100 @@ class Context(Record):
         partitions = self.require_observation().partitions
         return tuple(partition for partition in partitions if partition.field in names)
 
-    def table(self, name: str) -> CalibrationTable:
-        """Return the calibration table of that name, or say which there are."""
-        for table in self.tables:
-            if table.name == name:
-                return table
-        raise ContextError(f"no calibration table {name!r}; there are: {_listing(t.name for t in self.tables)}")
+    def window(self, name: str) -> SpectralWindow:
+        """Return the spectral window of that name.
+
+        Raises
+        ------
+        SelectionError
+            There is none; lists those there are.
+        """
+        windows = self.require_observation().windows
+        for window in windows:
+            if window.name == name:
+                return window
+        raise SelectionError(f"there is no spectral window {name!r}; windows: {_listing(w.name for w in windows)}")
+
+    def virtual_window(self, word: int | str) -> VirtualWindow:
+        """Return the virtual window with that number, or with that spectral window as a member.
+
+        Raises
+        ------
+        SelectionError
+            There is none; lists those there are with their members.
+        """
+        found = self.require_observation().virtual_windows
+        for one in found:
+            if word == one.number or word in one.members:
+                return one
+        known = (f"{one.number} ({_listing(one.members)})" for one in found)
+        raise SelectionError(
+            f"there is no virtual window {word!r}; virtual windows and their members: {_listing(known)}"
+        )
+
+    def find_images(
+        self,
+        *,
+        kind: ImageKind | None = None,
+        field: str | None = None,
+        window: str | None = None,
+        step: str | None = None,
+    ) -> tuple[ImageRecord, ...]:
+        """Return the images that have all of the properties that are given; maybe none."""
+        return find_images(self.images, kind=kind, field=field, window=window, step=step)
+
+    def image_record(self, name: str) -> ImageRecord:
+        """Return the record of an image.
+
+        Raises
+        ------
+        SelectionError
+            There is no such image; lists those there are.
+        """
+        for image in self.images:
+            if image.name == name:
+                return image
+        raise SelectionError(f"there is no image {name!r}; images: {_listing(image.name for image in self.images)}")
+
+    def find_products(
+        self,
+        *,
+        kind: ProductKind | str | None = None,
+        source: str | None = None,
+        field: str | None = None,
+        window: str | None = None,
+        step: str | None = None,
+    ) -> tuple[ProductRecord, ...]:
+        """Return the products that have all of the properties that are given; maybe none."""
+        return find_products(self.products, kind=kind, source=source, field=field, window=window, step=step)
+
+    def product(self, path: str) -> ProductRecord:
+        """Return the product at a path relative to the run folder.
+
+        Raises
+        ------
+        SelectionError
+            There is no such product; lists those there are.
+        """
+        for one in self.products:
+            if one.path == path:
+                return one
+        raise SelectionError(f"there is no product {path!r}; products: {_listing(one.path for one in self.products)}")
+
+    def scores(
+        self,
+        step: str | None = None,
+        *,
+        scope: ScoreScope | str | None = None,
+        applies_to: str | None = None,
+        name: str | None = None,
+    ) -> tuple[StepScore, ...]:
+        """Return the QA scores with all of the properties that are given, the worst one first; maybe none."""
+        return find_scores(self.qa, step=step, scope=scope, applies_to=applies_to, name=name)
+
+    def worst_score(self, step: str | None = None) -> StepScore | None:
+        """Return the lowest score of a step, or of the run; None if nothing was judged."""
+        return next(iter(self.scores(step)), None)
 
     # --- arrays ---
 
@@ -217,27 +327,11 @@ class Context(Record):
         """
         from radps.data.images import open_image  # xarray takes half a second to import
 
-        for image in self.images:
-            if image.name == name:
-                return open_image(self.locate(image.path))
-        raise SelectionError(f"there is no image {name!r}; images: {_listing(image.name for image in self.images)}")
+        return open_image(self.locate(self.image_record(name).path))
 
     def _repr_html_(self) -> str:
         """Return what Jupyter shows."""
-        observation = self.observation
-        parts = [html_heading(f"Context of run {self.run_id} {self.project}".rstrip())]
-        if observation is not None:
-            parts += _observation_tables(observation)
-        fluxes = ((one.field, f"{one.flux_jy:.5g}", f"{one.error_jy:.2g}", one.origin) for one in self.flux_densities)
-        tables = ((one.name, one.kind, one.window, ", ".join(one.solved_on), one.state) for one in self.tables)
-        images = ((one.name, one.kind, one.field, f"{one.statistics.max:.4g}", one.path) for one in self.images)
-        parts += [
-            html_table("Flux densities", ("field", "Jy", "+-", "from"), fluxes),
-            html_table("Calibration tables", ("name", "kind", "window", "solved on", "state"), tables),
-            html_table("Images", ("name", "kind", "field", "max", "path"), images),
-            html_table("Steps", ("step", "state"), ((one.id, one.state) for one in self.steps.values())),
-        ]
-        return "".join(parts)
+        return context_html(self)
 
     # --- places ---
 
@@ -316,63 +410,6 @@ class Context(Record):
         )
 
 
-def _observation_tables(observation: Observation) -> list[str]:
-    """Return fields and spectral windows as HTML."""
-    fields = ((one.name, one.source, ", ".join(one.intents)) for one in observation.fields)
-    windows = (
-        (one.name, one.n_channels, *(f"{f / 1e6:.6g}" for f in one.frequency_hz), one.frame)
-        for one in observation.windows
-    )
-    summary = f"{observation.telescope}, {len(observation.antennas)} antennas, {len(observation.scans)} scans"
-    return [
-        html_table(f"{summary}; fields", ("field", "source", "intents"), fields),
-        html_table("Spectral windows", ("window", "channels", "first [MHz]", "last [MHz]", "frame"), windows),
-    ]
-
-
-def _fields_of_word(observation: Observation, word: str) -> tuple[str, ...]:
-    """Return the fields that one word of a selection names."""
-    names = tuple(field.name for field in observation.fields)
-    if word == "all":
-        return names
-    if word in names:
-        return (word,)
-    if word in INTENT_WORDS:
-        prefix = INTENT_WORDS[word]
-        found = tuple(f.name for f in observation.fields if any(i.startswith(prefix) for i in f.intents))
-        if found:
-            return found
-        raise SelectionError(
-            f"no field has the intent {prefix} (selected by {word!r}); fields and their intents: "
-            + "; ".join(f"{f.name}: {_listing(f.intents)}" for f in observation.fields)
-            + ". Name intents in the config under data.intents, or select a field by name"
-        )
-    raise SelectionError(
-        f"there is no field {word!r}; fields: {_listing(names)}; words: {_listing((*INTENT_WORDS, 'all'))}"
-    )
-
-
 def _listing(names: Iterable[str]) -> str:
     """Join names for a message."""
     return ", ".join(names) or "none"
-
-
-def _merge(old: tuple[T, ...], new: tuple[T, ...], key: str = "name") -> tuple[T, ...]:
-    """Return ``old`` with the records of ``new`` put in, in place of those with the same key."""
-    merged = {getattr(record, key): record for record in old}
-    merged.update({getattr(record, key): record for record in new})
-    return tuple(merged.values())
-
-
-def _with_groups(observation: Observation, groups: dict[str, dict[str, DataGroup]]) -> Observation:
-    """Return the observation with new data groups in its partitions."""
-    known = {partition.name for partition in observation.partitions}
-    if unknown := set(groups) - known:
-        raise ContextError(
-            f"new data for unknown partitions {_listing(sorted(unknown))}; known: {_listing(sorted(known))}"
-        )
-    partitions = tuple(
-        partition.model_copy(update={"groups": {**partition.groups, **groups.get(partition.name, {})}})
-        for partition in observation.partitions
-    )
-    return observation.model_copy(update={"partitions": partitions})

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from radps.context.records import Outcome
 
-_SHARED = ("dataset_paths", "observation", "sky_models", "tables", "flux_densities", "line_free")
+_SHARED = ("dataset_paths", "observation", "sky_models", "tables", "flux_densities", "line_free", "planned_images")
 
 
 def written_parts(outcome: Outcome) -> tuple[str, ...]:
@@ -16,8 +16,9 @@ def written_parts(outcome: Outcome) -> tuple[str, ...]:
     A part is a field of :class:`~radps.context.records.Outcome`; of ``groups`` each version of the data is one
     (``groups.corrected``).
     """
-    parts = {name for name in _SHARED if getattr(outcome, name) not in (None, ())}
-    if outcome.applied:
+    # An empty line_free says something: no range is free of lines.
+    parts = {name for name in _SHARED if getattr(outcome, name) != Outcome.model_fields[name].default}
+    if outcome.applied or outcome.removed_tables:
         parts.add("tables")
     parts.update(f"groups.{name}" for groups in outcome.groups.values() for name in groups)
     return tuple(sorted(parts))

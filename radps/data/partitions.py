@@ -5,7 +5,7 @@
 2. Fields of the same name and direction are one field; of the same name and another direction they get different names.
 3. Parts of a data set that have the same field and the same channels are one partition, whatever their intents. Its
    times and baselines are those of all parts.
-4. Windows of different data sets that cover the same frequencies share a virtual window.
+4. Windows of different data sets that match share a virtual window (:mod:`radps.data.virtual_windows`).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from radps.data.chunks import are_good_storage_chunks
 from radps.data.measurement_set import Antennas, MeasurementSetDescription
 from radps.data.msv4 import Msv4Address
 from radps.data.sources import SourcePart
+from radps.data.virtual_windows import SAME_BAND, Band, VirtualMatching, match_virtual_windows
 from radps.errors import DataError, SelectionError
 
 SAME_PLACE_M = 1.0
@@ -28,10 +29,6 @@ SAME_PLACE_M = 1.0
 
 SAME_DIRECTION_RAD = np.deg2rad(1.0 / 3600)
 """Fields of one name that are closer than this are the same one."""
-
-SAME_BAND = 0.5
-"""Windows of different data sets whose bands overlap by more than this fraction are the same virtual window: the
-Doppler shift moves a narrow band of one setup by a good part of its width in half a year."""
 
 
 class JoinedWindow(NamedTuple):
@@ -71,7 +68,10 @@ class JoinedData(NamedTuple):
 
 
 def join_parts(
-    datasets: Sequence[tuple[str, Sequence[SourcePart]]], intents: Mapping[str, Sequence[str]]
+    datasets: Sequence[tuple[str, Sequence[SourcePart]]],
+    intents: Mapping[str, Sequence[str]],
+    matching: VirtualMatching = "overlap",
+    min_overlap: float = SAME_BAND,
 ) -> JoinedData:
     """Join the parts of data sets to partitions.
 
@@ -81,6 +81,8 @@ def join_parts(
         Name and parts of each data set.
     intents : mapping
         Field -> MSv4 scan intents, in place of those of the data.
+    matching, min_overlap
+        How windows of different data sets are matched, as of :func:`match_virtual_windows`.
 
     Returns
     -------
@@ -97,6 +99,7 @@ def join_parts(
     antennas, renamings = _join_antennas(datasets)
     names = _field_names(datasets)
     windows: list[JoinedWindow] = []
+    counts: list[int] = []
     partitions: list[JoinedPartition] = []
     for dataset, (title, parts) in enumerate(datasets):
         keys: dict[tuple[object, ...], int] = {}
@@ -105,7 +108,7 @@ def join_parts(
             key = _window_key(part.description)
             if key not in keys:
                 keys[key] = len(windows)
-                windows.append(_window(part.description, windows, first=min(keys.values())))
+                windows.append(_window(part.description, len(windows)))
             grouped.setdefault((names[dataset, number], keys[key]), []).append(number)
         for (field, window), numbers in grouped.items():
             renamed = [_with_antennas(parts[n], antennas, renamings[dataset, n]) for n in numbers]
@@ -119,6 +122,8 @@ def join_parts(
                 and _can_keep(parts[numbers[0]], antennas)
             )
             partitions.append(JoinedPartition(description, dataset, window, tuple(renamed), is_kept))
+        counts.append(len(keys))
+    windows = _with_virtual_windows(windows, counts, matching, min_overlap)
     _check_intents(intents, tuple(dict.fromkeys(names.values())))
     return JoinedData(antennas, tuple(windows), tuple(partitions))
 
@@ -230,34 +235,27 @@ def _window_key(description: MeasurementSetDescription) -> tuple[object, ...]:
     return (description.frequency_hz.tobytes(), description.spectral_frame, description.polarizations)
 
 
-def _window(description: MeasurementSetDescription, others: Sequence[JoinedWindow], first: int) -> JoinedWindow:
-    """Return the window of a part; those of the data sets before it are ``others[:first]``."""
-    taken = {other.virtual for other in others[first:]}
-    window = JoinedWindow(
-        name=f"spw{len(others)}",
-        virtual=len({other.virtual for other in others}),
+def _window(description: MeasurementSetDescription, number: int) -> JoinedWindow:
+    """Return the window of a part; its virtual window is found once all are known."""
+    return JoinedWindow(
+        name=f"spw{number}",
+        virtual=-1,
         frequency_hz=description.frequency_hz,
         channel_width_hz=description.channel_width_hz,
         frame=description.spectral_frame,
         rest_frequency_hz=float("nan"),
     )
-    overlaps = {
-        other.virtual: _overlap(window, other)
-        for other in others[:first]
-        if other.virtual not in taken and other.frame == window.frame
-    }
-    best = max(overlaps, key=overlaps.__getitem__, default=None)
-    return window._replace(virtual=best) if best is not None and overlaps[best] > SAME_BAND else window
 
 
-def _overlap(one: JoinedWindow, other: JoinedWindow) -> float:
-    """Return the common part of two bands over their joint extent."""
-    edges = [
-        (window.frequency_hz[0] - window.channel_width_hz / 2, window.frequency_hz[-1] + window.channel_width_hz / 2)
-        for window in (one, other)
-    ]
-    common = min(edge[1] for edge in edges) - max(edge[0] for edge in edges)
-    return float(common / (max(edge[1] for edge in edges) - min(edge[0] for edge in edges)))
+def _with_virtual_windows(
+    windows: Sequence[JoinedWindow], counts: Sequence[int], matching: VirtualMatching, min_overlap: float
+) -> list[JoinedWindow]:
+    """Return the windows with their virtual windows; ``counts`` says how many each data set has."""
+    bands = [Band(window.frequency_hz, window.channel_width_hz, window.frame) for window in windows]
+    stops = np.cumsum(counts).tolist()
+    datasets = [bands[stop - count : stop] for stop, count in zip(stops, counts, strict=True)]
+    numbers = [number for one in match_virtual_windows(datasets, matching, min_overlap) for number in one]
+    return [window._replace(virtual=number) for window, number in zip(windows, numbers, strict=True)]
 
 
 def _with_rest_frequency(window: JoinedWindow, parts: Sequence[SourcePart]) -> JoinedWindow:

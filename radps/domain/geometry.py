@@ -118,6 +118,14 @@ def find_good_size(size: int) -> int:
     return candidate
 
 
+def find_good_size_within(limit: float) -> int:
+    """Return the largest good image size (:func:`find_good_size`) that is not above a limit; 32 if none is."""
+    candidate = max(int(limit) // 2 * 2, MIN_IMAGE_SIZE)
+    while not _is_smooth(candidate):
+        candidate -= 2
+    return candidate
+
+
 def _is_smooth(size: int) -> bool:
     for factor in (2, 3, 5, 7):
         while size % factor == 0:

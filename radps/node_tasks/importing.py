@@ -20,6 +20,7 @@ from radps.data.msv4 import Cells, Msv4Address
 from radps.data.partitions import JoinedData, JoinedPartition, JoinedWindow, join_parts
 from radps.data.sources import SourceKind, SourcePart, describe_source, find_source
 from radps.data.uvfits import UvfitsAddress
+from radps.data.virtual_windows import SAME_BAND, VirtualMatching
 from radps.errors import DataError
 
 COPY_BYTES_PER_VISIBILITY = 48
@@ -77,12 +78,23 @@ class ImportedPartition(NamedTuple):
     """Names of visibility, flag, weight and uvw."""
 
 
-class ImportPlan(NamedTuple):
-    """What was found in the data sets."""
+class ImportedDataSet(NamedTuple):
+    """What a data set says of itself; an empty text = nothing."""
 
     telescope: str
     observer: str
     project: str
+    start_s: float
+    """Start of its first integration, UTC [unix s]."""
+    stop_s: float
+    """End of its last integration."""
+
+
+class ImportPlan(NamedTuple):
+    """What was found in the data sets."""
+
+    datasets: tuple[ImportedDataSet, ...]
+    """In the order of the config."""
     antennas: Antennas
     windows: tuple[JoinedWindow, ...]
     partitions: tuple[ImportedPartition, ...]
@@ -145,6 +157,8 @@ def create_partitions(
     intents: Mapping[str, Sequence[str]],
     data_group: str,
     keep: bool,
+    matching: VirtualMatching = "overlap",
+    min_overlap: float = SAME_BAND,
 ) -> ImportPlan:
     """Describe the data sets, join them, and create the partitions that data are to be copied into.
 
@@ -162,6 +176,9 @@ def create_partitions(
         Version of the data of MSv2 and MSv4.
     keep : bool
         MSv4 groups that tasks can work on as they are stay where they are.
+    matching, min_overlap
+        How windows of different data sets are matched, as of
+        :func:`radps.data.virtual_windows.match_virtual_windows`.
 
     Raises
     ------
@@ -173,7 +190,7 @@ def create_partitions(
         The copy would not fit on the disk.
     """
     parts = [(dataset.name, _describe(dataset, data_group)) for dataset in datasets]
-    joined = join_parts(parts, intents)
+    joined = join_parts(parts, intents, matching, min_overlap)
     copied = [one for one in joined.partitions if not (keep and one.is_kept)]
     longest_m, idle = _measure_array(joined)
     needed = sum(int(np.prod(one.description.shape)) for one in copied) * _BYTES_ON_DISK
@@ -192,11 +209,8 @@ def create_partitions(
             partitions.append(_keep(one))
     if copied:
         measurement_set.consolidate_processing_set(url)
-    descriptions = [one.description for one in joined.partitions]
     return ImportPlan(
-        telescope=_distinct(one.telescope for one in descriptions),
-        observer=_distinct(one.observer for one in descriptions),
-        project=_distinct(one.project for one in descriptions),
+        datasets=tuple(_dataset(joined, number) for number in range(len(datasets))),
         antennas=joined.antennas,
         windows=joined.windows,
         partitions=tuple(partitions),
@@ -371,6 +385,18 @@ def _place_rows(part: SourcePart, description: MeasurementSetDescription) -> npt
     times = np.searchsorted(description.time_s, part.description.time_s)
     rows[np.ix_(times, np.searchsorted(wanted, own))] = part.rows
     return rows
+
+
+def _dataset(joined: JoinedData, number: int) -> ImportedDataSet:
+    """Return what a data set says of itself."""
+    descriptions = [one.description for one in joined.partitions if one.dataset == number]
+    return ImportedDataSet(
+        telescope=_distinct(one.telescope for one in descriptions),
+        observer=_distinct(one.observer for one in descriptions),
+        project=_distinct(one.project for one in descriptions),
+        start_s=min(float(one.time_s[0]) - one.integration_time_s / 2 for one in descriptions),
+        stop_s=max(float(one.time_s[-1]) + one.integration_time_s / 2 for one in descriptions),
+    )
 
 
 def _distinct(texts: Any) -> str:

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field
 from radps.context.lineage import product_attributes
 from radps.context.model import Context
 from radps.context.planning import SUM_BLOCK_BYTES, VISIBILITY_BYTES
-from radps.context.records import Beam, ImageRecord, Partition, SpectralWindow, StatisticsRecord
+from radps.context.records import Beam, ImageRecord, Partition, PlannedImage, SpectralWindow, StatisticsRecord
 from radps.data.convergence import STATISTICS, Convergence, load_convergence
 from radps.data.images import ImageDescription, choose_middle_beam, image_bytes, load_beams
 from radps.data.stores import check_free_bytes
@@ -69,9 +69,11 @@ class ImagingParams(StageParams):
     data_group: str | None = None
     """Version of the data: "base", "corrected", "continuum_subtracted"; by default the newest."""
     image_size: ImageSize | Literal["auto"] = "auto"
-    """Pixels along each side; "auto" covers twice the width of the primary beam (CASA `imsize`)."""
+    """Pixels along each side; "auto" is that of the list of images to make, else covers twice the width of the primary
+    beam (CASA `imsize`)."""
     cell_size: Angle | Literal["auto"] = "auto"
-    """Side of a pixel; "auto" is a quarter of the beam of the longest baseline (CASA `cell`)."""
+    """Side of a pixel; "auto" is that of the list of images to make, else a quarter of the beam of the longest baseline
+    (CASA `cell`)."""
     weighting: Weighting = Weighting.BRIGGS
     """natural, uniform or briggs."""
     robust: float = Field(default=0.5, ge=-2.0, le=2.0)
@@ -108,6 +110,8 @@ class ImageTarget(NamedTuple):
     partitions: tuple[Partition, ...]
     channels: tuple[tuple[tuple[int, int], ...], ...]
     """Of each partition: half-open ranges of channels."""
+    planned: PlannedImage | None = None
+    """Its entry in the list of images to make."""
 
 
 def variables_of(params: ImagingParams) -> tuple[str, ...]:
@@ -116,21 +120,32 @@ def variables_of(params: ImagingParams) -> tuple[str, ...]:
     return (*names, "PRIMARY_BEAM", "SKY_PRIMARY_BEAM_CORRECTED") if params.primary_beam_correction else names
 
 
-def choose_grid(context: Context, params: ImagingParams, window: SpectralWindow) -> ImageGrid:
-    """Return the pixels of an image; they depend on parameters and metadata only."""
-    observation = context.require_observation()
-    highest_hz, lowest_hz = max(window.frequency_hz), min(window.frequency_hz)
+def choose_grid(
+    context: Context, params: ImagingParams, window: SpectralWindow, planned: PlannedImage | None = None
+) -> ImageGrid:
+    """Return the pixels of an image: of the parameters, else of the list of images to make, else from the metadata."""
     cell = params.cell_size
     if cell == "auto":
-        cell = suggest_cell_size(observation.longest_baseline_m, highest_hz)
+        longest_m = context.require_observation().longest_baseline_m
+        cell = suggest_cell_size(longest_m, max(window.frequency_hz)) if planned is None else planned.cell_size_rad
     size = params.image_size
     if size == "auto":
-        diameters = [antenna.diameter_m for antenna in observation.antennas if antenna.diameter_m > 0]
-        if not diameters:
-            raise SelectionError("the data do not say how large the dishes are; give image_size")
-        field_of_view = FIELD_OF_VIEW * PRIMARY_BEAM_WIDTH * SPEED_OF_LIGHT_M_S / lowest_hz / min(diameters)
-        size = suggest_image_size(field_of_view, cell)
+        if planned is None:
+            field_of_view = FIELD_OF_VIEW * primary_beam_width(context, min(window.frequency_hz))
+            size = suggest_image_size(field_of_view, cell)
+        elif cell == planned.cell_size_rad:
+            size = planned.image_size
+        else:
+            size = suggest_image_size(planned.image_size * planned.cell_size_rad, cell)
     return ImageGrid(size, size, cell)
+
+
+def primary_beam_width(context: Context, frequency_hz: float) -> float:
+    """Return the full width at half maximum of the primary beam of the smallest dish [rad]."""
+    diameters = [antenna.diameter_m for antenna in context.require_observation().antennas if antenna.diameter_m > 0]
+    if not diameters:
+        raise SelectionError("the data do not say how large the dishes are; give image_size")
+    return PRIMARY_BEAM_WIDTH * SPEED_OF_LIGHT_M_S / frequency_hz / min(diameters)
 
 
 def make_rules(

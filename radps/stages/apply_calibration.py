@@ -1,4 +1,4 @@
-"""Correct the data by the pending calibration tables."""
+"""Correct the data by the calibration tables that apply to them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from dask.delayed import Delayed
 
+from radps.context.calibration_state import Correction
 from radps.context.model import Context
 from radps.context.planning import plan_blocks
-from radps.context.records import CalibrationTable, DataGroup, Outcome, OutcomeStatus, Partition
+from radps.context.records import DataGroup, Outcome, OutcomeStatus, Partition, ScoreScope
 from radps.context.scores import score_between
 from radps.data.visibilities import create_like
 from radps.domain.interpolation import InterpolationMethod
@@ -45,19 +46,34 @@ def apply_calibration(context: Context, params: Params) -> Delayed:
     Each field is corrected by the tables that apply to it: calibrators by their own gains, targets by those of the
     phase calibrators around them in time.
     """
-    if not context.tables:
+    if not context.calibration.tables:
         raise ContextError("there is no calibration table to apply; put the step `calibrate` before this one")
-    partitions = context.visibilities(params.fields)
     groups, counts = {}, []
-    for partition in partitions:
-        group, graphs = _correct_partition(context, params, partition)
+    used: dict[str, None] = {}
+    for partition in context.visibilities(params.fields):
+        corrections = _find_corrections(context, partition)
+        group, graphs = _correct_partition(context, params, partition, corrections)
         groups[partition.name] = {GROUP: group}
         counts += graphs
-    tables = tuple(table.name for table in context.tables)
-    return run_task(context, _finish, counts, groups, tables)
+        used.update(dict.fromkeys(one.table.name for one in corrections))
+    return run_task(context, _finish, counts, groups, tuple(used))
 
 
-def _correct_partition(context: Context, params: Params, partition: Partition) -> tuple[DataGroup, list[Delayed]]:
+def _find_corrections(context: Context, partition: Partition) -> tuple[Correction, ...]:
+    """Return the tables that apply to a partition, in their order."""
+    found = context.calibration.corrections(partition)
+    if not found:
+        known = (f"{one.name} ({'; '.join(map(str, one.applies_to))})" for one in context.calibration.tables)
+        raise ContextError(
+            f"no calibration table applies to field {partition.field!r} in spectral window {partition.window!r}; there "
+            f"are: {', '.join(known)}. Calibrate that window too, or leave the field out by `fields`"
+        )
+    return found
+
+
+def _correct_partition(
+    context: Context, params: Params, partition: Partition, corrections: Sequence[Correction]
+) -> tuple[DataGroup, list[Delayed]]:
     """Return the new data group of a partition, and the graphs that make it."""
     base = partition.groups["base"]
     folder = context.new_path("visibilities", partition.name)
@@ -72,19 +88,12 @@ def _correct_partition(context: Context, params: Params, partition: Partition) -
         )
         for name in variables.values()
     ]
-    tables = [table for table in context.tables if _fits(table, partition)]
-    if not tables:
-        raise ContextError(
-            f"no calibration table fits field {partition.field!r} in spectral window {partition.window!r}; there are: "
-            + "; ".join(f"{t.name} ({t.window}) for {', '.join(t.applies_to)}" for t in context.tables)
-            + ". Calibrate that window too, or leave the field out by `fields`"
-        )
     graphs = map_chunks(
         context,
         correct_block,
         plan_blocks(context, [partition], group="base", copies=COPIES),
         partition.field,
-        [_applied(context, params, table, partition.field) for table in tables],
+        [_applied(context, params, one) for one in corrections],
         context.locate(paths["visibility"]),
         context.locate(paths["flag"]),
         context.locate(paths["weight"]) if params.calibrate_weights else None,
@@ -94,15 +103,11 @@ def _correct_partition(context: Context, params: Params, partition: Partition) -
     return DataGroup(**{**base.model_dump(), **paths}), graphs
 
 
-def _fits(table: CalibrationTable, partition: Partition) -> bool:
-    return table.window == partition.window and partition.field in table.applies_to
-
-
-def _applied(context: Context, params: Params, table: CalibrationTable, field: str) -> AppliedTable:
-    """Return where a table is and how it is applied to a field."""
+def _applied(context: Context, params: Params, correction: Correction) -> AppliedTable:
+    """Return where a table is and how it is applied."""
     return AppliedTable(
-        url=context.locate(table.path),
-        from_fields=table.applies_to[field],
+        url=context.locate(correction.table.path),
+        from_fields=correction.from_fields,
         time_method=params.time_interpolation,
         frequency_method=params.frequency_interpolation,
     )
@@ -136,6 +141,7 @@ def _finish(
                 good=10.0,
                 bad=60.0,
                 applies_to=field,
+                scope=ScoreScope.FIELD,
                 hint="look at the flagged solutions of `calibrate`",
             )
             for field, one in fields.items()

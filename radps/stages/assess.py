@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dask.delayed import Delayed
 
 from radps.context.model import Context
-from radps.context.records import ImageRecord, Outcome, OutcomeStatus, QAScore
+from radps.context.records import ImageRecord, Outcome, OutcomeStatus, QAScore, ScoreScope
 from radps.context.scores import score_between
 from radps.graph_tasks.shapes import map_chunks, run_task
 from radps.node_tasks.assessment import ImageQuality, measure_image_quality
@@ -38,7 +38,14 @@ def score_image(image: ImageRecord, quality: ImageQuality) -> list[QAScore]:
     if quality.n_channels == 0:
         return [
             score_between(
-                "channels with data", 0.0, unit="", good=1.0, bad=0.0, applies_to=image.name, hint="look at the flags"
+                "channels with data",
+                0.0,
+                unit="",
+                good=1.0,
+                bad=0.0,
+                applies_to=image.name,
+                scope=ScoreScope.IMAGE,
+                hint="look at the flags",
             )
         ]
     converged = 100 * quality.n_converged / quality.n_channels
@@ -50,6 +57,7 @@ def score_image(image: ImageRecord, quality: ImageQuality) -> list[QAScore]:
             good=100.0,
             bad=0.0,
             applies_to=image.name,
+            scope=ScoreScope.IMAGE,
             hint="raise max_iterations or max_cycles, or the threshold",
         ),
         score_between(
@@ -59,6 +67,7 @@ def score_image(image: ImageRecord, quality: ImageQuality) -> list[QAScore]:
             good=6.0,
             bad=30.0,
             applies_to=image.name,
+            scope=ScoreScope.IMAGE,
             hint="look at the residual of that channel: sidelobes, interference, a calibration error",
         ),
         score_between(
@@ -68,6 +77,7 @@ def score_image(image: ImageRecord, quality: ImageQuality) -> list[QAScore]:
             good=1.5,
             bad=10.0,
             applies_to=image.name,
+            scope=ScoreScope.IMAGE,
             hint="look at the flags of that channel",
         ),
     ]
@@ -76,7 +86,11 @@ def score_image(image: ImageRecord, quality: ImageQuality) -> list[QAScore]:
     else:
         name, value, good, bad = "axis ratio of the beam", image.beam.major_rad / image.beam.minor_rad, 2.0, 10.0
         hint = "a short or low observation, or too few baselines"
-    scores.append(score_between(name, value, unit="", good=good, bad=bad, applies_to=image.name, hint=hint))
+    scores.append(
+        score_between(
+            name, value, unit="", good=good, bad=bad, applies_to=image.name, scope=ScoreScope.IMAGE, hint=hint
+        )
+    )
     return scores
 
 

@@ -11,15 +11,18 @@ import numpy as np
 from dask.delayed import Delayed
 from pydantic import Field
 
-from radps.context.model import INTENT_WORDS, Context
+from radps.context.fields import INTENT_WORDS
+from radps.context.model import Context
 from radps.context.planning import SUM_BLOCK_BYTES, VISIBILITY_BYTES, plan_blocks
 from radps.context.records import (
+    Applicability,
     CalibrationTable,
     FluxDensityRecord,
     Outcome,
     OutcomeStatus,
     Partition,
     QAScore,
+    ScoreScope,
     SkyModel,
     SpectralWindow,
 )
@@ -389,25 +392,31 @@ def _transfer_fluxes(plan: _Plan, gains: MergedGains) -> _Transfer:
 def _tables(plan: _Plan, reference_antenna: str) -> tuple[CalibrationTable, CalibrationTable]:
     """Register the two tables of a window, with what they apply to."""
     calibrators = (*plan.flux_fields, *plan.assumed_fields)
+    window = (plan.window,)
     bandpass = CalibrationTable(
         name=f"bandpass_{plan.window}",
         kind="bandpass",
         path=plan.bandpass_path,
         window=plan.window,
         solved_on=(plan.bandpass_field,),
-        applies_to=dict.fromkeys((*calibrators, *plan.other_fields), (plan.bandpass_field,)),
+        applies_to=(
+            Applicability(
+                fields=(*calibrators, *plan.other_fields), windows=window, from_fields=(plan.bandpass_field,)
+            ),
+        ),
         reference_antenna=reference_antenna,
     )
+    others = Applicability(fields=plan.other_fields, windows=window, from_fields=plan.target_sources)
     gain = CalibrationTable(
         name=f"gain_{plan.window}",
         kind="gain",
         path=plan.gain_path,
         window=plan.window,
         solved_on=calibrators,
-        applies_to={
-            **{field: (field,) for field in calibrators},
-            **dict.fromkeys(plan.other_fields, plan.target_sources),
-        },
+        applies_to=(
+            *(Applicability(fields=(field,), windows=window, from_fields=(field,)) for field in calibrators),
+            *([others] if plan.other_fields else []),
+        ),
         reference_antenna=reference_antenna,
     )
     return bandpass, gain
@@ -467,6 +476,7 @@ def _scores(
             good=10.0,
             bad=60.0,
             applies_to=plan.window,
+            scope=ScoreScope.WINDOW,
             hint="look at the signal-to-noise of the solutions, and for antennas that are broken",
         )
         for kind, summary in (("bandpass", bandpass), ("gain", solved))
@@ -481,6 +491,7 @@ def _scores(
                 good=1.0,
                 bad=10.0,
                 applies_to=flux.field,
+                scope=ScoreScope.FIELD,
                 hint="compare the gain amplitudes of the calibrators antenna by antenna",
             )
             for flux in fluxes

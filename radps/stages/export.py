@@ -9,8 +9,7 @@ from dask.delayed import Delayed
 
 from radps.context.lineage import describe_steps, lineage, product_attributes
 from radps.context.model import Context
-from radps.context.records import ImageRecord, Outcome, OutcomeStatus, ProductRecord
-from radps.errors import ContextError
+from radps.context.records import ImageRecord, Outcome, OutcomeStatus, ProductKind, ProductRecord
 from radps.graph_tasks.shapes import map_chunks, run_task
 from radps.node_tasks.products import ExportJob, ProductFile, export_image, write_manifest
 from radps.stages.base import StageParams
@@ -34,7 +33,8 @@ def export(context: Context, params: Params) -> Delayed:
     files = map_chunks(context, export_image, jobs, name="export_image")
     manifest_path = context.new_path("products", "manifest.json", suffix="")
     content = _describe_run(context, params, jobs)
-    return run_task(context, _finish, files, jobs, manifest_path, context.locate(manifest_path), content)
+    images = _chosen(context, params)
+    return run_task(context, _finish, files, jobs, images, manifest_path, context.locate(manifest_path), content)
 
 
 def _describe_run(context: Context, params: Params, jobs: Sequence[ExportJob]) -> dict[str, Any]:
@@ -57,17 +57,18 @@ def _describe_run(context: Context, params: Params, jobs: Sequence[ExportJob]) -
 
 def plan_jobs(context: Context, params: Params) -> tuple[ExportJob, ...]:
     """Return one job for each file."""
-    known = {image.name: image for image in context.images}
-    if missing := [name for name in params.images if name not in known]:
-        raise ContextError(f"there is no image {', '.join(missing)}; images: {', '.join(known) or 'none'}")
-    chosen = [known[name] for name in params.images or known]
     jobs = []
-    for image in chosen:
+    for image in _chosen(context, params):
         for variable in _variables(image, params):
             suffix = "" if variable == "SKY" else "." + variable.removeprefix("SKY_").lower()
             path = context.new_path("products", f"{image.name}{suffix}.fits", suffix="")
             jobs.append(ExportJob(image.name, variable, context.locate(image.path), path, context.locate(path)))
     return tuple(jobs)
+
+
+def _chosen(context: Context, params: Params) -> tuple[ImageRecord, ...]:
+    """Return the images to write."""
+    return tuple(map(context.image_record, params.images)) or context.images
 
 
 def _variables(image: ImageRecord, params: Params) -> list[str]:
@@ -80,17 +81,21 @@ def _variables(image: ImageRecord, params: Params) -> list[str]:
 def _finish(
     files: Sequence[ProductFile],
     jobs: Sequence[ExportJob],
+    images: Sequence[ImageRecord],
     manifest_path: str,
     manifest_url: str,
     head: dict[str, Any],
 ) -> Outcome:
     """Write the manifest, and register the files."""
+    sources = {image.name: image for image in images}
     products = [
         ProductRecord(
             path=job.path,
-            kind="fits",
+            kind=ProductKind.FITS,
             source=job.image,
             variable=job.variable,
+            field=sources[job.image].field,
+            window=sources[job.image].window,
             size_bytes=file.size_bytes,
             sha256=file.sha256,
         )
@@ -99,12 +104,17 @@ def _finish(
     if not products:
         return Outcome(status=OutcomeStatus.NOTHING, message="there is no image to export")
     listed_products = [
-        {**product.model_dump(mode="json"), "lineage": head["lineages"][product.source]} for product in products
+        {**product.model_dump(mode="json", exclude={"step"}), "lineage": head["lineages"][product.source]}
+        for product in products
     ]
     content = {"run": head["run"], "products": listed_products, "steps": head["steps"]}
     manifest = write_manifest(manifest_url, content)
     listed = ProductRecord(
-        path=manifest_path, kind="manifest", source="", size_bytes=manifest.size_bytes, sha256=manifest.sha256
+        path=manifest_path,
+        kind=ProductKind.MANIFEST,
+        source="",
+        size_bytes=manifest.size_bytes,
+        sha256=manifest.sha256,
     )
     return Outcome(
         message=f"{len(products)} FITS files and a manifest in {manifest_path.rpartition('/')[0]}",

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from radps.context.model import Context
 from radps.context.planning import plan_blocks
-from radps.context.records import DataGroup, Observation, Outcome, OutcomeStatus, Partition, QAScore, Record
+from radps.context.records import DataGroup, Observation, Outcome, OutcomeStatus, Partition, QAScore, Record, ScoreScope
 from radps.context.scores import score_between
 from radps.context.selection import ChannelRange, channels_of
 from radps.data.visibilities import create_like
@@ -219,5 +219,6 @@ def _score(field: str, counts: _Count) -> QAScore:
         good=10.0,
         bad=90.0,
         applies_to=field,
+        scope=ScoreScope.FIELD,
         hint="look at the flag table",
     )

@@ -9,7 +9,7 @@ import numpy as np
 from dask.delayed import Delayed
 
 from radps.context.model import Context
-from radps.context.records import ImageRecord, Outcome, OutcomeStatus, Partition, SpectralWindow
+from radps.context.records import ImageRecord, Outcome, OutcomeStatus, Partition, PlannedImage, SpectralWindow
 from radps.context.selection import ChannelRange, channels_of, channels_of_frequencies
 from radps.domain.solver import IterationControl, ModelUpdate, Residual, ResidualRequest, SolverResult, iterate
 from radps.domain.weights import Weighting
@@ -49,7 +49,8 @@ class Params(ImagingParams):
     """Parameters of the stage `image_continuum`."""
 
     channels: tuple[ChannelRange, ...] | None = None
-    """Channels to use, such as ["4~6", "50~59"]; by default the line-free ones if they are known, else all."""
+    """Channels to use, such as ["4~6", "50~59"]; by default those of the list of images to make, else the line-free
+    ones if they are known, else all."""
 
 
 class _Work(NamedTuple):
@@ -89,27 +90,30 @@ def image_continuum(context: Context, params: Params) -> Generator[Delayed, Any,
 def find_continuum_targets(context: Context, params: Params) -> tuple[ImageTarget, ...]:
     """Return one image for each selected field."""
     windows = {window.name: window for window in context.require_observation().windows}
-    fields: dict[str, list[tuple[Partition, tuple[tuple[int, int], ...]]]] = {}
+    fields: dict[str, list[Partition]] = {}
     for partition in context.visibilities(params.field):
-        ranges = _channels(context, params, windows[partition.window])
-        fields.setdefault(partition.field, [])
-        if ranges:
-            fields[partition.field].append((partition, ranges))
+        fields.setdefault(partition.field, []).append(partition)
     targets = []
-    for field, found in fields.items():
-        if not found:
+    for field, every in fields.items():
+        planned = context.imaging.find("continuum", field, [windows[one.window].virtual for one in every])
+        ranges = [_channels(context, params, planned, windows[one.window]) for one in every]
+        used = [(one, found) for one, found in zip(every, ranges, strict=True) if found]
+        if not used:
             raise SelectionError(
                 f"no channel of field {field} is line-free; name channels to image by the parameter `channels`"
             )
-        partitions, channels = zip(*found, strict=True)
-        targets.append(ImageTarget(field.replace("/", "_"), field, partitions, channels))
+        partitions, channels = zip(*used, strict=True)
+        targets.append(ImageTarget(field.replace("/", "_"), field, partitions, channels, planned))
     return tuple(targets)
 
 
-def _channels(context: Context, params: Params, window: SpectralWindow) -> tuple[tuple[int, int], ...]:
+def _channels(
+    context: Context, params: Params, planned: PlannedImage | None, window: SpectralWindow
+) -> tuple[tuple[int, int], ...]:
     """Return the half-open channels of a window that are imaged."""
-    if params.channels is not None:
-        return channels_of(params.channels, window)
+    ranges = params.channels if params.channels is not None else planned.channels if planned else None
+    if ranges is not None:
+        return channels_of(ranges, window)
     if context.line_free is not None:
         return channels_of_frequencies(context.line_free, window)
     return ((0, window.n_channels),)
@@ -127,7 +131,7 @@ def _image_target(context: Context, params: Params, target: ImageTarget) -> Gene
     lowest_hz, highest_hz = min(low for low, _ in edges), max(high for _, high in edges)
     centre_hz = 0.5 * (lowest_hz + highest_hz)
     window = max((windows[partition.window] for partition in target.partitions), key=_top)
-    grid = choose_grid(context, params, window)
+    grid = choose_grid(context, params, window, target.planned)
     description = describe_image(context, target.field, window, grid, np.array([centre_hz]), highest_hz - lowest_hz)
     stores, image_path, table_path = plan_stores(context, params, target, description)
     sources = cut_for_sum(context, target, choose_data_group(params, target.partitions[0]))
@@ -145,7 +149,8 @@ def _image_target(context: Context, params: Params, target: ImageTarget) -> Gene
     finished = run_task(context, finish_continuum, plane, weight, name=f"restore-{target.name}")
     name = f"{target.name}_{context.place().step}"
     blank = blank_record(name, "continuum", image_path, stores.variables, target.field, window.name, description)
-    blank = blank.model_copy(update={"convergence": table_path})
+    planned = None if target.planned is None else target.planned.name
+    blank = blank.model_copy(update={"convergence": table_path, "planned": planned})
     record: ImageRecord = yield run_task(
         context, summarise_image, blank, stores, name=f"summarise-{target.name}", after=finished
     )

@@ -10,9 +10,10 @@ import numpy as np
 from dask.delayed import Delayed
 
 from radps.context.model import Context
-from radps.context.records import ImageRecord, Outcome, OutcomeStatus, Partition, SpectralWindow
+from radps.context.records import ImageRecord, Outcome, OutcomeStatus, Partition, PlannedImage, SpectralWindow
 from radps.context.selection import ChannelRange, channels_of
 from radps.data.chunks import plan_channel_chunks
+from radps.data.virtual_windows import SAME_CHANNEL
 from radps.domain.geometry import ImageGrid
 from radps.domain.imaging import estimate_plane_memory
 from radps.domain.normal_operator import MAX_TERMS, count_terms
@@ -45,7 +46,8 @@ class Params(ImagingParams):
     """Parameters of the stage `image_cube`."""
 
     channels: ChannelRange | None = None
-    """Channels of the cube, such as "5~50", or frequencies; by default all."""
+    """Channels of the cube, such as "5~50", or frequencies; by default those of the list of images to make, else all
+    of them."""
     weight_density: Literal["channel", "common"] = "channel"
     """Weight density of each channel by itself, or of all channels together (CASA `perchanweightdensity`)."""
 
@@ -70,17 +72,19 @@ def find_targets(context: Context, params: Params) -> tuple[ImageTarget, ...]:
         groups.setdefault((partition.field, windows[partition.window].virtual), []).append(partition)
     targets = []
     for (field, virtual), partitions in groups.items():
-        channels = [_channels(params, windows[partition.window]) for partition in partitions]
+        planned = context.imaging.find("cube", field, [virtual])
+        channels = tuple((_channels(params, planned, windows[partition.window]),) for partition in partitions)
         _check_same_channels(partitions, [windows[partition.window] for partition in partitions])
-        name = field if len({key[1] for key in groups}) == 1 else f"{field}-spw{virtual}"
-        targets.append(ImageTarget(name.replace("/", "_"), field, tuple(partitions), tuple((one,) for one in channels)))
+        is_single = len({key[1] for key in groups}) == 1
+        name = field if is_single else f"{field}-{context.virtual_window(virtual).name}"
+        targets.append(ImageTarget(name.replace("/", "_"), field, tuple(partitions), channels, planned))
     return tuple(targets)
 
 
 def _image_target(context: Context, params: Params, target: ImageTarget, window: SpectralWindow) -> Delayed:
     """Return the graph of one cube; it computes to its record."""
     ((first, last),) = target.channels[0]
-    grid = choose_grid(context, params, window)
+    grid = choose_grid(context, params, window, target.planned)
     frequency_hz = np.linspace(*window.frequency_hz, window.n_channels)[first:last]
     description = describe_image(context, target.field, window, grid, frequency_hz, abs(window.channel_width_hz))
     stores, image_path, table_path = plan_stores(context, params, target, description)
@@ -117,7 +121,8 @@ def _image_target(context: Context, params: Params, target: ImageTarget, window:
     imaged = reduce_tree(context, sum_parts, parts, name=f"count-{target.name}")
     name = f"{target.name}_{context.place().step}"
     blank = blank_record(name, "cube", image_path, stores.variables, target.field, window.name, description)
-    blank = blank.model_copy(update={"convergence": table_path})
+    planned = None if target.planned is None else target.planned.name
+    blank = blank.model_copy(update={"convergence": table_path, "planned": planned})
     return run_task(context, summarise_image, blank, stores, first, name=f"summarise-{target.name}", after=imaged)
 
 
@@ -161,9 +166,10 @@ def estimate_task_memory(target: ImageTarget, grid: ImageGrid, width: int, n_ter
     return cells * width * READ_BYTES + estimate_plane_memory(rows, grid, n_terms=min(n_terms, MAX_TERMS))
 
 
-def _channels(params: Params, window: SpectralWindow) -> tuple[int, int]:
+def _channels(params: Params, planned: PlannedImage | None, window: SpectralWindow) -> tuple[int, int]:
     """Return the half-open channels of a window that are imaged."""
-    return (0, window.n_channels) if params.channels is None else channels_of([params.channels], window)[0]
+    ranges = (params.channels,) if params.channels is not None else planned.channels if planned else None
+    return (0, window.n_channels) if ranges is None else channels_of(ranges, window)[0]
 
 
 def _check_same_channels(partitions: Sequence[Partition], windows: Sequence[SpectralWindow]) -> None:
@@ -171,11 +177,12 @@ def _check_same_channels(partitions: Sequence[Partition], windows: Sequence[Spec
     first = windows[0]
     for partition, window in zip(partitions, windows, strict=True):
         shift = max(abs(a - b) for a, b in zip(window.frequency_hz, first.frequency_hz, strict=True))
-        if window.n_channels != first.n_channels or shift > 0.01 * abs(first.channel_width_hz):
+        if window.n_channels != first.n_channels or shift > SAME_CHANNEL * abs(first.channel_width_hz):
             raise SelectionError(
                 f"{partition.name} and {partitions[0].name} have different channels ({window.n_channels} from "
                 f"{window.frequency_hz[0] / 1e6:.6f} MHz, {first.n_channels} from "
-                f"{first.frequency_hz[0] / 1e6:.6f} MHz) and make no common cube; import them into runs of their own"
+                f"{first.frequency_hz[0] / 1e6:.6f} MHz) and make no common cube; import them with "
+                f"virtual_windows: exact, so that each gets a cube of its own"
             )
 
 

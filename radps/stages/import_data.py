@@ -8,24 +8,30 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 from dask.delayed import Delayed
+from pydantic import Field
 
-from radps.context.model import INTENT_WORDS, Context
+from radps.context.fields import INTENT_WORDS
+from radps.context.model import Context
 from radps.context.records import (
     Antenna,
     DataGroup,
+    DataSetMetadata,
     Direction,
     Observation,
     ObservedField,
     Outcome,
     OutcomeStatus,
     Partition,
+    ProjectMetadata,
     QAScore,
     Scan,
     SpectralWindow,
 )
 from radps.context.scores import score_between
+from radps.context.telescopes import describe_telescope
 from radps.data.chunks import plan_channel_chunks, plan_time_chunks
 from radps.data.urls import join_url, split_url
+from radps.data.virtual_windows import SAME_BAND, VirtualMatching
 from radps.domain.geometry import SPEED_OF_LIGHT_M_S
 from radps.errors import DataError, SelectionError
 from radps.graph_tasks.shapes import map_chunks, reduce_tree, run_task
@@ -60,6 +66,11 @@ class Params(StageParams):
     """Version of the data of an MSv2 or MSv4: "base" (MSv2: the column DATA), "corrected" (CORRECTED_DATA), ..."""
     copy_msv4: Literal["if_needed", "always"] = "if_needed"
     """MSv4 data whose zarr chunks suit are used where they are, unchanged; "always" copies them into the run."""
+    virtual_windows: VirtualMatching = "overlap"
+    """Spectral windows of different data sets are one virtual window if they have the same channels ("exact"), or if
+    their bands overlap ("overlap")."""
+    min_overlap: float = Field(default=SAME_BAND, gt=0.0, lt=1.0)
+    """Part of their joint extent that two bands have to share more than, with virtual_windows "overlap"."""
 
 
 def import_data(context: Context, params: Params) -> Generator[Delayed, Any, Outcome]:
@@ -93,6 +104,8 @@ def import_data(context: Context, params: Params) -> Generator[Delayed, Any, Out
         intents,
         params.data_group,
         params.copy_msv4 == "if_needed",
+        params.virtual_windows,
+        params.min_overlap,
     )
     copied: CopySummary | None = None
     blocks = _plan_copy(context, plan, recipes)
@@ -101,7 +114,7 @@ def import_data(context: Context, params: Params) -> Generator[Delayed, Any, Out
         merged = reduce_tree(context, merge_copy_summaries, parts)
         copied = yield merged
         yield run_task(context, remove_scratch, (context.locate(scratch),))
-    return _outcome(context, plan, names, paths, copied)
+    return _outcome(context, params, plan, names, paths, copied)
 
 
 def _full_intents(field: str, words: Sequence[str]) -> tuple[str, ...]:
@@ -177,17 +190,23 @@ def _plan_copy(context: Context, plan: ImportPlan, recipes: str) -> list[CopyBlo
 
 
 def _outcome(
-    context: Context, plan: ImportPlan, names: Sequence[str], paths: Sequence[str], copied: CopySummary | None
+    context: Context,
+    params: Params,
+    plan: ImportPlan,
+    names: Sequence[str],
+    paths: Sequence[str],
+    copied: CopySummary | None,
 ) -> Outcome:
     """Return the observation and what is to be said of it."""
-    observation = _observation(context, plan, names)
+    observation = _observation(context, params, plan, names)
     silent = _silent_antennas(plan, copied)
     fraction = None if copied is None else 1 - copied.n_flagged / max(1, copied.n_visibilities - copied.n_missing)
     n_visibilities = sum(int(np.prod(partition.shape)) for partition in plan.partitions)
     n_windows = len(observation.windows)
+    windows = f"{n_windows} spectral window{'s' * (n_windows > 1)}"
     text = (
-        f"{plan.telescope or 'unknown telescope'}, {len(observation.antennas)} antennas, {len(observation.fields)} "
-        f"fields, {n_windows} spectral window{'s' * (n_windows > 1)}, {n_visibilities:,} visibilities"
+        f"{observation.telescope or 'unknown telescope'}, {len(observation.antennas)} antennas, "
+        f"{len(observation.fields)} fields, {windows}, {n_visibilities:,} visibilities"
     )
     problems = [f"no usable data of {', '.join(silent)}"] if silent else []
     is_empty = copied is not None and copied.n_flagged == copied.n_visibilities
@@ -255,44 +274,67 @@ def _silent_antennas(plan: ImportPlan, copied: CopySummary | None) -> tuple[str,
     return tuple(name for name, count in zip(plan.antennas.names, copied.n_unflagged, strict=True) if not count)
 
 
-def _observation(context: Context, plan: ImportPlan, names: Sequence[str]) -> Observation:
+def _observation(context: Context, params: Params, plan: ImportPlan, names: Sequence[str]) -> Observation:
     """Return the observation as the context keeps it."""
     edges = [edge for window in plan.windows for edge in (window.frequency_hz.min(), window.frequency_hz.max())]
     center_hz = (min(edges) + max(edges)) / 2
-    array = plan.antennas
+    project = _project(context, plan, names)
+    antennas = _antennas(plan)
     return Observation(
-        telescope=plan.telescope,
-        observer=plan.observer,
-        project=context.project or plan.project,
-        datasets=tuple(names),
-        antennas=tuple(
-            Antenna(
-                name=name,
-                station=station,
-                position_m=tuple(position),
-                diameter_m=float(np.nan_to_num(diameter, nan=0.0)),
-            )
-            for name, station, position, diameter in zip(
-                array.names, array.stations, array.positions_m.tolist(), array.diameters_m.tolist(), strict=True
-            )
-        ),
+        project=project,
+        antennas=antennas,
         fields=_fields(plan.partitions),
-        windows=tuple(
-            SpectralWindow(
-                name=window.name,
-                virtual=window.virtual,
-                frequency_hz=(float(window.frequency_hz[0]), float(window.frequency_hz[-1])),
-                n_channels=len(window.frequency_hz),
-                channel_width_hz=window.channel_width_hz,
-                frame=window.frame,
-                rest_frequency_hz=window.rest_frequency_hz if np.isfinite(window.rest_frequency_hz) else None,
-            )
-            for window in plan.windows
-        ),
+        windows=_windows(plan),
+        virtual_matching=params.virtual_windows,
         scans=_scans(plan.partitions),
         partitions=tuple(_partition(context, plan, one, names) for one in plan.partitions),
         longest_baseline_m=plan.longest_baseline_m,
         synthesized_beam_rad=float(SPEED_OF_LIGHT_M_S / center_hz / plan.longest_baseline_m),
+        extension=describe_telescope(
+            project.telescope,
+            antennas=[antenna.name for antenna in antennas],
+            diameters_m=[antenna.diameter_m for antenna in antennas],
+            longest_baseline_m=plan.longest_baseline_m,
+            middles_hz={window.name: float(np.mean(window.frequency_hz[[0, -1]])) for window in plan.windows},
+        ),
+    )
+
+
+def _project(context: Context, plan: ImportPlan, names: Sequence[str]) -> ProjectMetadata:
+    """Return what the config and the data say of the project."""
+    datasets = tuple(
+        DataSetMetadata(name=name, **one._asdict()) for name, one in zip(names, plan.datasets, strict=True)
+    )
+    return ProjectMetadata(title=context.project, datasets=datasets)
+
+
+def _antennas(plan: ImportPlan) -> tuple[Antenna, ...]:
+    array = plan.antennas
+    return tuple(
+        Antenna(
+            name=name,
+            station=station,
+            position_m=tuple(position),
+            diameter_m=float(np.nan_to_num(diameter, nan=0.0)),
+        )
+        for name, station, position, diameter in zip(
+            array.names, array.stations, array.positions_m.tolist(), array.diameters_m.tolist(), strict=True
+        )
+    )
+
+
+def _windows(plan: ImportPlan) -> tuple[SpectralWindow, ...]:
+    return tuple(
+        SpectralWindow(
+            name=window.name,
+            virtual=window.virtual,
+            frequency_hz=(float(window.frequency_hz[0]), float(window.frequency_hz[-1])),
+            n_channels=len(window.frequency_hz),
+            channel_width_hz=window.channel_width_hz,
+            frame=window.frame,
+            rest_frequency_hz=window.rest_frequency_hz if np.isfinite(window.rest_frequency_hz) else None,
+        )
+        for window in plan.windows
     )
 
 

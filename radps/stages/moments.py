@@ -52,9 +52,10 @@ def moments(context: Context, params: Params) -> Delayed:
     A pixel of a channel counts where it is above the cut. Velocities are of the radio convention, in the frame of the
     cube.
     """
-    cubes = [image for image in context.images if image.kind == "cube" and params.image in (None, image.name)]
+    every = context.find_images(kind="cube")
+    cubes = [image for image in every if params.image in (None, image.name)]
     if not cubes:
-        known = ", ".join(image.name for image in context.images if image.kind == "cube") or "none"
+        known = ", ".join(image.name for image in every) or "none"
         raise ContextError(
             f"no cube {'' if params.image is None else repr(params.image) + ' '}to make moments of (cubes: {known}); "
             f"put the step `image_cube` before this one"
@@ -64,7 +65,7 @@ def moments(context: Context, params: Params) -> Delayed:
 
 def _cube_moments(context: Context, params: Params, cube: ImageRecord) -> Delayed:
     """Return the graph of one cube; it computes to the record of its moments and the numbers behind."""
-    window = next(one for one in context.require_observation().windows if one.name == cube.window)
+    window = context.window(cube.window)
     rest_hz = params.rest_frequency or window.rest_frequency_hz
     if rest_hz is None:
         raise SelectionError(f"the data of {cube.name} name no rest frequency; give rest_frequency")

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from radps.context.model import Context
 from radps.context.planning import plan_blocks
-from radps.context.records import DataGroup, FrequencyRange, Outcome, OutcomeStatus, QAScore
+from radps.context.records import DataGroup, FrequencyRange, Outcome, OutcomeStatus, QAScore, ScoreScope
 from radps.context.scores import score_between
 from radps.context.selection import ChannelRange, channels_of, frequency_ranges
 from radps.data.visibilities import create_like
@@ -121,5 +121,6 @@ def _score(field: str, counts: dict[str, int]) -> QAScore:
         good=1.0,
         bad=50.0,
         applies_to=field,
+        scope=ScoreScope.FIELD,
         hint="widen the line-free ranges, or look at the flags there",
     )

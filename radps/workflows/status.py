@@ -21,6 +21,7 @@ from radps.context.records import (
     ProductRecord,
     QAScore,
     Record,
+    ScoreScope,
     StepRecord,
     StepState,
 )
@@ -87,8 +88,10 @@ class ScoreStatus(Record):
     """At this value or beyond the score is 1."""
     bad: float
     """At this value or beyond the score is 0."""
+    scope: ScoreScope = ScoreScope.RUN
+    """What kind of thing it applies to."""
     applies_to: str
-    """Field, spectral window, image ..."""
+    """Name of the field, spectral window, antenna or image; for the whole run: words."""
     message: str
 
 

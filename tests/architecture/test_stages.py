@@ -13,8 +13,10 @@ from dask.delayed import Delayed
 from radps.context.model import Context, Workspace
 from radps.context.records import (
     Antenna,
+    Applicability,
     CalibrationTable,
     DataGroup,
+    DataSetMetadata,
     Direction,
     FrequencyRange,
     ImageRecord,
@@ -22,6 +24,7 @@ from radps.context.records import (
     ObservedField,
     Outcome,
     Partition,
+    ProjectMetadata,
     Resources,
     Scan,
     SkyComponent,
@@ -65,10 +68,9 @@ def observation() -> Observation:
     )
     scans = tuple(Scan(name=str(n), field=f.name, start_s=n * 1e3, stop_s=n * 1e3 + 999) for n, f in enumerate(fields))
     return Observation(
-        telescope="VLA",
-        observer="somebody",
-        project="X",
-        datasets=("data",),
+        project=ProjectMetadata(
+            datasets=(DataSetMetadata(name="data", telescope="VLA", observer="somebody", start_s=0.0, stop_s=3e3),)
+        ),
         antennas=tuple(
             Antenna(name=f"VA{n:02d}", station=f"W{n}", position_m=(n * 40.0, 0.0, 6.4e6), diameter_m=25.0)
             for n in range(27)
@@ -125,7 +127,7 @@ def everything_known() -> Outcome:
             path=f"context.zarr/calibrate-1/L/{kind}",
             window="L",
             solved_on=("3C286",),
-            applies_to={field: ("3C286",) for field in fields},
+            applies_to=(Applicability(fields=fields, windows=("L",), from_fields=("3C286",)),),
             reference_antenna="VA01",
         )
         for kind in ("bandpass", "gain")

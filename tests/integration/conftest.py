@@ -26,6 +26,7 @@ def make_config(run: str, **changes: Any) -> dict[str, Any]:
         "calibrate": {"gain_channels": "2~12"},
         "apply_calibration": {},
         "subtract_continuum": {"line_free": ["0~2", "14~15"]},
+        "plan_images": {"sefd": "100 Jy"},
         "image_continuum": dict(IMAGE),
         "image_cube": {**IMAGE, "weight_density": "common"},
         "moments": {"n_sigma": 2.0},

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from radps.context.model import Context, Workspace
 from radps.context.records import (
+    Applicability,
     Outcome,
     OutcomeStatus,
     Resources,
@@ -107,7 +108,7 @@ class Bench:
 
     def table(self, kind: str) -> Any:
         """Read the table of a kind."""
-        (record,) = [table for table in self.context.tables if table.kind == kind]
+        (record,) = [table for table in self.context.calibration.tables if table.kind == kind]
         return load_solution(self.context.locate(record.path))
 
 
@@ -180,8 +181,9 @@ def difference_from_truth(bench: Bench, field: str, reference: int = 0) -> NDArr
     parts = []
     for kind in ("bandpass", "gain"):
         solution = bench.table(kind)
-        (record,) = [table for table in bench.context.tables if table.kind == kind]
-        rows = [number for number, one in enumerate(solution.fields) if one in record.applies_to[field]]
+        (partition,) = bench.context.visibilities(field)
+        (correction,) = [one for one in bench.context.calibration.corrections(partition) if one.table.kind == kind]
+        rows = [number for number, one in enumerate(solution.fields) if one in correction.from_fields]
         axes = {"time_s", "gains", "flags", "snr", "stop_reason", "n_iterations"}
         chosen = solution.table._replace(**{name: getattr(solution.table, name)[rows] for name in axes})
         parts.append(interpolate_gains(chosen, data.time_s, data.frequency_hz))
@@ -333,7 +335,7 @@ def test_a_fully_flagged_antenna_is_recorded(steady: Bench) -> None:
     difference = difference_from_truth(calibrated, TARGET)
     assert np.isnan(difference[:, 4]).all()
     assert np.nanmax(difference) < 1e-6
-    assert calibrated.context.tables[0].reference_antenna != "ea05"
+    assert calibrated.context.calibration.tables[0].reference_antenna != "ea05"
 
 
 def test_a_fully_flagged_channel_is_recorded_and_leaves_the_others_right(steady: Bench) -> None:
@@ -471,7 +473,7 @@ def test_two_spectral_windows_are_calibrated_each_by_itself(tmp_path_factory: py
     bench = Bench(STEADY, context).after("import_data").after("flag").calibrated()
     windows = {window.name: window.n_channels for window in bench.context.require_observation().windows}
     assert sorted(windows.values()) == [8, 16]
-    assert len(bench.context.tables) == 4
+    assert len(bench.context.calibration.tables) == 4
     for partition in bench.context.visibilities(TARGET):
         model = models["low" if windows[partition.window] == 8 else "high"]
         data = load_visibilities(bench.context.address(partition, "corrected"))
@@ -613,11 +615,14 @@ def test_data_without_tables_cannot_be_corrected(steady: Bench) -> None:
 
 
 def test_a_window_without_tables_cannot_be_corrected(solved: Bench) -> None:
-    tables = tuple(table.model_copy(update={"window": "spw7"}) for table in solved.context.tables)
-    other = Bench(STEADY, solved.context.model_copy(update={"tables": tables}))
+    others = [table.name for table in solved.context.calibration.tables]
+    one = solved.context.calibration.tables[0]
+    only = one.model_copy(update={"applies_to": (Applicability(fields=(TARGET,), from_fields=("3C286",)),)})
+    context = solved.context.with_outcome("edit", Outcome(removed_tables=tuple(others), tables=(only,)))
     text = (
-        r"no calibration table fits field '3C286' in spectral window 'spw0'; there are: bandpass_spw0 \(spw7\) for 3C28"
+        r"no calibration table applies to field '3C286' in spectral window 'spw0'; there are: bandpass_spw0 \(field N59"
     )
+    other = Bench(STEADY, context)
     with pytest.raises(ContextError, match=text):
         other.graph("apply_calibration")
 

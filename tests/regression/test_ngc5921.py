@@ -95,7 +95,7 @@ def test_flux_densities(run: Run, casa: dict[str, Any]) -> None:
 
 
 def test_bandpass_is_that_of_casa(run: Run, reference: Path) -> None:
-    table = next(table for table in run.context.tables if table.kind == "bandpass")
+    table = next(table for table in run.context.calibration.tables if table.kind == "bandpass")
     found = load_solution(run.context.locate(table.path)).table
     with np.load(reference / "pb17_nocalwt_bcal.npz") as stored:
         gains, flags = stored["cparam"].swapaxes(1, 2), stored["flag"].swapaxes(1, 2)
@@ -108,7 +108,7 @@ def test_bandpass_is_that_of_casa(run: Run, reference: Path) -> None:
 
 
 def test_gains_are_those_of_casa(run: Run, reference: Path) -> None:
-    table = next(table for table in run.context.tables if table.kind == "gain")
+    table = next(table for table in run.context.calibration.tables if table.kind == "gain")
     found = load_solution(run.context.locate(table.path)).table
     with np.load(reference / "pb17_nocalwt_fluxscale.npz") as stored:
         order = np.lexsort((stored["antenna1"], stored["time"]))

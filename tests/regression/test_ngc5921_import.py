@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import warnings
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from radps.context.model import Context, Workspace
-from radps.context.records import Partition
+from radps.context.records import Partition, VlaExtension
 from radps.data import stores
 from radps.data.measurement_set import read_description
 from radps.data.uvfits import load_rows
@@ -79,6 +80,10 @@ def test_the_observation_is_that_of_casa(imported: Imported, shared_data: Path) 
     assert {one.polarizations for one in observation.partitions} == {("RR", "LL")}
     assert {one.integration_time_s for one in observation.partitions} == {30.0}
     assert sum(one.shape[0] for one in observation.partitions) == 60
+    assert observation.extension == VlaExtension(configuration="D", bands={"spw0": "L"})
+    # 09:18:45 to 10:47:15 in the atomic time of the file, 29 s ahead
+    start, stop = (datetime.fromtimestamp(round(time) + 29, UTC) for time in observation.project.time_range_s)
+    assert (f"{start:%Y-%m-%d %H:%M:%S}", f"{stop:%Y-%m-%d %H:%M:%S}") == ("1995-04-13 09:18:45", "1995-04-13 10:47:15")
     # D array: 1.03 km
     assert observation.longest_baseline_m == pytest.approx(1031.2, abs=0.1)
     outcome = imported.context.steps["import_data"].outcome

@@ -151,6 +151,54 @@ def test_a_run_is_drawn_from_python(config: dict[str, Any]) -> None:
         assert text in stream.getvalue().decode()
 
 
+READ_ONLY = """
+import os, sys
+import radps
+
+root = sys.argv[1]
+refused = []
+
+def refuse_writes(event, arguments):
+    words = [os.fspath(one) for one in arguments if isinstance(one, (str, bytes, os.PathLike))]
+    if not any(str(word).startswith(root) for word in words):
+        return
+    writes = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+    if event == "open" and (isinstance(arguments[2], int) and arguments[2] & writes):
+        refused.append((event, words))
+    if event in ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "os.link", "os.symlink", "os.chmod"):
+        refused.append((event, words))
+    if refused:
+        raise PermissionError(30, f"read-only: {refused[-1]}")
+
+sys.addaudithook(refuse_writes)
+run = radps.open_run(root)
+print(run.context.steps["squares"].outcome.summary["sum"], float(run.tree["writes/numbers"].sum()))
+print(run.status().state, len(run._repr_html_()) > 0, len(run.context._repr_html_()) > 0, len(refused))
+try:
+    open(os.path.join(root, "probe"), "w")
+except PermissionError:
+    print("guarded")
+"""
+
+
+def test_a_run_opens_from_a_read_only_copy(config: dict[str, Any], tmp_path: Path) -> None:
+    """Every way to write below the folder is refused, which a mode of the folder does not do for root."""
+    run = radps.run(config, progress=False)
+    copy = tmp_path / "archive" / "copy"
+    shutil.copytree(run.url, copy)
+    shutil.rmtree(run.url)
+    before = {path: path.stat().st_mtime_ns for path in copy.rglob("*")}
+    command = [sys.executable, "-c", READ_ONLY, str(copy)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    expected = float(np.sin(np.arange(40.0)).sum())
+    lines = done.stdout.splitlines()
+    assert lines[0].split()[0] == "5"
+    assert float(lines[0].split()[1]) == pytest.approx(expected)
+    assert lines[1:] == ["done True True 0", "guarded"]
+    assert {path: path.stat().st_mtime_ns for path in copy.rglob("*")} == before
+
+
 def test_an_image_that_is_not_there_is_named(config: dict[str, Any]) -> None:
     run = radps.run(config, progress=False)
     with pytest.raises(SelectionError, match="there is no image 'cube'; images: none"):

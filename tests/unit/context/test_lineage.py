@@ -31,7 +31,7 @@ def record(name: str, *after: str, **outcome: Any) -> StepRecord:
 
 def table(name: str) -> CalibrationTable:
     return CalibrationTable(
-        name=name, kind="gain", path="p", window="w", solved_on=(), applies_to={}, reference_antenna="1"
+        name=name, kind="gain", path="p", window="w", solved_on=(), applies_to=(), reference_antenna="1"
     )
 
 

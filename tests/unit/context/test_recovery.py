@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from radps.context.events import EventLog, read_events
-from radps.context.model import Context
+from radps.context.model import SCHEMA_VERSION, Context
 from radps.context.records import StepState
 from radps.context.store import RunStore
 from radps.data.files import read_file, replace_file
@@ -241,7 +241,9 @@ def test_another_schema_version_is_refused(
 ) -> None:
     commit_steps(RunStore(url), "a")
     change(url, "context.json", lambda text: json.dumps({**json.loads(text), "schema_version": version}).encode())
-    with pytest.raises(ContextError, match=rf"has schema version {version}, and this radps reads version 1; {remedy}"):
+    with pytest.raises(
+        ContextError, match=rf"has schema version {version}, and this radps reads version {SCHEMA_VERSION}; {remedy}"
+    ):
         RunStore(url).load()
 
 

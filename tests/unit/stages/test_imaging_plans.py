@@ -12,12 +12,14 @@ from radps.context.model import Context, Workspace
 from radps.context.records import (
     Antenna,
     DataGroup,
+    DataSetMetadata,
     Direction,
     FrequencyRange,
     Observation,
     ObservedField,
     Outcome,
     Partition,
+    ProjectMetadata,
     Resources,
     SpectralWindow,
 )
@@ -70,10 +72,12 @@ def make_context(
         intents=("OBSERVE_TARGET#ON_SOURCE",),
     )
     observation = Observation(
-        telescope="VLA",
-        observer="",
-        project="",
-        datasets=tuple(one.name for one in windows),
+        project=ProjectMetadata(
+            datasets=tuple(
+                DataSetMetadata(name=f"day{number}", telescope="VLA", start_s=0.0, stop_s=400.0)
+                for number in range(len(windows))
+            )
+        ),
         antennas=(Antenna(name="A", station="P", position_m=(0.0, 0.0, 0.0), diameter_m=25.0),),
         fields=(field,),
         windows=windows,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from radps.context.model import Context
-from radps.context.records import OutcomeStatus, StepState
+from radps.context.records import OutcomeStatus, StepState, VlaExtension
 from radps.data import stores
 from radps.data.demo_observation import demo_observation
 from radps.data.simulate import simulate_observation
@@ -230,6 +230,43 @@ def test_intents_of_the_config() -> None:
 def test_names_of_data_sets_are_those_of_their_files() -> None:
     paths = ["/x/NGC5921.fits", "/y/NGC5921.ms/", "memory://z/night one.ps.zarr", "/x/.fits", "/x/raw"]
     assert _dataset_names(paths) == ("NGC5921", "NGC5921_2", "night_one", "data", "raw")
+
+
+@pytest.mark.parametrize(
+    ("params", "virtual"),
+    [
+        ({}, [0, 0]),
+        ({"virtual_windows": "exact"}, [0, 1]),
+        ({"virtual_windows": "overlap", "min_overlap": 0.999}, [0, 1]),
+    ],
+)
+def test_virtual_windows_are_matched_as_the_config_says(
+    tmp_path: Path, datasets: ModuleType, params: dict[str, Any], virtual: list[int]
+) -> None:
+    datasets.write_uvfits(tmp_path / "day1.fits")
+    datasets.write_uvfits(tmp_path / "day2.fits", channel_width_hz=24500.0)
+    context, _ = run(tmp_path, [tmp_path / "day1.fits", tmp_path / "day2.fits"], **params)
+    observation = context.require_observation()
+    assert [window.virtual for window in observation.windows] == virtual
+    assert observation.virtual_matching == params.get("virtual_windows", "overlap")
+    assert context.virtual_window("spw1").members == (("spw0", "spw1") if virtual == [0, 0] else ("spw1",))
+
+
+def test_project_and_telescope_are_what_the_data_say(tmp_path: Path, datasets: ModuleType) -> None:
+    datasets.write_uvfits(tmp_path / "day1.fits", header={"PROJECT": "AB123"})
+    datasets.write_uvfits(tmp_path / "day2.fits", header={"PROJECT": "AB124"}, telescope="MeerKAT")
+    context, _ = run(tmp_path, [tmp_path / "day1.fits"])
+    observation = context.require_observation()
+    assert isinstance(observation.extension, VlaExtension)
+    assert observation.extension.bands == {"spw0": "L"}
+    (one,) = observation.project.datasets
+    assert (one.name, one.telescope, one.project, one.observer) == ("day1", "VLA", "AB123", "TEST")
+    assert observation.project.time_range_s == (observation.scans[0].start_s, observation.scans[-1].stop_s)
+    assert (one.start_s, one.stop_s) == observation.project.time_range_s
+    both, _ = run(tmp_path / "both", [tmp_path / "day1.fits", tmp_path / "day2.fits"])
+    observation = both.require_observation()
+    assert (observation.project.code, observation.telescope) == ("AB123, AB124", "VLA, MeerKAT")
+    assert observation.extension is None
 
 
 def test_the_stage_asks_for_data_before_any_task() -> None:

@@ -1,0 +1,32 @@
+"""The radiometer equation, against its usual form and against simulated noise."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from radps.domain.sensitivity import Exposure, expected_noise
+
+
+def test_it_is_the_equation_of_the_observatory() -> None:
+    n, sefd, time_s, bandwidth_hz = 27, 420.0, 3600.0, 1e6
+    expected = sefd / math.sqrt(2 * n * (n - 1) * time_s * bandwidth_hz)
+    assert expected_noise([Exposure(sefd, n * (n - 1) // 2, 2, time_s, bandwidth_hz)]) == pytest.approx(expected)
+
+
+def test_exposures_add_up_as_inverse_variances() -> None:
+    one = Exposure(420.0, 351, 2, 600.0, 1e6)
+    assert expected_noise([one] * 4) == pytest.approx(expected_noise([one]) / 2)
+    assert expected_noise([one, one._replace(sefd_jy=1e9)]) == pytest.approx(expected_noise([one]))
+    assert expected_noise([]) == math.inf
+
+
+def test_the_mean_of_simulated_visibilities_has_that_noise() -> None:
+    """Noise of SEFD / sqrt(2 bandwidth time) in the real part of a sample, averaged over samples and hands."""
+    sefd, n_baselines, n_times, step_s, bandwidth_hz = 420.0, 36, 20, 30.0, 1e5
+    sigma = sefd / math.sqrt(2 * bandwidth_hz * step_s)
+    samples = np.random.default_rng(1).normal(0.0, sigma, (4000, 2 * n_baselines * n_times))
+    expected = expected_noise([Exposure(sefd, n_baselines, 2, n_times * step_s, bandwidth_hz)])
+    assert samples.mean(axis=1).std() == pytest.approx(expected, rel=0.05)
