@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import numpy as np
 import pytest
 
@@ -22,23 +20,15 @@ from radps.workflows.model import load_workflow
 from radps.workflows.plan import Selection
 from radps.workflows.run import run_workflow
 
+on_disk = pytest.mark.parametrize("url", ["local"], indirect=True)
+"""What does not depend on the store is tested where it is quick."""
+
 STEPS: list[Any] = ["user_stages:squares", {"id": "a", "stage": "user_stages:writes"}, "user_stages:direct"]
 
 
 def run(url: str, *redo: str, steps: list[Any] | None = None) -> None:
     workflow = load_workflow({"run": url, "cluster": "none", "steps": steps or STEPS})
     run_workflow(workflow, selection=Selection(redo=redo))
-
-
-@pytest.fixture(params=["local", "memory"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "local":
-        yield str(tmp_path / "run")
-        return
-    yield f"memory://{tmp_path.name}/run"
-    system = fsspec.filesystem("memory")
-    if system.exists(f"/{tmp_path.name}"):
-        system.rm(f"/{tmp_path.name}", recursive=True)
 
 
 def put(url: str, *paths: str) -> None:
@@ -73,6 +63,7 @@ def test_old_attempts_go_and_the_current_one_stays(url: str) -> None:
     assert prune_run(url) == ()
 
 
+@on_disk
 def test_what_the_context_refers_to_stays_whatever_attempt_made_it(url: str) -> None:
     run(url, steps=[*STEPS, {"stage": "user_stages:direct", "id": "b", "params": {"text": "images/a-7.zarr/SKY"}}])
     put(url, "images/a-7.zarr", "images/a-8.zarr")
@@ -80,6 +71,7 @@ def test_what_the_context_refers_to_stays_whatever_attempt_made_it(url: str) -> 
     assert exists(join_url(url, "images/a-7.zarr/x"))
 
 
+@on_disk
 def test_steps_that_the_workflow_has_lost_are_pruned(url: str) -> None:
     run(url)
     run(url, "squares", steps=["user_stages:squares"])
@@ -89,6 +81,7 @@ def test_steps_that_the_workflow_has_lost_are_pruned(url: str) -> None:
     ]
 
 
+@on_disk
 def test_a_name_that_may_be_of_two_steps_stays_if_it_is_current_for_one(url: str) -> None:
     run(url, steps=[*STEPS, {"id": "a-2", "stage": "user_stages:writes"}])
     # a-2-1 is attempt 1 of a-2, and not what attempt 2 of a left.
@@ -98,12 +91,14 @@ def test_a_name_that_may_be_of_two_steps_stays_if_it_is_current_for_one(url: str
     assert found == {"images/a-2-3.zarr": ("a-2", 3), "images/a-10.zarr": ("a", 10)}
 
 
+@on_disk
 def test_what_a_user_put_there_stays(url: str) -> None:
     run(url)
     put(url, "images/mine.zarr", "images/a-b.zarr", "images/other-1.zarr", "a-9")
     assert prune_run(url) == ()
 
 
+@on_disk
 def test_an_attempt_that_was_interrupted_stays(url: str) -> None:
     run(url)
     context = RunStore(url).load()

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
@@ -27,33 +25,23 @@ def run(url: str, steps: list[str] | None = None, **more: object) -> str:
     return url
 
 
-@pytest.fixture(params=["local", "memory"])
-def root(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "local":
-        yield str(tmp_path)
-        return
-    url = f"memory://{tmp_path.name}"
-    yield url
-    fsspec.filesystem("memory").rm(f"/{tmp_path.name}", recursive=True)
-
-
-def test_runs_are_found_at_any_depth_with_their_states(root: str) -> None:
-    run(f"{root}/b", project="P")
-    run(f"{root}/deep/er/a", BROKEN)
-    first, second = list_runs(root)
-    assert (first.run, first.project, first.state, first.steps_done, first.steps) == (f"{root}/b", "P", "done", 2, 2)
-    assert (second.run, second.state, second.steps_done) == (f"{root}/deep/er/a", "failed", 1)
+def test_runs_are_found_at_any_depth_with_their_states(url: str) -> None:
+    run(f"{url}/b", project="P")
+    run(f"{url}/deep/er/a", BROKEN)
+    first, second = list_runs(url)
+    assert (first.run, first.project, first.state, first.steps_done, first.steps) == (f"{url}/b", "P", "done", 2, 2)
+    assert (second.run, second.state, second.steps_done) == (f"{url}/deep/er/a", "failed", 1)
     assert first.started is not None
     assert first.changed is not None
     assert first.started <= first.changed
     assert first.run_id == RunStore(first.run).load().run_id
-    assert [one.run for one in list_runs(root, "failed")] == [second.run]
+    assert [one.run for one in list_runs(url, "failed")] == [second.run]
 
 
-def test_a_run_is_found_at_the_root_itself_and_nothing_is_searched_below_it(root: str) -> None:
-    run(root)
-    run(f"{root}/products/inner")
-    assert find_runs(root) == (root,)
+def test_a_run_is_found_at_the_root_itself_and_nothing_is_searched_below_it(url: str) -> None:
+    run(url)
+    run(f"{url}/products/inner")
+    assert find_runs(url) == (url,)
 
 
 def test_data_and_hidden_folders_are_not_searched(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +23,6 @@ FIRST = ["run.planned", "run.started", "step.started", "step.ended", "run.ended"
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watching, "_POLL_SECONDS", {True: 0.02, False: 0.02})
-
-
-@pytest.fixture(params=["local", "memory"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "local":
-        yield str(tmp_path / "run")
-        return
-    yield f"memory://{tmp_path.name}"
-    system = fsspec.filesystem("memory")
-    if system.exists(f"/{tmp_path.name}"):
-        system.rm(f"/{tmp_path.name}", recursive=True)
 
 
 def write(url: str, *events: str, **fields: Any) -> None:
