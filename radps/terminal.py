@@ -16,16 +16,13 @@ from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Ta
 from rich.table import Table
 from rich.text import Text
 
-from radps.data.urls import format_bytes
 from radps.errors import RadpsError
 
 if TYPE_CHECKING:  # these modules take half a second to import, which `radps-run --help` need not pay
     from radps.context.records import StepRecord
     from radps.node_tasks.guard import TaskEvent
     from radps.stages.base import ParameterSummary
-    from radps.workflows.cleaning import Leftover
     from radps.workflows.plan import PlannedStep
-    from radps.workflows.runs import RunSummary
     from radps.workflows.status import Status, StepStatus
 
 _STYLES = {
@@ -217,12 +214,12 @@ def make_observer(console: Console) -> BarObserver | LineObserver:
 
 def show_plan(console: Console, plan: tuple[PlannedStep, ...]) -> None:
     """Print what a run would do."""
-    table = _table("step", "stage", "state", "runs", "why")
+    table = make_table("step", "stage", "state", "runs", "why")
     for planned in plan:
         table.add_row(
             planned.step.id,
             planned.step.stage,
-            _styled(planned.state),
+            styled(planned.state),
             "yes" if planned.runs else "no",
             Text(planned.reason),
         )
@@ -232,44 +229,11 @@ def show_plan(console: Console, plan: tuple[PlannedStep, ...]) -> None:
 def show_parameters(console: Console, title: str, parameters: Iterable[ParameterSummary]) -> None:
     """Print name, default, unit and meaning of the parameters of a stage."""
     console.print(title, markup=False, highlight=False, soft_wrap=True)
-    table = _table("parameter", "default", "unit", "meaning")
+    table = make_table("parameter", "default", "unit", "meaning")
     for name, default, unit, meaning in parameters:
         short = default if len(default) <= _WIDTH_OF_DEFAULTS else default[: _WIDTH_OF_DEFAULTS - 3] + "..."
         table.add_row(name, Text(short), unit, Text(" ".join(meaning.split())))
     console.print(table)
-
-
-def show_runs(console: Console, root: str, runs: tuple[RunSummary, ...], state: str | None = None) -> None:
-    """Print the table of the runs below a folder, those of one state if one was asked for."""
-    if not runs:
-        those = "" if state is None else f" are {state}"
-        console.print(f"No runs in {root}{those}", markup=False, highlight=False, soft_wrap=True)
-        return
-    table = _table(
-        "run", "id", "project", "state", "steps", "started", "last change", "driver, damage", right=("steps",)
-    )
-    for run in runs:
-        steps = f"{run.steps_done}/{run.steps}" if run.steps else ""
-        times = (_short_time(run.started), _short_time(run.changed))
-        texts = (run.run.removeprefix(f"{os.getcwd()}/"), run.run_id, run.project)
-        note = "; ".join(filter(None, (run.driver, run.problem)))
-        table.add_row(*map(Text, texts), _styled(run.state), steps, *times, Text(note))
-    console.print(table)
-
-
-def show_leftovers(console: Console, leftovers: tuple[Leftover, ...], freed: str) -> None:
-    """Print what pruning removes: how much of each step, and where."""
-    if not leftovers:
-        console.print("Nothing to prune: the run refers to all that is there")
-        return
-    table = _table("step", "attempts", "size", "where", right=("size",))
-    for step in dict.fromkeys(leftover.step for leftover in leftovers):
-        own = [leftover for leftover in leftovers if leftover.step == step]
-        attempts = ", ".join(map(str, sorted({leftover.attempt for leftover in own})))
-        size = format_bytes(sum(leftover.size_bytes for leftover in own))
-        table.add_row(Text(step), attempts, size, Text(", ".join(leftover.path for leftover in own)))
-    console.print(table)
-    console.print(f"{format_bytes(sum(leftover.size_bytes for leftover in leftovers))} {freed}", highlight=False)
 
 
 def show_steps(console: Console, steps: tuple[StepStatus, ...]) -> None:
@@ -278,7 +242,7 @@ def show_steps(console: Console, steps: tuple[StepStatus, ...]) -> None:
         *(["attempts"] if any(step.attempts > 1 for step in steps) else []),
         *(["retries"] if any(step.retries for step in steps) else []),
     ]
-    table = _table("step", "state", "seconds", "tasks", *extra, "message", right=("seconds", "tasks", *extra))
+    table = make_table("step", "state", "seconds", "tasks", *extra, "message", right=("seconds", "tasks", *extra))
     for step in steps:
         state = step.state if step.result in (None, "success") else f"{step.state} ({step.result})"
         seconds = "" if step.seconds is None else f"{step.seconds:.1f}"
@@ -301,16 +265,11 @@ def _message(step: StepStatus) -> str:
     return "; ".join(filter(None, (step.message, f"last error: {step.last_error}" if is_new else "")))
 
 
-def _short_time(time: str | None) -> str:
-    """Return an ISO time to the minute, without what says that it is UTC."""
-    return "" if time is None else time[:16].replace("T", " ")
-
-
 def show_status(console: Console, status: Status) -> None:
     """Print the tables of a run: steps, QA scores, flux densities, images; and where the products are."""
     show_steps(console, status.steps)
     if status.qa:
-        table = _table("QA", "score", "step", "of", "message", right=("score",))
+        table = make_table("QA", "score", "step", "of", "message", right=("score",))
         for score in status.qa:
             style = "green" if score.score >= _SCORE_GOOD else "yellow" if score.score >= _SCORE_BAD else "red"
             table.add_row(
@@ -322,7 +281,7 @@ def show_status(console: Console, status: Status) -> None:
             )
         console.print(table)
     if status.flux_densities:
-        table = _table(
+        table = make_table(
             "field", "flux density [Jy]", "+-", "at [GHz]", "from", right=("flux density [Jy]", "+-", "at [GHz]")
         )
         for field, flux in status.flux_densities.items():
@@ -330,7 +289,7 @@ def show_status(console: Console, status: Status) -> None:
             table.add_row(Text(field), *numbers, Text(flux.origin))
         console.print(table)
     if status.images:
-        table = _table("image", "kind", "max", "min", "rms", "beam", right=("max", "min", "rms"))
+        table = make_table("image", "kind", "max", "min", "rms", "beam", right=("max", "min", "rms"))
         for image in status.images:
             beam = image.beam
             text = (
@@ -398,11 +357,13 @@ def _ending(step: StepRecord) -> str:
     return str(step.state)
 
 
-def _styled(state: str) -> Text:
+def styled(state: str) -> Text:
+    """Return a state in its colour."""
     return Text(str(state), _STYLES.get(str(state), ""))
 
 
-def _table(*columns: str, right: tuple[str, ...] = ()) -> Table:
+def make_table(*columns: str, right: tuple[str, ...] = ()) -> Table:
+    """Return an empty table without lines; the columns named by ``right`` are aligned to the right."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left", overflow="fold")

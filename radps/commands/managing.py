@@ -32,7 +32,8 @@ def list_command(
         if as_json:
             typer.echo(RunList(root=root, runs=runs).model_dump_json(indent=2))
             return
-        from radps.terminal import make_console, show_runs
+        from radps.commands.tables import show_runs
+        from radps.terminal import make_console
 
         show_runs(make_console(), root, runs, state)
 
@@ -69,7 +70,8 @@ def prune_command(
 
     What the run refers to stays, and so does its history.
     """
-    from radps.terminal import make_console, show_leftovers
+    from radps.commands.tables import show_leftovers
+    from radps.terminal import make_console
     from radps.workflows.cleaning import prune_run
     from radps.workflows.runs import find_run_url
 

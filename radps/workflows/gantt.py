@@ -48,7 +48,7 @@ class StepTasks(NamedTuple):
     state: str
     tasks: tuple[TaskRecord, ...]
     problem: str
-    """Why there are no records of its tasks; empty if there are."""
+    """What is missing of the records of its tasks; empty if nothing is."""
 
 
 class _Bar(NamedTuple):
@@ -119,8 +119,11 @@ def _load_step(url: str, record: StepRecord) -> StepTasks:
             problem = "no records of its tasks"
     except DataError:
         problem = "the records of its tasks are damaged"
+    timed = tuple(task for task in tasks if task.start_s > 0.0)
+    if missing := len(tasks) - len(timed):  # their worker died with what it knew
+        problem = f"{missing:,} task{'' if missing == 1 else 's'} without times"
     stop = time.time() if record.stop_s is None and record.state == "running" else record.stop_s
-    return StepTasks(record.id, record.start_s, stop or record.start_s, str(record.state), tasks, problem)
+    return StepTasks(record.id, record.start_s, stop or record.start_s, str(record.state), timed, problem)
 
 
 # --- time ---
@@ -158,7 +161,7 @@ class _Clock:
 def _union(spans: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
     """Return spans of time as fewer ones that do not overlap, in order."""
     joined: list[tuple[float, float]] = []
-    for start, stop in sorted(spans):
+    for start, stop in sorted((start, max(start, stop)) for start, stop in spans):  # clocks may have been set
         if joined and start <= joined[-1][1]:
             joined[-1] = (joined[-1][0], max(joined[-1][1], stop))
         else:

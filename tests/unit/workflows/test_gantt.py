@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from radps.context.task_records import TaskRecord, load_task_records, task_records_url
+from radps.context.task_records import TaskRecord, load_task_records, save_task_records, task_records_url
 from radps.data.stores import delete
 from radps.errors import ContextError
 from radps.workflows import gantt
@@ -53,6 +53,22 @@ def test_a_run_has_its_steps_and_workers_in_the_picture(tmp_path: Path, user_sta
     worker = load_task_records(task_records_url(str(tmp_path), "cost", 1))[0].worker
     for expected in ("cost", "bad", "a$b$c", worker, "no records of its tasks", "records of its tasks are damaged"):
         assert expected in text
+
+
+def test_tasks_whose_times_are_not_known_are_counted_and_do_not_stretch_the_axis(
+    tmp_path: Path, user_stages: str
+) -> None:
+    run_workflow(load_workflow({"run": str(tmp_path), "cluster": "none", "steps": ["user_stages:squares"]}))
+    place = task_records_url(str(tmp_path), "squares", 1)
+    first, *others = load_task_records(place)
+    save_task_records(place, [first._replace(start_s=0.0, stop_s=0.0, state="failed"), *others])
+    figure = gantt_chart(str(tmp_path))
+    assert figure.axes[1].get_xlim()[1] < 3600.0
+    assert b"1 task without times" in render(figure, "svg")
+
+
+def test_a_clock_that_went_back_does_not_stop_the_picture() -> None:
+    assert render(draw_gantt("x", [step("a", task(0, 5, 3), task(1, 6, 7), start=2.0, stop=1.0)]), "svg")
 
 
 def test_there_is_no_picture_of_no_run(tmp_path: Path) -> None:
