@@ -104,6 +104,9 @@ def draw_gantt(title: str, steps: Sequence[StepTasks]) -> Figure:
     _draw_tasks(lower, steps, clock, lanes, rows)
     _label_workers(lower, workers, rows)
     _label_time(upper, lower, clock)
+    marks, _ = lower.get_legend_handles_labels()
+    if marks:
+        figure.legend(handles=marks, loc="outside lower right", fontsize=7, ncols=2, frameon=False)
     return figure
 
 
@@ -283,8 +286,6 @@ def _draw_tasks(
             label = f"{name}: {len(marked):,} of {len(tasks):,} tasks"
             size = 10 if len(marked) < _MANY_MARKS else 3
             axes.scatter(middles, heights, s=size, marker=marker, color=colour, linewidths=0.8, zorder=3, label=label)
-    if any(marked for *_, marked in marks):
-        axes.legend(loc="upper right", fontsize=7, bbox_to_anchor=(1.0, -0.08), ncols=2, frameon=False)
     axes.set_ylim(max(len(rows), 1) - 0.4, -0.6)
     axes.grid(axis="x", color="#dddddd", linewidth=0.5)
     axes.set_axisbelow(True)
