@@ -69,9 +69,9 @@ def test_damaged_runs_are_listed_with_the_reason(call, run: Path) -> None:
 
 
 def test_a_state_that_there_is_not_is_refused(call, folder: Path) -> None:
-    result = call("list", ".", "--state", "runing")
+    result = call("list", ".", "--state", "moon")
     assert result.code == 2
-    assert "there is no state 'runing'; states: pending, running" in result.errors
+    assert "there is no state 'moon'; states: pending, running" in result.errors
 
 
 # --- prune ---

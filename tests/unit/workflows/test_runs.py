@@ -129,8 +129,8 @@ def test_a_run_that_has_just_begun_is_running(tmp_path: Path) -> None:
 def test_mistakes_of_the_call_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ContextError, match=r"there is no folder .*/nowhere; give the folder"):
         list_runs(tmp_path / "nowhere")
-    with pytest.raises(ConfigError, match=r"there is no state 'runing'; states: pending, running, .*damaged"):
-        list_runs(tmp_path, "runing")
+    with pytest.raises(ConfigError, match=r"there is no state 'moon'; states: pending, running, .*damaged"):
+        list_runs(tmp_path, "moon")
     assert {"running", "done", "failed", "stopped", "pending", "paused"} < set(list_states())
 
 
