@@ -333,7 +333,8 @@ def _trouble(step: str, event: TaskEvent) -> str:
     """Return what to say of a task that will be repeated, or an empty text."""
     name = event.key.partition(".")[2]
     if event.end == "retry":
-        return f"{step}: {name} failed ({event.error}); up for retry {event.tries} in {event.delay_s:.3g} s"
+        again = f"up for retry {event.tries} of {event.of - 1} in {event.delay_s:.3g} s"
+        return f"{step}: {name} failed ({event.error}); {again}"
     if event.end == "lost":
         return f"{step}: {name} lost its worker; it runs again on another one"
     return ""

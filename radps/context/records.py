@@ -45,6 +45,7 @@ from radps.context.products import ProductKind, ProductRecord
 from radps.context.provenance import Provenance
 from radps.context.scores import QAScore, ScoreScope
 from radps.context.telescopes import AlmaExtension, VlaExtension
+from radps.data.output_stamps import OutputStamp
 
 __all__ = [
     "AlmaExtension",
@@ -176,6 +177,8 @@ class StepRecord(Record):
     """How often this attempt was interrupted and went on."""
     resources: Resources | None = None
     """What its chunks were planned for; a resumed attempt keeps its plan, so that finished chunks count."""
+    outputs: dict[str, OutputStamp] = Field(default_factory=dict)
+    """Stamps of what it wrote, by path: to find out that files were changed or lost since."""
     versions: dict[str, str] = Field(default_factory=dict)
     provenance: Provenance | None = None
     outcome: Outcome | None = None

@@ -68,6 +68,8 @@ class TaskEvent(NamedTuple):
     error: str = ""
     delay_s: float = 0.0
     """Pause before the next try."""
+    of: int = 1
+    """Number of tries that it has at most."""
 
 
 class TaskHost(Protocol):
@@ -214,7 +216,7 @@ def _take_failure(rules: TaskRules, key: str, error: Exception, start_s: float =
         # A scheduler that repeats it nevertheless gets the same error at once.
         ledger.save_entry(rules.ledger_url, key, entry)
     event = _event(key, TaskEnd.RETRY if again else TaskEnd.FAILED, entry)
-    rules.host.report(event._replace(error=text, delay_s=pause or 0.0))
+    rules.host.report(event._replace(error=text, delay_s=pause or 0.0, of=rules.retries + 1))
     return pause
 
 

@@ -108,6 +108,7 @@ class LoggedObserver:
                 step=step,
                 task=event.key,
                 tries=event.tries,
+                of=event.of,
                 error=event.error or "its worker died",
                 delay_s=event.delay_s,
                 worker=event.worker,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from typing import NamedTuple
 
+from radps.context.damage import describe_damage
 from radps.context.fingerprint import code_stamp, data_stamp, fingerprint, why_not_done
 from radps.context.model import Context
 from radps.context.provenance import Provenance, collect_provenance
@@ -26,7 +27,7 @@ class PlanState(enum.StrEnum):
     NEW = "new"
     """Never run."""
     CHANGED = "changed"
-    """Done, but its parameters, data, code or the software changed."""
+    """Done, but its parameters, data, code or the software changed, or files that it wrote."""
     STALE = "stale"
     """Done, but a step that it needs is done again."""
     AGAIN = "again"
@@ -141,6 +142,8 @@ def _plan_step(
         return PlannedStep(step, PlanState.LEFT_OUT, False, reason)
     if step.id in redo:
         return PlannedStep(step, PlanState.AGAIN, True, "asked for by --redo")
+    if record is not None and (damage := describe_damage(record, workflow.run)):
+        return PlannedStep(step, PlanState.CHANGED, True, damage)
     before = [name for name in step.after if planned[name].runs]
     if step.when is When.FAILURE:
         if before:

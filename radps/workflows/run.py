@@ -25,6 +25,7 @@ import traceback
 from collections.abc import Callable
 from typing import NamedTuple
 
+from radps.context.damage import stamp_outputs
 from radps.context.events import EventLog
 from radps.context.lock import Notice
 from radps.context.model import Context, Workspace
@@ -416,8 +417,8 @@ class Runner:
             try:
                 # A stage whose outcome does not fit to what was there before it has failed, too.
                 self._fold({**self._records, step.id: done})
-                record = done
-            except RadpsError as misfit:
+                record = done.model_copy(update={"outputs": stamp_outputs(done, self.workflow.run)})
+            except (RadpsError, OSError) as misfit:
                 error = misfit
         if isinstance(error, StoppedError | KeyboardInterrupt):
             record = record.model_copy(update={"state": StepState.STOPPED, "error": "stopped by the user"})

@@ -96,10 +96,10 @@ def test_a_failed_task_does_not_count(tmp_path: Path) -> None:
     observer.started(record)
     observer.graph("squares", 2)
     for end in TaskEnd:
-        observer.task("squares", TaskEvent("squares.key-1", end, 0.0, 1.0, "worker", error="no", delay_s=5.0))
+        observer.task("squares", TaskEvent("squares.key-1", end, 0.0, 1.0, "worker", error="no", delay_s=5.0, of=3))
     assert observer._done == {"squares": 2}  # done, and kept from before
     printed = screen.file.getvalue()
-    assert "squares: key-1 failed (no); up for retry 1 in 5 s" in printed
+    assert "squares: key-1 failed (no); up for retry 1 of 2 in 5 s" in printed
     assert "squares: key-1 lost its worker; it runs again on another one" in printed
 
 
