@@ -56,6 +56,7 @@ _ATTEMPTS = 5
 _POLL_SECONDS = {True: 1.0, False: 2.0}
 """Local or not -> time between two looks at the folder: an object store charges for each."""
 
+_NO_VERSION = '"0"'
 _NO_FLOCK = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 
 
@@ -242,7 +243,7 @@ class Lock:
         driver = this_process(self._lease_s)
         if text is None:
             self._version = self._files.create(LOCK, dump_driver(driver))
-            self._check_exclusive()
+            self._check_conditions(driver)
             return driver
         dead = parse_driver(text)
         driver = driver.model_copy(update={"taken_over_from": str(dead)})
@@ -250,20 +251,25 @@ class Lock:
         logger.warning("took over the run %s from a driver that is dead: %s", self._files.url, dead)
         return driver
 
-    def _check_exclusive(self) -> None:
-        """Warn of an object store that does not know conditions: two drivers at once would not be told apart."""
+    def _check_conditions(self, driver: Driver) -> None:
+        """Warn of an object store that ignores conditions: two drivers at once would not be told apart."""
         if is_local(self._files.url):
             return
-        mine = self._files.read(LOCK)
-        try:
-            self._version = self._files.create(LOCK, (mine or b"") + b"\n")
-        except FileExistsError:
-            return
-        logger.warning(
-            "the object store of %s does not refuse to create an object that is there already; see that only one "
-            "driver is started for a run folder",
-            self._files.url,
-        )
+        again = dump_driver(driver) + b"\n"  # not the same, which would be taken for a put that was sent twice
+        ignored = []
+        with contextlib.suppress(FileExistsError):
+            self._version = self._files.create(LOCK, again)
+            ignored.append("that an object is not there (If-None-Match)")
+        with contextlib.suppress(FileChangedError):
+            self._version = self._files.replace(LOCK, again, version=_NO_VERSION)
+            ignored.append("that it is a certain version (If-Match)")
+        if ignored:
+            logger.warning(
+                "the object store of %s ignores the condition %s of a put; see that only one driver is started for a "
+                "run folder",
+                self._files.url,
+                " and ".join(ignored),
+            )
 
     def _is_dead(self, text: bytes) -> bool:
         """Return True if the driver with this lock file is dead; watches one of another host for its lease."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -408,13 +410,31 @@ def test_a_file_system_without_flock_still_has_a_lock(
             pass
 
 
-def test_a_store_that_does_not_refuse_to_create_twice_is_told_of(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("ignores", "words"),
+    [
+        ("create", r"not there \(If-None-Match\) of"),
+        ("replace", r"the condition that it is a certain version \(If-Match\)"),
+    ],
+)
+def test_an_object_store_that_ignores_conditions_is_told_of(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, ignores: str, words: str
 ) -> None:
-    monkeypatch.setattr(RunFiles, "create", lambda self, name, data: self.replace(name, data))
+    def put(self: RunFiles, name: str, data: bytes, *, version: str | None = None) -> str | None:
+        return str(replace_file(self.place(name), data))
+
+    monkeypatch.setattr(RunFiles, ignores, put)
     with RunStore("memory://forgetful").lock():
         pass
-    assert "see that only one driver is started" in caplog.text
+    assert re.search(words + r".*see that only one driver is started", caplog.text)
+
+
+def test_an_object_store_that_knows_conditions_is_not_complained_of(
+    object_store: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    with RunStore(f"{object_store.new_bucket()}/run").lock():
+        pass
+    assert "ignores" not in caplog.text
 
 
 def test_the_dead_of_kill_9_is_replaced_at_once_by_one_of_many(folder: Path) -> None:
