@@ -28,6 +28,7 @@ from radps.context.recovery import (
     examine,
     list_history,
     mend,
+    remove_rests,
     sequence_of,
     sequence_of_text,
 )
@@ -81,7 +82,7 @@ class RunStore:
         return found.context
 
     def recover(self) -> str:
-        """Mend the damage that :meth:`load` gets around, as the driver of the run.
+        """Mend the damage that :meth:`load` gets around, as the driver of the run, and remove rests of killed drivers.
 
         Returns
         -------
@@ -96,6 +97,7 @@ class RunStore:
         if not self.exists():
             return ""
         with self._lock.held():
+            remove_rests(self._files)
             found = examine(self._files)
             message = mend(self._files, found)
         if message:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from typing import Any
@@ -29,6 +30,10 @@ from radps.data.urls import is_local, local_path, split_url
 _NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 _CONDITION_FAILED = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
 """Answers of S3 to a put on a condition that does not hold, or that lost against another put at the same time."""
+
+
+_REST = re.compile(r".*\.\d+-[0-9a-f]{8}\.tmp")
+"""Name of a temporary file."""
 
 
 class FileChangedError(OSError):
@@ -176,6 +181,11 @@ def delete_file(url: str) -> None:
         system, path = file_system(url)
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             system.rm_file(path)
+
+
+def is_rest(name: str) -> bool:
+    """Return True for the name of a temporary file; one that is old is the rest of a process that was killed."""
+    return _REST.fullmatch(name) is not None
 
 
 def _replace_object(url: str, data: bytes, version: str | None) -> str | None:
