@@ -17,18 +17,14 @@
 from __future__ import annotations
 
 import contextlib
-import enum
 import errno
 import fcntl
 import logging
 import os
-import secrets
-import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from radps.context.drivers import (
     LEASE_S,
@@ -39,7 +35,9 @@ from radps.context.drivers import (
     parse_driver,
     this_process,
 )
-from radps.context.records import Record
+from radps.context.heartbeat import Heart, StopRequest
+from radps.context.heartbeat import Notice as Notice
+from radps.context.heartbeat import NoticeKind as NoticeKind
 from radps.context.run_files import RunFiles
 from radps.data.files import FileChangedError
 from radps.data.urls import is_local
@@ -58,32 +56,6 @@ _POLL_SECONDS = {True: 1.0, False: 2.0}
 
 _NO_VERSION = '"0"'
 _NO_FLOCK = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
-
-
-class NoticeKind(enum.StrEnum):
-    """What a driver hears while it holds the lock."""
-
-    STOP = "stop"
-    """Somebody asked it to stop."""
-    LOST = "lost"
-    """Another driver took the lock over, or somebody removed it: nothing can be committed any more."""
-
-
-class Notice(NamedTuple):
-    """What a driver hears while it holds the lock."""
-
-    kind: NoticeKind
-    by: str
-    """Who asked, or who has the lock now."""
-
-
-class StopRequest(Record):
-    """A wish that a driver stops."""
-
-    by: str
-    token: str
-    """The lock of the driver that is meant."""
-    id: str = Field(default_factory=lambda: secrets.token_hex(8))
 
 
 class Lock:
@@ -170,7 +142,13 @@ class Lock:
             Another driver holds the lock; names it.
         """
         self._mine = self._acquire()
-        heart = _Heart(self, on_notice or _ignore, self._poll_s, self._lease_s / BEATS_PER_LEASE)
+        heart = Heart(
+            self.beat,
+            self.find_stop_request,
+            on_notice or _ignore,
+            poll_s=self._poll_s,
+            beat_s=self._lease_s / BEATS_PER_LEASE,
+        )
         heart.start()
         try:
             yield self._mine
@@ -243,7 +221,12 @@ class Lock:
         driver = this_process(self._lease_s)
         if text is None:
             self._version = self._files.create(LOCK, dump_driver(driver))
-            self._check_conditions(driver)
+            try:
+                self._check_conditions(driver)
+            except ContextError:
+                with contextlib.suppress(ContextError):
+                    self._files.delete(LOCK)
+                raise
             return driver
         dead = parse_driver(text)
         driver = driver.model_copy(update={"taken_over_from": str(dead)})
@@ -357,56 +340,6 @@ class Lock:
                 return
             else:
                 return
-
-
-class _Heart:
-    """The thread that renews a lock and looks for requests."""
-
-    def __init__(self, lock: Lock, on_notice: Callable[[Notice], None], poll_s: float, beat_s: float) -> None:
-        self._lock = lock
-        self._on_notice = on_notice
-        self._poll_s = poll_s
-        self._beat_s = beat_s
-        self._ended = threading.Event()
-        self._last_request = ""
-        self._thread = threading.Thread(target=self._run, name="radps-heartbeat", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        last_beat = time.monotonic()
-        is_warned = False
-        while not self._ended.wait(self._poll_s):
-            try:
-                self._look_for_request()
-                if time.monotonic() - last_beat >= self._beat_s:
-                    self._lock.beat()
-                    last_beat = time.monotonic()
-            except LockLostError as error:
-                self._tell(Notice(NoticeKind.LOST, error.by))
-                return
-            except ContextError as error:
-                # A full disk or a network that is down: others may take the run over, which the next beat finds out.
-                if not is_warned:
-                    is_warned = True
-                    logger.warning("cannot renew the lock: %s", error)
-
-    def _look_for_request(self) -> None:
-        request = self._lock.find_stop_request()
-        if request is not None and request.id != self._last_request:
-            self._last_request = request.id
-            self._tell(Notice(NoticeKind.STOP, request.by))
-
-    def _tell(self, notice: Notice) -> None:
-        try:
-            self._on_notice(notice)
-        except Exception:  # the heart has to go on beating, whatever the one who is told makes of it
-            logger.exception("the notice %s was not taken", notice)
 
 
 def _ignore(notice: Notice) -> None:

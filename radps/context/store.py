@@ -19,7 +19,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from radps.context.drivers import LEASE_S, Driver
-from radps.context.lock import Lock, Notice
+from radps.context.heartbeat import Notice
+from radps.context.lock import Lock
 from radps.context.model import Context
 from radps.context.recovery import (
     CONTEXT,

@@ -20,7 +20,8 @@ import pytest
 
 from radps.context import lock as lock_module
 from radps.context.drivers import Driver, this_machine
-from radps.context.lock import Lock, Notice, NoticeKind
+from radps.context.heartbeat import Notice, NoticeKind
+from radps.context.lock import Lock
 from radps.context.model import Context
 from radps.context.run_files import RunFiles
 from radps.context.store import RunStore
@@ -294,8 +295,8 @@ def test_a_driver_that_slept_for_longer_than_its_lease_is_replaced_and_commits_n
     url: str, with_step: Callable[..., Context], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lock_module, "is_neighbour", lambda driver: False)  # as if both were on hosts of their own
-    monkeypatch.setattr(lock_module._Heart, "start", lambda self: None)  # asleep
-    monkeypatch.setattr(lock_module._Heart, "stop", lambda self: None)
+    monkeypatch.setattr(lock_module.Heart, "start", lambda self: None)  # asleep
+    monkeypatch.setattr(lock_module.Heart, "stop", lambda self: None)
     sleeper, other = RunStore(url, lease_s=LEASE_S), RunStore(url, lease_s=LEASE_S)
     with sleeper.lock():
         context = sleeper.commit(with_step(Context(run_id="r"), "a"), "a")
@@ -317,8 +318,8 @@ def test_a_heart_goes_on_after_a_fault_of_the_folder(url: str, monkeypatch: pyte
             raise self.unwritable(OSError(28, "No space left on device"))
         return replace(self, name, data, version=version)
 
-    monkeypatch.setattr(RunFiles, "replace", fail_at_first)
     with RunStore(url, lease_s=LEASE_S).lock(notices):
+        monkeypatch.setattr(RunFiles, "replace", fail_at_first)
         deadline = time.monotonic() + 30.0
         while (RunStore(url).driver() or far_driver()).beat < 2:
             assert time.monotonic() < deadline
@@ -427,6 +428,18 @@ def test_an_object_store_that_ignores_conditions_is_told_of(
     with RunStore("memory://forgetful").lock():
         pass
     assert re.search(words + r".*see that only one driver is started", caplog.text)
+
+
+def test_a_fault_while_a_lock_is_taken_leaves_no_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: RunFiles, name: str, data: bytes, *, version: str | None = None) -> str | None:
+        raise self.unwritable(OSError("no network"))
+
+    url = "memory://faulty"
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFiles, "replace", fail)
+        with pytest.raises(ContextError, match="no network"), RunStore(url).lock():
+            pass
+    assert RunStore(url).driver() is None
 
 
 def test_an_object_store_that_knows_conditions_is_not_complained_of(
