@@ -17,18 +17,14 @@
 from __future__ import annotations
 
 import contextlib
-import enum
 import errno
 import fcntl
 import logging
 import os
-import secrets
-import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from radps.context.drivers import (
     LEASE_S,
@@ -39,7 +35,9 @@ from radps.context.drivers import (
     parse_driver,
     this_process,
 )
-from radps.context.records import Record
+from radps.context.heartbeat import Heart, StopRequest
+from radps.context.heartbeat import Notice as Notice
+from radps.context.heartbeat import NoticeKind as NoticeKind
 from radps.context.run_files import RunFiles
 from radps.data.files import FileChangedError
 from radps.data.urls import is_local
@@ -56,33 +54,8 @@ _ATTEMPTS = 5
 _POLL_SECONDS = {True: 1.0, False: 2.0}
 """Local or not -> time between two looks at the folder: an object store charges for each."""
 
+_NO_VERSION = '"0"'
 _NO_FLOCK = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
-
-
-class NoticeKind(enum.StrEnum):
-    """What a driver hears while it holds the lock."""
-
-    STOP = "stop"
-    """Somebody asked it to stop."""
-    LOST = "lost"
-    """Another driver took the lock over, or somebody removed it: nothing can be committed any more."""
-
-
-class Notice(NamedTuple):
-    """What a driver hears while it holds the lock."""
-
-    kind: NoticeKind
-    by: str
-    """Who asked, or who has the lock now."""
-
-
-class StopRequest(Record):
-    """A wish that a driver stops."""
-
-    by: str
-    token: str
-    """The lock of the driver that is meant."""
-    id: str = Field(default_factory=lambda: secrets.token_hex(8))
 
 
 class Lock:
@@ -169,7 +142,13 @@ class Lock:
             Another driver holds the lock; names it.
         """
         self._mine = self._acquire()
-        heart = _Heart(self, on_notice or _ignore, self._poll_s, self._lease_s / BEATS_PER_LEASE)
+        heart = Heart(
+            self.beat,
+            self.find_stop_request,
+            on_notice or _ignore,
+            poll_s=self._poll_s,
+            beat_s=self._lease_s / BEATS_PER_LEASE,
+        )
         heart.start()
         try:
             yield self._mine
@@ -242,7 +221,12 @@ class Lock:
         driver = this_process(self._lease_s)
         if text is None:
             self._version = self._files.create(LOCK, dump_driver(driver))
-            self._check_exclusive()
+            try:
+                self._check_conditions(driver)
+            except ContextError:
+                with contextlib.suppress(ContextError):
+                    self._files.delete(LOCK)
+                raise
             return driver
         dead = parse_driver(text)
         driver = driver.model_copy(update={"taken_over_from": str(dead)})
@@ -250,20 +234,25 @@ class Lock:
         logger.warning("took over the run %s from a driver that is dead: %s", self._files.url, dead)
         return driver
 
-    def _check_exclusive(self) -> None:
-        """Warn of an object store that does not know conditions: two drivers at once would not be told apart."""
+    def _check_conditions(self, driver: Driver) -> None:
+        """Warn of an object store that ignores conditions: two drivers at once would not be told apart."""
         if is_local(self._files.url):
             return
-        mine = self._files.read(LOCK)
-        try:
-            self._version = self._files.create(LOCK, (mine or b"") + b"\n")
-        except FileExistsError:
-            return
-        logger.warning(
-            "the object store of %s does not refuse to create an object that is there already; see that only one "
-            "driver is started for a run folder",
-            self._files.url,
-        )
+        again = dump_driver(driver) + b"\n"  # not the same, which would be taken for a put that was sent twice
+        ignored = []
+        with contextlib.suppress(FileExistsError):
+            self._version = self._files.create(LOCK, again)
+            ignored.append("that an object is not there (If-None-Match)")
+        with contextlib.suppress(FileChangedError):
+            self._version = self._files.replace(LOCK, again, version=_NO_VERSION)
+            ignored.append("that it is a certain version (If-Match)")
+        if ignored:
+            logger.warning(
+                "the object store of %s ignores the condition %s of a put; see that only one driver is started for a "
+                "run folder",
+                self._files.url,
+                " and ".join(ignored),
+            )
 
     def _is_dead(self, text: bytes) -> bool:
         """Return True if the driver with this lock file is dead; watches one of another host for its lease."""
@@ -351,56 +340,6 @@ class Lock:
                 return
             else:
                 return
-
-
-class _Heart:
-    """The thread that renews a lock and looks for requests."""
-
-    def __init__(self, lock: Lock, on_notice: Callable[[Notice], None], poll_s: float, beat_s: float) -> None:
-        self._lock = lock
-        self._on_notice = on_notice
-        self._poll_s = poll_s
-        self._beat_s = beat_s
-        self._ended = threading.Event()
-        self._last_request = ""
-        self._thread = threading.Thread(target=self._run, name="radps-heartbeat", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        last_beat = time.monotonic()
-        is_warned = False
-        while not self._ended.wait(self._poll_s):
-            try:
-                self._look_for_request()
-                if time.monotonic() - last_beat >= self._beat_s:
-                    self._lock.beat()
-                    last_beat = time.monotonic()
-            except LockLostError as error:
-                self._tell(Notice(NoticeKind.LOST, error.by))
-                return
-            except ContextError as error:
-                # A full disk or a network that is down: others may take the run over, which the next beat finds out.
-                if not is_warned:
-                    is_warned = True
-                    logger.warning("cannot renew the lock: %s", error)
-
-    def _look_for_request(self) -> None:
-        request = self._lock.find_stop_request()
-        if request is not None and request.id != self._last_request:
-            self._last_request = request.id
-            self._tell(Notice(NoticeKind.STOP, request.by))
-
-    def _tell(self, notice: Notice) -> None:
-        try:
-            self._on_notice(notice)
-        except Exception:  # the heart has to go on beating, whatever the one who is told makes of it
-            logger.exception("the notice %s was not taken", notice)
 
 
 def _ignore(notice: Notice) -> None:

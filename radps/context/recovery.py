@@ -24,6 +24,7 @@ from pydantic import ValidationError
 from radps.context.model import SCHEMA_VERSION, Context
 from radps.context.records import StepState
 from radps.context.run_files import RunFiles
+from radps.data.files import is_rest
 from radps.errors import ContextError
 
 CONTEXT = "context.json"
@@ -97,6 +98,14 @@ def mend(files: RunFiles, found: Findings) -> str:
         kept = f"; what was there is kept as {_keep(files, found.damaged_file, damaged)}"
     files.replace(found.damaged_file, dump_context(found.context))
     return f"{found.damage}; {found.damaged_file} is written anew{kept}"
+
+
+def remove_rests(files: RunFiles) -> None:
+    """Remove the temporary files of drivers that were killed while they wrote; only a driver writes these files."""
+    for folder in ("", f"{HISTORY}/"):
+        for name in files.list_names(folder):
+            if is_rest(name) and (folder or name.startswith(f"{CONTEXT}.")):
+                files.delete(f"{folder}{name}")
 
 
 def dump_context(context: Context) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from radps.data import files
 from radps.data.files import FileChangedError
-from radps.data.urls import absolute_url, join_url
+from radps.data.urls import absolute_url, is_local, join_url
 from radps.errors import ContextError
 
 
@@ -69,11 +69,16 @@ class RunFiles:
 
     def unreadable(self, name: str, error: OSError) -> ContextError:
         """Return the error of a file that cannot be read."""
-        return ContextError(f"cannot read {self.place(name)}: {error}; check the folder and its permissions")
+        return ContextError(f"cannot read {self.place(name)}: {error}; check {self._what_to_check()}")
 
     def unwritable(self, error: OSError) -> ContextError:
         """Return the error of a folder that cannot be written."""
         return ContextError(
-            f"cannot write the run folder {self.url}: {error}; check its permissions and the space on the disk, "
-            "or give another folder by --run"
+            f"cannot write the run folder {self.url}: {error}; check {self._what_to_check()}, or give another folder "
+            "by --run"
         )
+
+    def _what_to_check(self) -> str:
+        if is_local(self.url):
+            return "its permissions and the space on the disk"
+        return "that the bucket is there, the endpoint, and the credentials"

@@ -19,7 +19,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from radps.context.drivers import LEASE_S, Driver
-from radps.context.lock import Lock, Notice
+from radps.context.heartbeat import Notice
+from radps.context.lock import Lock
 from radps.context.model import Context
 from radps.context.recovery import (
     CONTEXT,
@@ -28,6 +29,7 @@ from radps.context.recovery import (
     examine,
     list_history,
     mend,
+    remove_rests,
     sequence_of,
     sequence_of_text,
 )
@@ -81,7 +83,7 @@ class RunStore:
         return found.context
 
     def recover(self) -> str:
-        """Mend the damage that :meth:`load` gets around, as the driver of the run.
+        """Mend the damage that :meth:`load` gets around, as the driver of the run, and remove rests of killed drivers.
 
         Returns
         -------
@@ -96,6 +98,7 @@ class RunStore:
         if not self.exists():
             return ""
         with self._lock.held():
+            remove_rests(self._files)
             found = examine(self._files)
             message = mend(self._files, found)
         if message:

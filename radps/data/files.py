@@ -17,8 +17,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import fsspec
@@ -29,6 +30,13 @@ from radps.data.urls import is_local, local_path, split_url
 _NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 _CONDITION_FAILED = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
 """Answers of S3 to a put on a condition that does not hold, or that lost against another put at the same time."""
+
+
+_REST = re.compile(r".*\.\d+-[0-9a-f]{8}\.tmp")
+"""Name of a temporary file."""
+
+
+_READ_AT_ONCE = 200
 
 
 class FileChangedError(OSError):
@@ -49,6 +57,29 @@ def read_file(url: str) -> bytes | None:
             return bytes(system.cat_file(path))
         except (FileNotFoundError, NotADirectoryError):
             return None
+
+
+def read_files(folder: str, names: Sequence[str]) -> Iterator[tuple[str, bytes | None]]:
+    """Yield the names and the bytes of files of a folder, None for one that is gone; a store is asked for many at once.
+
+    Raises
+    ------
+    OSError
+        One of them cannot be read.
+    """
+    for start in range(0, len(names), _READ_AT_ONCE):
+        some = names[start : start + _READ_AT_ONCE]
+        with _store_errors(folder):
+            system, path = file_system(folder)
+            found = system.cat([f"{path}/{name}" for name in some], on_error="return")
+        for name in some:
+            data = found[f"{path}/{name}"]
+            if isinstance(data, FileNotFoundError):
+                yield name, None
+            elif isinstance(data, Exception):
+                raise OSError(errno.EIO, f"{type(data).__name__}: {data}", f"{folder}/{name}") from data
+            else:
+                yield name, bytes(data)
 
 
 def list_names(url: str) -> list[str]:
@@ -176,6 +207,11 @@ def delete_file(url: str) -> None:
         system, path = file_system(url)
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             system.rm_file(path)
+
+
+def is_rest(name: str) -> bool:
+    """Return True for the name of a temporary file; one that is old is the rest of a process that was killed."""
+    return _REST.fullmatch(name) is not None
 
 
 def _replace_object(url: str, data: bytes, version: str | None) -> str | None:

@@ -16,7 +16,7 @@ import pickle
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from radps.data.files import delete_file, list_names, read_file, replace_file
+from radps.data.files import delete_file, list_names, read_file, read_files, replace_file
 from radps.data.urls import join_url
 from radps.errors import DataError
 
@@ -86,8 +86,8 @@ def require_entry(ledger_url: str, key: str) -> Entry:
 def load_done(ledger_url: str) -> frozenset[str]:
     """Return the file names of all tasks whose results are kept; what failed, or is torn, is removed."""
     done = set()
-    for name in list_names(ledger_url):
-        entry = None if name.endswith(_FAILURES) else _parse(read_file(join_url(ledger_url, name)))
+    for name, text in read_files(ledger_url, list_names(ledger_url)):
+        entry = None if name.endswith(_FAILURES) else _parse(text)
         if entry is not None and entry.error is None:
             done.add(name)
         else:

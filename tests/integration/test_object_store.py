@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import random
+import subprocess
+import sys
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 import zarr
 
 import radps
@@ -15,6 +21,8 @@ from radps.api import Run
 from radps.context.events import read_events
 from radps.data.files import read_file
 from radps.data.stores import file_system, open_store
+
+KILLS = 4
 
 
 def array_digests(url: str) -> dict[str, str]:
@@ -80,3 +88,45 @@ def test_a_finished_run_in_a_bucket_is_not_done_again_and_one_step_is(bucket_run
     assert "image_cube" not in changed
     after = array_digests(f"{bucket_run.url}/images")
     assert {name: after[name] for name in images} == images
+
+
+@pytest.mark.slow
+def test_a_driver_that_is_killed_goes_on_in_a_bucket(
+    tiny_run: Run, object_store: Any, tiny_config: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    config = tiny_config(f"{object_store.new_bucket()}/run") | {"cluster": {"kind": "local", "workers": 2}}
+    url = config["run"]
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(config))
+    moments = random.Random(3)
+    kills = 0
+    while kills < KILLS:
+        driver = start_driver(tmp_path)
+        before = len(read_events(url))
+        deadline = time.monotonic() + 120.0
+        while len(read_events(url)) <= before and driver.poll() is None:
+            assert time.monotonic() < deadline, "nothing happens"
+            time.sleep(0.2)
+        time.sleep(moments.uniform(0.0, 2.0))
+        assert driver.poll() is None, f"the run was done after {kills} kills; make it longer"
+        driver.kill()
+        driver.wait()
+        kills += 1
+    last = start_driver(tmp_path)
+    assert last.wait(timeout=300) == 0, (tmp_path / "out").read_text()[-3000:]
+    for part in ("visibilities", "images", "context.zarr"):
+        assert array_digests(f"{url}/{part}") == array_digests(f"{tiny_run.url}/{part}")
+    records = radps.open_run(url).context.steps.values()
+    assert {record.state for record in records} == {"done"}
+    assert any(record.resumed for record in records)
+    assert "step export: done" in (read_file(f"{url}/log.txt") or b"").decode()
+
+
+def start_driver(folder: Path) -> subprocess.Popen[bytes]:
+    """Start `radps-run` on the config in a folder."""
+    with (folder / "out").open("a") as stream:
+        return subprocess.Popen(
+            [sys.executable, "-m", "radps", str(folder / "tiny.yaml")],
+            stdout=stream,
+            stderr=stream,
+            start_new_session=True,
+        )

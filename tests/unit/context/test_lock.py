@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -12,13 +13,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from radps.context import lock as lock_module
 from radps.context.drivers import Driver, this_machine
-from radps.context.lock import Lock, Notice, NoticeKind
+from radps.context.heartbeat import Notice, NoticeKind
+from radps.context.lock import Lock
 from radps.context.model import Context
 from radps.context.run_files import RunFiles
 from radps.context.store import RunStore
@@ -292,8 +295,8 @@ def test_a_driver_that_slept_for_longer_than_its_lease_is_replaced_and_commits_n
     url: str, with_step: Callable[..., Context], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lock_module, "is_neighbour", lambda driver: False)  # as if both were on hosts of their own
-    monkeypatch.setattr(lock_module._Heart, "start", lambda self: None)  # asleep
-    monkeypatch.setattr(lock_module._Heart, "stop", lambda self: None)
+    monkeypatch.setattr(lock_module.Heart, "start", lambda self: None)  # asleep
+    monkeypatch.setattr(lock_module.Heart, "stop", lambda self: None)
     sleeper, other = RunStore(url, lease_s=LEASE_S), RunStore(url, lease_s=LEASE_S)
     with sleeper.lock():
         context = sleeper.commit(with_step(Context(run_id="r"), "a"), "a")
@@ -315,8 +318,8 @@ def test_a_heart_goes_on_after_a_fault_of_the_folder(url: str, monkeypatch: pyte
             raise self.unwritable(OSError(28, "No space left on device"))
         return replace(self, name, data, version=version)
 
-    monkeypatch.setattr(RunFiles, "replace", fail_at_first)
     with RunStore(url, lease_s=LEASE_S).lock(notices):
+        monkeypatch.setattr(RunFiles, "replace", fail_at_first)
         deadline = time.monotonic() + 30.0
         while (RunStore(url).driver() or far_driver()).beat < 2:
             assert time.monotonic() < deadline
@@ -408,13 +411,43 @@ def test_a_file_system_without_flock_still_has_a_lock(
             pass
 
 
-def test_a_store_that_does_not_refuse_to_create_twice_is_told_of(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("ignores", "words"),
+    [
+        ("create", r"not there \(If-None-Match\) of"),
+        ("replace", r"the condition that it is a certain version \(If-Match\)"),
+    ],
+)
+def test_an_object_store_that_ignores_conditions_is_told_of(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, ignores: str, words: str
 ) -> None:
-    monkeypatch.setattr(RunFiles, "create", lambda self, name, data: self.replace(name, data))
+    def put(self: RunFiles, name: str, data: bytes, *, version: str | None = None) -> str | None:
+        return str(replace_file(self.place(name), data))
+
+    monkeypatch.setattr(RunFiles, ignores, put)
     with RunStore("memory://forgetful").lock():
         pass
-    assert "see that only one driver is started" in caplog.text
+    assert re.search(words + r".*see that only one driver is started", caplog.text)
+
+
+def test_a_fault_while_a_lock_is_taken_leaves_no_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: RunFiles, name: str, data: bytes, *, version: str | None = None) -> str | None:
+        raise self.unwritable(OSError("no network"))
+
+    url = "memory://faulty"
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFiles, "replace", fail)
+        with pytest.raises(ContextError, match="no network"), RunStore(url).lock():
+            pass
+    assert RunStore(url).driver() is None
+
+
+def test_an_object_store_that_knows_conditions_is_not_complained_of(
+    object_store: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    with RunStore(f"{object_store.new_bucket()}/run").lock():
+        pass
+    assert "ignores" not in caplog.text
 
 
 def test_the_dead_of_kill_9_is_replaced_at_once_by_one_of_many(folder: Path) -> None:

@@ -162,6 +162,17 @@ def test_a_newer_history_entry_that_is_damaged_is_named(url: str, commit_steps: 
         RunStore(url).load()
 
 
+def test_rests_of_a_driver_that_was_killed_are_removed(folder: Path, commit_steps: Callable[..., Context]) -> None:
+    commit_steps(RunStore(str(folder)), "a")
+    rests = ["context.json.123-0a1b2c3d.tmp", "history/0002-b.json.123-0a1b2c3d.tmp"]
+    others = ["mine.tmp", "stop.json.123-0a1b2c3d.tmp", "context.json.tmp"]
+    for name in (*rests, *others):
+        (folder / name).write_text("x")
+    assert RunStore(str(folder)).recover() == ""
+    assert not any((folder / name).exists() for name in rests)
+    assert all((folder / name).exists() for name in others)
+
+
 # --- edited by hand ---
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import random
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -219,6 +222,34 @@ def test_a_crash_at_any_moment_of_a_commit_leaves_a_version_that_goes_on(
     # Before some moment it is the old version, from then on the new one.
     assert outcomes == sorted(outcomes)
     assert set(outcomes) == {"a", "ab"}
+
+
+COMMIT = (
+    "import sys; from radps.context.store import RunStore; from radps.context.model import Context\n"
+    "store = RunStore(sys.argv[1])\n"
+    "with store.lock():\n"
+    "    store.recover()\n"
+    "    context = store.load() if store.exists() else Context(run_id='r')\n"
+    "    while True:\n"
+    "        context = store.commit(context, 'a'); print(context.sequence, flush=True); store.save_progress(context)"
+)
+
+
+def test_kills_at_any_moment_lose_no_commit(folder: Path) -> None:
+    moments = random.Random(1)
+    for _ in range(6):
+        process = subprocess.Popen([sys.executable, "-c", COMMIT, str(folder)], stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        assert first, "it could not go on"
+        time.sleep(moments.uniform(0.0, 0.05))
+        process.kill()
+        told = [first, *process.stdout.read().splitlines()]
+        process.wait()
+        process.stdout.close()
+        found = RunStore(str(folder)).load().sequence
+        assert found in (int(told[-1]), int(told[-1]) + 1)
+        assert len(RunStore(str(folder)).history()) == found
 
 
 def test_a_commit_does_the_same_few_things_however_many_there_were(

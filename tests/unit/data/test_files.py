@@ -20,6 +20,7 @@ from radps.data.files import (
     find_version,
     list_names,
     read_file,
+    read_files,
     replace_file,
 )
 
@@ -46,6 +47,25 @@ def test_a_file_is_created_replaced_listed_and_removed(place: str) -> None:
     delete_file(url)
     delete_file(url)
     assert read_file(url) is None
+
+
+@pytest.mark.parametrize("count", [0, 1, 5])
+def test_many_files_are_read_and_those_that_are_gone_are_told(
+    place: str, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    monkeypatch.setattr(files, "_READ_AT_ONCE", 2)
+    names = [f"a%2Fb-{number}" for number in range(count)]
+    for name in names:
+        create_file(f"{place}/folder/{name}", name.encode())
+    expected = [(name, name.encode()) for name in names]
+    assert list(read_files(f"{place}/folder", names)) == expected
+    assert list(read_files(f"{place}/folder", [*names, "gone"])) == [*expected, ("gone", None)]
+
+
+def test_one_of_many_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match="IsADirectoryError"):
+        list(read_files(str(tmp_path), ["folder"]))
 
 
 def test_what_another_process_wrote_is_listed_at_once(place: str) -> None:
