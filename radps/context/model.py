@@ -19,6 +19,7 @@ from radps.context.fields import fields_of_word
 from radps.context.fold import merge, with_groups
 from radps.context.imaging_state import ImageKind, find_images
 from radps.context.products import find_products
+from radps.context.queries import find_one
 from radps.context.records import (
     CalibrationState,
     FluxDensityRecord,
@@ -215,11 +216,7 @@ class Context(Record):
         SelectionError
             There is none; lists those there are.
         """
-        windows = self.require_observation().windows
-        for window in windows:
-            if window.name == name:
-                return window
-        raise SelectionError(f"there is no spectral window {name!r}; windows: {_listing(w.name for w in windows)}")
+        return find_one(self.require_observation().windows, name, "spectral window")
 
     def virtual_window(self, word: int | str) -> VirtualWindow:
         """Return the virtual window with that number, or with that spectral window as a member.
@@ -257,10 +254,7 @@ class Context(Record):
         SelectionError
             There is no such image; lists those there are.
         """
-        for image in self.images:
-            if image.name == name:
-                return image
-        raise SelectionError(f"there is no image {name!r}; images: {_listing(image.name for image in self.images)}")
+        return find_one(self.images, name, "image")
 
     def find_products(
         self,
@@ -282,10 +276,7 @@ class Context(Record):
         SelectionError
             There is no such product; lists those there are.
         """
-        for one in self.products:
-            if one.path == path:
-                return one
-        raise SelectionError(f"there is no product {path!r}; products: {_listing(one.path for one in self.products)}")
+        return find_one(self.products, path, "product", key="path")
 
     def scores(
         self,

@@ -17,6 +17,20 @@ def matching(records: Iterable[T], **wanted: object) -> tuple[T, ...]:
     return tuple(one for one in records if all(getattr(one, name) == value for name, value in given.items()))
 
 
+def find_one(records: Iterable[T], value: str, what: str, key: str = "name") -> T:
+    """Return the record whose field ``key`` has a value that no other has.
+
+    Raises
+    ------
+    SelectionError
+        There is none; lists those there are.
+    """
+    known = {str(getattr(one, key)): one for one in records}
+    if value not in known:
+        raise SelectionError(f"there is no {what} {value!r}; {what}s: {', '.join(known) or 'none'}")
+    return known[value]
+
+
 def check_word(word: str | None, allowed: Iterable[str], what: str) -> None:
     """Refuse a word that a query cannot ever find.
 

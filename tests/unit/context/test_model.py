@@ -278,7 +278,7 @@ def test_windows_are_found_by_name_and_virtual_windows_by_number_or_member() -> 
     assert (found.number, found.name, found.members, found.frame) == (0, "L", ("L", "H"), "LSRK")
     assert found.frequency_hz == (1e9 - 5e5, 1.011e9 + 5e5)
     assert context.virtual_window(1).frequency_hz == (5e9 - 5e5, 5.01e9 + 5e5)
-    with pytest.raises(SelectionError, match="there is no spectral window 'K'; windows: L, H, C"):
+    with pytest.raises(SelectionError, match="there is no spectral window 'K'; spectral windows: L, H, C"):
         context.window("K")
     with pytest.raises(
         SelectionError, match=r"no virtual window 7; virtual windows and their members: 0 \(L, H\), 1 \(C\)"
