@@ -133,6 +133,7 @@ def _image_target(context: Context, params: Params, target: ImageTarget) -> Gene
     window = max((windows[partition.window] for partition in target.partitions), key=_top)
     grid = choose_grid(context, params, window, target.planned)
     description = describe_image(context, target.field, window, grid, np.array([centre_hz]), highest_hz - lowest_hz)
+    context = context.for_part(target, description, context.require_observation().antennas)
     stores, image_path, table_path = plan_stores(context, params, target, description)
     sources = cut_for_sum(context, target, choose_data_group(params, target.partitions[0]))
     scratch_url = context.locate(context.new_path("images", f"{target.name}-cycles", suffix=""))

@@ -25,7 +25,7 @@ import traceback
 from collections.abc import Callable
 from typing import NamedTuple
 
-from radps.context.damage import stamp_outputs
+from radps.context.damage import find_damage, stamp_outputs
 from radps.context.events import EventLog
 from radps.context.lock import Notice
 from radps.context.model import Context, Workspace
@@ -34,11 +34,11 @@ from radps.context.store import RunStore
 from radps.context.task_records import save_task_records, task_records_url
 from radps.context.versions import current_versions
 from radps.data import stores
-from radps.data.urls import join_url
 from radps.errors import ClusterError, ClusterLostError, RadpsError, StageError
 from radps.execution.engine import Engine, StoppedError
 from radps.node_tasks import ledger
 from radps.node_tasks.guard import TaskEnd, TaskRules
+from radps.node_tasks.ledger import ledger_url
 from radps.workflows.engine_place import EnginePlace
 from radps.workflows.interrupts import Interrupts
 from radps.workflows.log_file import log_to_file
@@ -51,9 +51,6 @@ from radps.workflows.task_book import TaskBook
 
 logger = logging.getLogger(__name__)
 
-LEDGERS = "tasks"
-"""Folder of the ledgers of attempts that have not ended."""
-
 _LOOK_S = 0.2
 _BETWEEN_SAVES_S = 2.0
 _MARK_LENGTH = 6
@@ -65,6 +62,7 @@ class _Running(NamedTuple):
     step: Step
     work: StepWork
     book: TaskBook
+    context: Context
 
 
 class Runner:
@@ -269,18 +267,18 @@ class Runner:
             offered = engine.resources()
         except ClusterError as error:
             self._records[step.id] = self._begin(step, None)
-            self._end(step, None, TaskBook(), StepEnded(step.id, None, error, ""))
+            self._end(step, TaskBook(), {}, StepEnded(step.id, None, error, ""))
             return
         record = self._records[step.id] = self._begin(step, offered)
         tell = self._messages.put if engine.concurrent else self._take
         work, book = StepWork(step, engine, tell), TaskBook()
         context = self._step_context(step, record, work, engine)
         if engine.concurrent:
-            self._running[step.id] = _Running(step, work, book)
+            self._running[step.id] = _Running(step, work, book, context)
             target = functools.partial(_run_and_tell, work, context, self._messages)
             threading.Thread(target=target, name=f"radps-{step.id}", daemon=True).start()
             return
-        self._running[step.id] = _Running(step, work, book)
+        self._running[step.id] = _Running(step, work, book, context)
         try:
             with self._interrupts.allowed():
                 ended = work.run(context)
@@ -310,7 +308,9 @@ class Runner:
             params=step.params.model_dump(mode="json"),
             start_s=time.time(),
             resumed=old.resumed + 1 if resumes else 0,
-            resources=old.resources if resumes else offered,
+            resources=old.resources if resumes or self._keeps_plan(old, offered) else offered,
+            parts=self._known_parts(old),
+            outputs=old.outputs,
             versions=current_versions(self.workflow.dependencies),
             provenance=step_provenance(self.workflow, step, self._records, self._place.description),
         )
@@ -321,6 +321,22 @@ class Runner:
         logger.info("step %s: attempt %d of stage %s %s", step.id, record.attempt, step.stage, how)
         self._observer.started(record)
         return record
+
+    def _known_parts(self, old: StepRecord) -> dict[str, int]:
+        """Return the parts of the work of a step that need not be done again if their inputs are the same."""
+        if old.id in self._selection.redo or find_damage(old, self.workflow.run):
+            return {}
+        return old.parts
+
+    def _keeps_plan(self, old: StepRecord, offered: Resources | None) -> bool:
+        """Return True if a new attempt plans its chunks as the last one did, so that parts that are the same count."""
+        return (
+            bool(old.parts)
+            and old.id not in self._selection.redo
+            and offered is not None
+            and old.resources is not None
+            and old.resources.memory_bytes <= offered.memory_bytes
+        )
 
     def _goes_on(self, old: StepRecord, fingerprint: str, offered: Resources | None) -> bool:
         """Return True if the last attempt of a step goes on: it was not finished, and nothing changed since.
@@ -341,11 +357,12 @@ class Runner:
         """Return what a step knows: the fold over the steps that it needs, bound to its own attempt."""
         ancestors = (self._records[ancestor.id] for ancestor in self.workflow.ancestors(step.id))
         policy = step.policy
-        ledger_url = join_url(self.workflow.run, LEDGERS, f"{step.id}-{record.attempt}")
+        url = self.workflow.run
         if not record.resumed:
-            stores.delete(ledger_url)
+            stores.delete(ledger_url(url, step.id, record.attempt))
+        attempts = {record.attempt, *record.parts.values()}
         workspace = Workspace(
-            url=self.workflow.run,
+            url=url,
             step=step.id,
             stage=step.stage,
             fingerprint=record.fingerprint,
@@ -354,16 +371,18 @@ class Runner:
             resources=record.resources or Resources(),
             dataset_paths=self.workflow.data.path,
             intents=self.workflow.data.intents,
+            data_stamps={one.path: one.sha256 for one in (record.provenance.inputs if record.provenance else ())},
             mark=self._context.run_id[-_MARK_LENGTH:],
             rules=TaskRules(
-                ledger_url=ledger_url,
+                ledger_url=ledger_url(url, step.id, record.attempt),
                 host=engine.host(work.on_task),
                 retries=policy.retries,
                 retry_delay_s=policy.retry_delay,
                 timeout_s=policy.task_timeout,
                 faults=self.workflow.faults,
             ),
-            finished=ledger.load_done(ledger_url) if record.resumed else frozenset(),
+            finished={attempt: ledger.load_done(ledger_url(url, step.id, attempt)) for attempt in attempts},
+            parts=record.parts,
         )
         return self._context.with_records(ancestors).at(workspace)
 
@@ -384,7 +403,7 @@ class Runner:
         else:
             del self._running[message.step]
             if not self._restart(running, message):
-                self._end(running.step, running.work, running.book, message)
+                self._end(running.step, running.book, running.context.place().parts_used, message)
 
     def _save_progress(self, running: _Running, *, at_once: bool) -> None:
         """Note how far a step is, for those who ask from outside; not with every task."""
@@ -408,7 +427,7 @@ class Runner:
         self._start(running.step)
         return True
 
-    def _end(self, step: Step, work: StepWork | None, book: TaskBook, message: StepEnded) -> None:
+    def _end(self, step: Step, book: TaskBook, parts: dict[str, int], message: StepEnded) -> None:
         """Record and commit how a step ended."""
         record = self._records[step.id].model_copy(update={"stop_s": time.time(), **book.counts()})
         error = message.error
@@ -417,7 +436,8 @@ class Runner:
             try:
                 # A stage whose outcome does not fit to what was there before it has failed, too.
                 self._fold({**self._records, step.id: done})
-                record = done.model_copy(update={"outputs": stamp_outputs(done, self.workflow.run)})
+                outputs = stamp_outputs(done, self.workflow.run)
+                record = done.model_copy(update={"outputs": outputs, "parts": parts})
             except (RadpsError, OSError) as misfit:
                 error = misfit
         if isinstance(error, StoppedError | KeyboardInterrupt):
@@ -426,7 +446,7 @@ class Runner:
             record = self._failed(record, error, message.task)
         self._save_task_records(record, book)
         self._commit(record)
-        if record.state is StepState.DONE:
+        if record.state is StepState.DONE and not record.parts:
             self._drop_ledger(record)
         self._observer.ended(record)
 
@@ -458,7 +478,7 @@ class Runner:
     def _drop_ledger(self, record: StepRecord) -> None:
         """Remove the results of single tasks: those of the step are committed."""
         try:
-            stores.delete(join_url(self.workflow.run, LEDGERS, f"{record.id}-{record.attempt}"))
+            stores.delete(ledger_url(self.workflow.run, record.id, record.attempt))
         except OSError:
             logger.warning("the ledger of step %s cannot be removed; `radps-run prune` does", record.id, exc_info=True)
 
@@ -505,7 +525,7 @@ def _pending(planned: PlannedStep, old: StepRecord | None, now: float) -> StepRe
     )
     if old is None:
         return waiting
-    kept = ("attempt", "fingerprint", "resources", "resumed", "versions")
+    kept = ("attempt", "fingerprint", "resources", "resumed", "versions", "parts", "outputs")
     return waiting.model_copy(update={"error": planned.reason, **{name: getattr(old, name) for name in kept}})
 
 
