@@ -245,7 +245,7 @@ def test_a_lock_that_changes_under_the_hand_is_not_taken_over(url: str, monkeypa
 
         def come_first(self: RunFiles, name: str, data: bytes, *, version: str | None = None) -> str | None:
             monkeypatch.undo()
-            other.enter_context(beating(url, far_driver(user="bob")))
+            other.enter_context(beating(url, far_driver(user="bob", lease_s=10.0)))
             return replace(self, name, data, version=version)
 
         monkeypatch.setattr(RunFiles, "replace", come_first)
