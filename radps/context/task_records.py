@@ -1,13 +1,18 @@
-"""Records of single tasks: one zarr group for each attempt of a step, with one array a column.
+"""Records of single tasks: one zarr group for each attempt of a step.
 
 They stand beside the context, in ``tasks.zarr/<step>-<attempt>`` of the run folder: a step may have ten thousand tasks,
 which is nothing for an array and much for a JSON that is written at every commit.
+
+``key`` has the names, (task); ``VALUES`` the numbers, (task, column). What few tasks differ in is in the attributes of
+the group: ``columns``; ``states`` and ``workers``, which the columns of these names count in; ``errors``, number of the
+task -> text. Two arrays instead of one a column, because each array is files of its own for every step of every run.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,7 +25,7 @@ TASKS = "tasks.zarr"
 
 TASK_STATES = ("done", "failed", "kept")
 
-_DTYPES = {int: "i8", float: "f8"}
+_COLUMNS = ("state", "worker", "start_s", "stop_s", "tries", "bytes_written", "peak_memory_bytes")
 _LONGEST_ERROR = 500
 """Characters of an error that are kept; the whole text stands in the record of the step and in the log."""
 
@@ -61,13 +66,24 @@ def save_task_records(url: str, records: Iterable[TaskRecord]) -> None:
     records : iterable of TaskRecord
         In any order; they are stored by the time of start.
     """
-    short = (record._replace(error=_shorten(record.error)) for record in records)
-    rows = sorted(short, key=lambda record: (record.start_s, record.key))
+    rows = sorted(records, key=lambda record: (record.start_s, record.key))
+    workers = sorted({row.worker for row in rows})
+    codes = {name: number for number, name in enumerate((*workers, *TASK_STATES))}
+    values = [
+        (codes[row.state] - len(workers), codes[row.worker], *(getattr(row, name) for name in _COLUMNS[2:]))
+        for row in rows
+    ]
+    attributes = {
+        "columns": list(_COLUMNS),
+        "states": list(TASK_STATES),
+        "workers": workers,
+        "errors": {str(number): _shorten(row.error) for number, row in enumerate(rows) if row.error},
+    }
     stores.require_parents(url)
-    stores.create_group(url, {"n_tasks": len(rows)}, overwrite=True)
-    for number, (name, kind) in enumerate(get_type_hints(TaskRecord).items()):
-        column = np.asarray([row[number] for row in rows], dtype=_DTYPES.get(kind, "U"))
-        stores.save_array(join_url(url, name), column, dims=["task"])
+    stores.create_group(url, attributes, overwrite=True)
+    stores.save_array(join_url(url, "key"), np.asarray([row.key for row in rows], "U"), dims=["task"])
+    table = np.asarray(values, np.float64).reshape(len(rows), len(_COLUMNS))
+    stores.save_array(join_url(url, "VALUES"), table, dims=["task", "column"])
 
 
 def load_task_records(url: str) -> tuple[TaskRecord, ...]:
@@ -78,21 +94,31 @@ def load_task_records(url: str) -> tuple[TaskRecord, ...]:
     DataError
         There are none, or they are damaged (a driver that was killed while it wrote them).
     """
-    expected = stores.open_group(url).attrs.get("n_tasks")
-    columns = [_load_column(url, name) for name in TaskRecord._fields]
-    lengths = {name: len(column) for name, column in zip(TaskRecord._fields, columns, strict=True)}
-    if set(lengths.values()) != {expected}:
+    attributes: Any = stores.open_group(url).attrs
+    keys = stores.load_array(join_url(url, "key")).tolist()
+    table = stores.load_array(join_url(url, "VALUES")).tolist()
+    if len(keys) != len(table) or any(math.isnan(row[0]) for row in table):
         raise DataError(
-            f"the task records at {url} are damaged: {expected} tasks, but columns of "
-            f"{', '.join(f'{name} {length}' for name, length in lengths.items())}; do the step again to have them"
+            f"the task records at {url} are damaged: {len(keys)} names and {len(table)} rows of numbers, or rows that "
+            "were never written; do the step again to have them"
         )
-    return tuple(map(TaskRecord._make, zip(*columns, strict=True)))
-
-
-def _load_column(url: str, name: str) -> list[Any]:
-    """Return a column as plain Python numbers or texts."""
-    column: list[Any] = stores.load_array(join_url(url, name)).tolist()
-    return column
+    states, workers, errors = (attributes[name] for name in ("states", "workers", "errors"))
+    return tuple(
+        TaskRecord(
+            key=key,
+            state=states[int(state)],
+            worker=workers[int(worker)],
+            start_s=start_s,
+            stop_s=stop_s,
+            tries=int(tries),
+            bytes_written=int(written),
+            peak_memory_bytes=int(peak),
+            error=errors.get(str(number), ""),
+        )
+        for number, (key, (state, worker, start_s, stop_s, tries, written, peak)) in enumerate(
+            zip(keys, table, strict=True)
+        )
+    )
 
 
 def _shorten(text: str) -> str:

@@ -61,8 +61,9 @@ def test_the_columns_are_plain_arrays_for_xarray(tmp_path: Path) -> None:
     url = task_records_url(str(tmp_path), "cube", 1)
     save_task_records(url, [record(0), record(1)])
     found = xarray.open_zarr(url, consolidated=False)
-    assert found["bytes_written"].dims == ("task",)
-    np.testing.assert_array_equal(found["stop_s"], [1e9 + 0.5, 1e9 + 1.5])
+    assert found["VALUES"].dims == ("task", "column")
+    stops = found["VALUES"][:, found.attrs["columns"].index("stop_s")]
+    np.testing.assert_array_equal(stops, [1e9 + 0.5, 1e9 + 1.5])
 
 
 def test_records_that_are_not_there_are_refused(url: str) -> None:
@@ -72,9 +73,10 @@ def test_records_that_are_not_there_are_refused(url: str) -> None:
 
 def test_records_that_were_not_written_to_the_end_are_refused(url: str) -> None:
     save_task_records(url, [record(0), record(1)])
-    delete(f"{url}/error")
-    with pytest.raises(DataError, match=r"no zarr array at .*/error"):
+    delete(f"{url}/VALUES")
+    with pytest.raises(DataError, match=r"no zarr array at .*/VALUES"):
         load_task_records(url)
-    save_array(f"{url}/error", np.asarray(["one"]), dims=["task"])
-    with pytest.raises(DataError, match=r"damaged: 2 tasks, but columns of .*error 1; do the step again"):
-        load_task_records(url)
+    for table in (np.zeros((1, 7)), np.full((2, 7), np.nan)):
+        save_array(f"{url}/VALUES", table, dims=["task", "column"], overwrite=True)
+        with pytest.raises(DataError, match=r"damaged: 2 names and \d rows of numbers, or rows .*do the step again"):
+            load_task_records(url)
