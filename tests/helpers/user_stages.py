@@ -176,6 +176,11 @@ def misfit(context: Context, params: CorrectingParams) -> Outcome:
     return Outcome(groups={"nowhere": {"corrected": group}})
 
 
+def writes_secretly(context: Context, params: Nothing) -> Outcome:
+    """Fill a part of the context that the parameters do not name."""
+    return Outcome(line_free=())
+
+
 def leaves(context: Context, params: Nothing) -> Outcome:
     """Try to end the process."""
     sys.exit(3)
