@@ -94,7 +94,5 @@ def test_a_stage_that_fills_a_part_that_it_does_not_name_fails(tmp_path: Path) -
 def test_the_remedy_lists_what_is_named_already() -> None:
     calibrate: Step = load_workflow({"run": "x", "steps": [LOAD, step("c", "calibrate", "load")]}).step("c")
     outcome = Outcome(line_free=())
-    with pytest.raises(
-        StageError, match=r"\(they name .*tables.*\); write `writes = \('line_free', .*'tables'.*\)` in"
-    ):
+    with pytest.raises(StageError, match=r"write `writes = \('flux_densities', 'line_free', 'tables'\)` in the class"):
         check_outcome(outcome, calibrate)
