@@ -117,7 +117,8 @@ class TaskRules(BaseModel):
 
     def pause_before(self, retry: int) -> float:
         """Return the pause before a retry, counted from 1 [s]."""
-        return float(min(self.retry_delay_s * 2.0 ** (retry - 1), LONGEST_PAUSE_S))
+        doublings = min(retry - 1, 64)  # beyond that the number alone would overflow
+        return float(min(self.retry_delay_s * 2.0**doublings, LONGEST_PAUSE_S))
 
 
 def run_guarded(rules: TaskRules, key: str, function: Callable[..., Any], /, *arguments: Any, **options: Any) -> Any:

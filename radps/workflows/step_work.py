@@ -68,6 +68,7 @@ class StepWork:
         self._step = step
         self._tell = tell
         self._failed_task = ""
+        self._task_error: BaseException | None = None
         timeout = step.policy.timeout
         self._deadline_s = None if timeout is None else time.monotonic() + timeout
 
@@ -84,7 +85,12 @@ class StepWork:
                     f"it ran longer than {self._step.policy.timeout:g} s; give it more time (timeout of the step), or "
                     "more workers"
                 )
-        return StepEnded(self._step.id, outcome, error, self._failed_task)
+        # An error that the stage itself raises, after it has caught that of a task, is of no task.
+        return StepEnded(self._step.id, outcome, error, self._failed_task if error is self._task_error else "")
+
+    def broken_off(self, error: BaseException) -> StepEnded:
+        """Return how the step ended if :meth:`run` itself was left by an error."""
+        return StepEnded(self._step.id, None, error, "")
 
     def on_task(self, event: TaskEvent) -> None:
         """Pass on the end of a task."""
@@ -129,7 +135,12 @@ class StepWork:
         self._tell(GraphAdded(self._step.id, count_tasks(graph)))
         policy = self._step.policy
         order = Order(policy.retries, policy.priority, policy.resources, self._deadline_s)
-        return self.engine.compute(graph, order, self.on_task, self.stop)
+        self._failed_task = ""
+        try:
+            return self.engine.compute(graph, order, self.on_task, self.stop)
+        except Exception as error:
+            self._task_error = error
+            raise
 
 
 def check_outcome(result: object, step: Step) -> Outcome:

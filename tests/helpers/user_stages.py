@@ -210,6 +210,84 @@ def sleeps(context: Context, params: SleepParams) -> Delayed:
     return run_task(context, _report, reduce_tree(context, _add, parts, name="add"), "", name="report")
 
 
+class WaitParams(StageParams):
+    """Parameters of the stage whose task waits for a file."""
+
+    makes: str = ""
+    """A file that the task makes when it starts."""
+    until: str = ""
+    """A file that it waits for, not for ever."""
+
+
+def _wait(makes: str, until: str) -> int:
+    if makes:
+        Path(makes).touch()
+    stop = time.monotonic() + 30.0
+    while until and not Path(until).exists():
+        if time.monotonic() > stop:
+            raise RuntimeError(f"{until} never came")
+        time.sleep(0.02)
+    return 1
+
+
+def waits(context: Context, params: WaitParams) -> Delayed:
+    """Wait for a file."""
+    return run_task(context, _report, run_task(context, _wait, params.makes, params.until, name="wait"), "", name="end")
+
+
+class MarkerParams(StageParams):
+    """Parameters of the stage that fails without a file."""
+
+    marker: str
+    """The file."""
+
+
+def needs_marker(context: Context, params: MarkerParams) -> Outcome:
+    """Fail unless a file is there."""
+    if not Path(params.marker).exists():
+        raise ValueError("there is no marker")
+    return Outcome()
+
+
+def interrupts(context: Context, params: Nothing) -> Outcome:
+    """Raise what Ctrl-C raises."""
+    raise KeyboardInterrupt
+
+
+def fails_by_itself(context: Context, params: Nothing) -> Generator[Delayed, Any, Outcome]:
+    """Catch the error of a task, and raise another one."""
+    try:
+        yield run_task(context, _raise, 1, "of the task", name="raise")
+    except ValueError:
+        pass
+    raise ValueError("of the stage")
+
+
+class FlakyParams(StageParams):
+    """Parameters of the stage with a task that fails so many times."""
+
+    folder: str
+    """Where the tries are counted."""
+    failures: int = 2
+    """How often the second of three tasks fails."""
+
+
+def _flaky(number: int, folder: str, failures: int) -> int:
+    place = Path(folder)
+    place.mkdir(parents=True, exist_ok=True)
+    tries = len(list(place.glob(f"{number}-*")))
+    (place / f"{number}-{tries}").touch()
+    if number == 1 and tries < failures:
+        raise OSError(f"try {tries + 1} of task {number} fails")
+    return number * number
+
+
+def flaky(context: Context, params: FlakyParams) -> Delayed:
+    """Fail some times in one task, then work."""
+    parts = map_chunks(context, _flaky, range(3), params.folder, params.failures, name="try")
+    return run_task(context, _report, reduce_tree(context, _add, parts, name="add"), "", name="report")
+
+
 class DeadlyParams(StageParams):
     """Parameters of the stage that kills its worker."""
 
