@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import signal
@@ -256,10 +257,8 @@ def interrupts(context: Context, params: Nothing) -> Outcome:
 
 def fails_by_itself(context: Context, params: Nothing) -> Generator[Delayed, Any, Outcome]:
     """Catch the error of a task, and raise another one."""
-    try:
+    with contextlib.suppress(ValueError):
         yield run_task(context, _raise, 1, "of the task", name="raise")
-    except ValueError:
-        pass
     raise ValueError("of the stage")
 
 
@@ -269,22 +268,24 @@ class FlakyParams(StageParams):
     folder: str
     """Where the tries are counted."""
     failures: int = 2
-    """How often the second of three tasks fails."""
+    """How often they fail."""
+    which: tuple[int, ...] = (1,)
+    """Which of three tasks."""
 
 
-def _flaky(number: int, folder: str, failures: int) -> int:
+def _flaky(number: int, folder: str, failures: int, which: tuple[int, ...]) -> int:
     place = Path(folder)
     place.mkdir(parents=True, exist_ok=True)
     tries = len(list(place.glob(f"{number}-*")))
     (place / f"{number}-{tries}").touch()
-    if number == 1 and tries < failures:
+    if number in which and tries < failures:
         raise OSError(f"try {tries + 1} of task {number} fails")
     return number * number
 
 
 def flaky(context: Context, params: FlakyParams) -> Delayed:
     """Fail some times in one task, then work."""
-    parts = map_chunks(context, _flaky, range(3), params.folder, params.failures, name="try")
+    parts = map_chunks(context, _flaky, range(3), params.folder, params.failures, params.which, name="try")
     return run_task(context, _report, reduce_tree(context, _add, parts, name="add"), "", name="report")
 
 

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,7 @@ def test_steps_in_this_process_run_one_after_the_other_in_the_order_of_the_confi
     context = run(folder, InProcess(2**30), *(step(name, "squares") for name in names))
     assert [name for name, _, _ in started(folder)] == names
     records = list(context.steps.values())
-    assert all((a.stop_s or 0.0) <= b.start_s for a, b in zip(records, records[1:], strict=False))
+    assert all((a.stop_s or 0.0) <= b.start_s for a, b in pairwise(records))
 
 
 # --- failures ---
