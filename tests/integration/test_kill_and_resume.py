@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import random
@@ -26,18 +25,6 @@ from radps.context.task_records import load_task_records, task_records_url
 
 KILLS = 20
 """Moments at which a driver or a worker is killed."""
-
-PARTS = ("visibilities", "images", "context.zarr", "products")
-
-
-def product_digests(folder: Path) -> dict[str, str]:
-    """Return path -> digest of every file that a run made; the manifest tells of the run itself."""
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for part in PARTS
-        for path in sorted((folder / part).rglob("*"))
-        if path.is_file() and path.name != "manifest.json"
-    }
 
 
 @pytest.fixture
@@ -116,7 +103,10 @@ def count_events(folder: Path) -> int:
 
 
 def test_kills_of_drivers_and_workers_at_any_moment_leave_the_products_as_they_are(
-    tiny_run: Run, start: Callable[..., Driver], tmp_path: Path
+    tiny_run: Run,
+    start: Callable[..., Driver],
+    tmp_path: Path,
+    product_digests: Callable[[Path], dict[str, str]],
 ) -> None:
     folder = tmp_path / "run"
     random_moments = random.Random(5)
@@ -176,7 +166,10 @@ def test_finished_tasks_are_not_done_again(start: Callable[..., Driver], tmp_pat
 
 
 def test_sigterm_stops_soon_and_the_same_command_goes_on(
-    tiny_run: Run, start: Callable[..., Driver], tmp_path: Path
+    tiny_run: Run,
+    start: Callable[..., Driver],
+    tmp_path: Path,
+    product_digests: Callable[[Path], dict[str, str]],
 ) -> None:
     folder = tmp_path / "run"
     driver = start()
