@@ -421,10 +421,13 @@ class Runner:
         """Let a step whose cluster was lost go on, on a new one; returns False if that is not possible."""
         if not isinstance(message.error, ClusterLostError) or running.work.stop.is_set():
             return False
+        # Steps that run at the same time lose the same cluster.
+        is_first = self._place.is_current(running.work.engine)
         if not self._place.replace(running.work.engine):
             return False
-        logger.warning("step %s: %s; starting the cluster anew", message.step, message.error)
-        self._observer.noted("cluster.lost", {"error": str(message.error)})
+        logger.warning("step %s: %s; it goes on with a new cluster", message.step, message.error)
+        if is_first:
+            self._observer.noted("cluster.lost", {"error": str(message.error)})
         self._records[message.step] = self._records[message.step].model_copy(update=running.book.counts())
         self._start(running.step)
         return True

@@ -289,6 +289,20 @@ def flaky(context: Context, params: FlakyParams) -> Delayed:
     return run_task(context, _report, reduce_tree(context, _add, parts, name="add"), "", name="report")
 
 
+class CountAndWaitParams(WaitParams):
+    """Parameters of the stage that counts tries, and then waits."""
+
+    folder: str
+    """Where the tries are counted."""
+
+
+def counts_and_waits(context: Context, params: CountAndWaitParams) -> Delayed:
+    """Note the tries of three tasks, then wait for a file."""
+    parts = map_chunks(context, _flaky, range(3), params.folder, 0, (), name="try")
+    waited = run_task(context, _wait, params.makes, params.until, name="wait", after=parts)
+    return run_task(context, _report, reduce_tree(context, _add, [*parts, waited], name="add"), "", name="report")
+
+
 class DeadlyParams(StageParams):
     """Parameters of the stage that kills its worker."""
 
