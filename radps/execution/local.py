@@ -10,6 +10,7 @@ import dask
 from distributed import Client, LocalCluster, Status
 
 from radps.errors import ClusterError
+from radps.execution import worker_signals
 from radps.execution.client import OnClient, first_line
 
 ONE_THREAD = {
@@ -75,6 +76,7 @@ def open_local(
                     host="127.0.0.1",
                     memory_limit=memory_bytes,
                     resources=dict(resources or {}),
+                    preload=[*dask.config.get("distributed.worker.preload"), worker_signals.__name__],
                     dashboard_address="127.0.0.1:0",
                     # What a task raises comes back to the driver; printed by each worker, too, it would hide the
                     # message.

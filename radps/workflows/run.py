@@ -97,6 +97,7 @@ class Runner:
         self.failures: dict[str, StageError] = {}
         """Step -> its error, of the steps that failed in this run."""
         self._place = EnginePlace(workflow, engine)
+        self._announced: Engine | None = None
         self._selection = selection or Selection()
         self._observer = observer or Silent()
         self._on_pause = on_pause or (lambda step: False)
@@ -298,11 +299,16 @@ class Runner:
         while True:
             engine = self._place.engine()
             try:
-                return engine, engine.resources()
+                offered = engine.resources()
             except ClusterLostError as error:
                 if not self._place.replace(engine):
                     raise
                 self._observer.noted("cluster.lost", {"error": str(error)})
+                continue
+            if engine.concurrent and engine is not self._announced:
+                self._announced = engine
+                self._observer.noted("cluster.started", {"where": engine.description})
+            return engine, offered
 
     def _begin(self, step: Step, offered: Resources | None) -> StepRecord:
         """Return the record of a step that runs now, saved; what needs the step is taken out of the context."""

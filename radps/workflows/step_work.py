@@ -13,7 +13,7 @@ from pydantic_core import PydanticSerializationError
 from radps.context.model import Context
 from radps.context.parts import written_parts
 from radps.context.records import Outcome
-from radps.errors import StageError, TaskTimeoutError
+from radps.errors import ClusterLostError, StageError, TaskTimeoutError
 from radps.execution.engine import Engine, Order, Stop, StoppedError
 from radps.graph_tasks.shapes import count_tasks
 from radps.node_tasks.guard import TaskEnd, TaskEvent
@@ -115,9 +115,10 @@ class StepWork:
             while True:
                 try:
                     computed = self._compute(graph)
-                except StoppedError:
-                    raise
                 except Exception as error:
+                    # The end of the step, or of its cluster, is no failure that a stage may go on without.
+                    if isinstance(error, StoppedError | ClusterLostError) or self._is_over():
+                        raise
                     graph = stage.throw(error)
                 else:
                     graph = stage.send(computed)

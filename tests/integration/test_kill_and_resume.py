@@ -183,5 +183,16 @@ def test_sigterm_stops_soon_and_the_same_command_goes_on(
     assert product_digests(folder) == product_digests(Path(tiny_run.url))
 
 
+def test_ctrl_c_at_a_terminal_ends_in_few_words(tmp_path: Path, start: Callable[..., Driver]) -> None:
+    driver = start("--until", "calibrate")
+    assert wait_for(lambda: '"step": "flag"' in _text(tmp_path / "run" / "events.jsonl"), driver)
+    os.killpg(driver.process.pid, signal.SIGINT)  # a terminal sends it to the workers, too
+    assert driver.process.wait(timeout=20) == 130
+    output = driver.output.read_text()
+    assert "Stopping (SIGINT)" in output
+    assert "Traceback" not in output
+    assert "Interrupt" not in output
+
+
 def _text(path: Path) -> str:
     return path.read_text() if path.exists() else ""

@@ -123,6 +123,13 @@ def test_a_step_goes_on_with_the_same_attempt_when_its_cluster_was_replaced(fold
     assert [fields["error"] for fields in events_of(folder, "cluster.lost")] == [TEXT]
 
 
+def test_a_stage_cannot_go_on_without_what_its_lost_cluster_was_to_compute(folder: Path, clusters: Clusters) -> None:
+    clusters.lost = {"compute": {1}}
+    record = Runner(workflow(folder, step("a", "catches_all"))).run().steps["a"]
+    assert record.outcome is not None
+    assert (record.state, record.outcome.message, clusters.opened) == (StepState.DONE, "", 2)
+
+
 def test_a_step_that_is_done_again_is_not_begun_again_when_its_cluster_was_replaced(
     folder: Path, clusters: Clusters
 ) -> None:
@@ -202,6 +209,9 @@ def test_worker_processes_whose_scheduler_died_are_replaced_and_finished_tasks_a
         (1, 6),
         (1, 5),
     }
+    names = [event.event for event in read_events(str(folder)) if event.event.startswith("cluster.")]
+    assert names == ["cluster.started", "cluster.lost", "cluster.started"]
+    assert events_of(folder, "cluster.started")[0]["where"] == "2 worker processes on this machine"
     (lost,) = events_of(folder, "cluster.lost")
     assert lost["error"].startswith("lost the scheduler of 2 worker processes on this machine (")
     assert sorted(started(folder)[:2]) == [("a", 1, False), ("b", 1, False)]

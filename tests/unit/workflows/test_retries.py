@@ -176,6 +176,17 @@ def test_a_step_that_runs_too_long_is_ended(folder: Path, engine: Engine, tmp_pa
     assert record.retries == 0
 
 
+def test_a_stage_cannot_go_on_after_the_time_of_its_step(folder: Path, tmp_path: Path) -> None:
+    step = {"stage": "user_stages:catches_all", "params": {"until": str(tmp_path / "go")}}
+    record = run(folder, InProcess(2**30), {**step, "timeout": 0.2}).steps["a"]
+    assert (record.state, record.outcome) == (StepState.FAILED, None)
+    # The limit of a single task is something that it may know how to do without.
+    record = run(tmp_path / "other", InProcess(2**30), {**step, "task_timeout": 0.2}).steps["a"]
+    assert record.state is StepState.DONE
+    assert record.outcome is not None
+    assert record.outcome.message.startswith("the task ran longer than 0.2 s")
+
+
 def test_a_task_that_hangs_in_the_process_is_ended_and_repeated(folder: Path, tmp_path: Path) -> None:
     step = hangs(tmp_path / "go", task_timeout=0.2, retries=1, retry_delay=0.0)
     record = run(folder, InProcess(2**30), step).steps["a"]
