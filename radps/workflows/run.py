@@ -274,7 +274,7 @@ class Runner:
             engine, offered = self._engine()
         except ClusterError as error:
             self._records[step.id] = self._begin(step, None)
-            self._end(step, None, TaskBook(), StepEnded(step.id, None, error, ""))
+            self._end(step, TaskBook(), StepEnded(step.id, None, error, ""))
             return
         record = self._records[step.id] = self._begin(step, offered)
         tell = self._messages.put if engine.concurrent else self._take
@@ -408,8 +408,11 @@ class Runner:
             self._save_progress(running, at_once=message.event.end is TaskEnd.RETRY)
         else:
             del self._running[message.step]
+            if running.work.stop.is_set() and isinstance(message.error, ClusterLostError):
+                # What a cluster that goes at the same time says is no news.
+                message = message._replace(error=StoppedError())
             if not self._restart(running, message):
-                self._end(running.step, running.work, running.book, message)
+                self._end(running.step, running.book, message)
 
     def _save_progress(self, running: _Running, *, at_once: bool) -> None:
         """Note how far a step is, for those who ask from outside; not with every task."""
@@ -425,7 +428,7 @@ class Runner:
 
     def _restart(self, running: _Running, message: StepEnded) -> bool:
         """Let a step whose cluster was lost go on, on a new one; returns False if that is not possible."""
-        if not isinstance(message.error, ClusterLostError) or running.work.stop.is_set():
+        if not isinstance(message.error, ClusterLostError):
             return False
         # Steps that run at the same time lose the same cluster.
         is_first = self._place.is_current(running.work.engine)
@@ -438,7 +441,7 @@ class Runner:
         self._start(running.step)
         return True
 
-    def _end(self, step: Step, work: StepWork | None, book: TaskBook, message: StepEnded) -> None:
+    def _end(self, step: Step, book: TaskBook, message: StepEnded) -> None:
         """Record and commit how a step ended."""
         record = self._records[step.id].model_copy(update={"stop_s": time.time(), **book.counts()})
         error = message.error

@@ -176,6 +176,35 @@ def test_the_engine_of_the_caller_is_not_replaced(folder: Path, clusters: Cluste
     assert (record.state, record.error, clusters.opened) == (StepState.FAILED, TEXT, 1)
 
 
+class Dying(Mortal):
+    """An engine that is lost while the run is being stopped."""
+
+    concurrent = True
+
+    def __init__(self) -> None:
+        super().__init__(lambda call: False)
+
+    def compute(self, graph: Any, order: Any, on_task: Any, stop: Any = None) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        stop.wait(60)
+        raise ClusterLostError(TEXT)
+
+
+def test_no_cluster_is_started_anew_while_the_run_is_being_stopped(
+    folder: Path, clusters: Clusters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextlib.contextmanager
+    def open_engine(*_: Any, **__: Any) -> Iterator[Dying]:
+        clusters.opened += 1
+        yield Dying()
+
+    monkeypatch.setattr(engine_place, "open_engine", open_engine)
+    with pytest.raises(KeyboardInterrupt):
+        Runner(workflow(folder, step("a", "squares"))).run()
+    assert clusters.opened == 1
+    assert [fields["state"] for fields in events_of(folder, "step.ended")] == ["stopped"]
+
+
 # --- real schedulers ---
 
 
