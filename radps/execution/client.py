@@ -77,11 +77,13 @@ class OnClient:
         Raises
         ------
         ClusterError
-            There is no worker, and none comes for a minute.
+            There is no worker, and none comes for a minute; or the scheduler is gone (ClusterLostError).
         """
+        self._check_connected()
         # A worker that was lost is being replaced.
         with contextlib.suppress(TimeoutError):
             self._client.wait_for_workers(1, timeout=_PATIENCE_WITHOUT_WORKERS_S)
+        self._check_connected()
         workers = self._workers()
         if not workers:
             raise ClusterError(f"{self._description} has no workers; start some")
@@ -113,6 +115,7 @@ class OnClient:
         number, order = next(self._numbers), order or Order()
         self._listeners[number] = listener
         try:
+            self._check_connected()
             future = self._client.compute(
                 graph, retries=order.retries, priority=order.priority, resources=dict(order.resources) or None
             )
@@ -132,12 +135,24 @@ class OnClient:
                 "workers with more memory each (--workers, cluster.memory_limit), or a smaller problem"
             ) from error
         except LOST as error:
-            raise ClusterLostError(
-                f"lost the scheduler of {self._description} ({first_line(error)}); start the cluster again and run "
-                "again: finished steps and tasks are skipped"
-            ) from error
+            raise self._lost(first_line(error)) from error
         finally:
             del self._listeners[number]
+
+    def _check_connected(self) -> None:
+        """Refuse to go on with a client that has given up its scheduler; one that still looks for it is waited for."""
+        stop = time.monotonic() + _PATIENCE_WITHOUT_SCHEDULER_S
+        while self._client.status != "running":
+            if self._client.status in ("closing", "closed") or time.monotonic() > stop:
+                raise self._lost("no connection")
+            time.sleep(_POLL_S)
+
+    def _lost(self, why: str) -> ClusterLostError:
+        """Return the error that says that the scheduler is gone."""
+        return ClusterLostError(
+            f"lost the scheduler of {self._description} ({why}); start the cluster again and run again: finished steps "
+            "and tasks are skipped"
+        )
 
     def _wait(self, future: Future, order: Order, stop: Stop | None) -> Any:
         """Wait for a result, but not for ever on a cluster without workers."""

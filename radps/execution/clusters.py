@@ -29,6 +29,9 @@ _SHARE_OF_MEMORY = 0.9
 ALLOWED_FAILURES = 3
 """Workers of this machine that a task may take with it, besides its retries, before it is given up (dask's default)."""
 
+WorkerResources = dict[str, Annotated[float, Field(gt=0.0, allow_inf_nan=False)]]
+"""What a worker offers, or a task asks for: name -> amount."""
+
 SMALLEST_WORKER_BYTES = 256 * 2**20
 """Below this a worker has no room for the libraries."""
 
@@ -51,7 +54,7 @@ class LocalMachine(_Cluster):
     """Number of worker processes; default: the cores that this process may use."""
     memory_limit: DataSize | None = Field(default=None, ge=SMALLEST_WORKER_BYTES)
     """Memory of one worker; default: an equal share of 90 % of the machine's (or container's) memory."""
-    resources: dict[str, float] = Field(default_factory=dict)
+    resources: WorkerResources = Field(default_factory=dict)
     """What each worker offers to steps that ask for it by ``resources``, e.g. ``{GPU: 1}``."""
 
 

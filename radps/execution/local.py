@@ -7,9 +7,10 @@ import logging
 from collections.abc import Iterator, Mapping
 
 import dask
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, Status
 
 from radps.errors import ClusterError
+from radps.execution import worker_signals
 from radps.execution.client import OnClient, first_line
 
 ONE_THREAD = {
@@ -28,6 +29,9 @@ and fetched again, page by page: a third of the CPU time of cube imaging. 32 MiB
 
 WORKER_ENVIRONMENT = {**ONE_THREAD, **KEEP_MEMORY}
 """What worker processes of this machine are started with."""
+
+
+_CONNECT_TIMEOUT = "distributed.comm.timeouts.connect"
 
 
 @contextlib.contextmanager
@@ -72,6 +76,7 @@ def open_local(
                     host="127.0.0.1",
                     memory_limit=memory_bytes,
                     resources=dict(resources or {}),
+                    preload=[*dask.config.get("distributed.worker.preload"), worker_signals.__name__],
                     dashboard_address="127.0.0.1:0",
                     # What a task raises comes back to the driver; printed by each worker, too, it would hide the
                     # message.
@@ -84,4 +89,10 @@ def open_local(
                 f"cannot start {workers} worker processes on this machine: {first_line(error)}; "
                 "try fewer (--workers N) or --cluster none"
             ) from error
-        yield OnClient(client, f"{workers} worker process{'es' if workers > 1 else ''} on this machine")
+        try:
+            yield OnClient(client, f"{workers} worker process{'es' if workers > 1 else ''} on this machine")
+        finally:
+            # A scheduler that is gone is asked to end, too, and answers no more.
+            patience = {} if cluster.scheduler.status is Status.running else {_CONNECT_TIMEOUT: "1 s"}
+            with dask.config.set(patience):
+                stack.close()

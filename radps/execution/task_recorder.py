@@ -34,12 +34,15 @@ class TaskRecorder(SchedulerPlugin):  # type: ignore[misc]
         """Task -> the worker that it was given to."""
         self._given_back: dict[str, str] = {}
         """Task that left its worker without an end -> that worker."""
+        self._told: set[str] = set()
+        """Tasks whose try, though the scheduler does not know yet, has ended: it is told."""
 
     def log_event(self, topic: str, msg: Any) -> None:
         """Take what a worker reports; a retry is passed on at once, while its pause lasts."""
         if topic != MEASURED:
             return
         if msg["end"] == "retry":
+            self._told.add(msg["key"])
             self._scheduler.log_event(TASKS, msg)
         else:
             self._measured[msg["key"]] = msg
@@ -50,13 +53,19 @@ class TaskRecorder(SchedulerPlugin):  # type: ignore[misc]
         if not mark:
             return
         if finish == "processing":
+            self._told.discard(name)
             self._worker_of[name] = self._scheduler.tasks[key].processing_on.address
         elif start == "processing":
-            worker, measured = self._worker_of.pop(name, ""), self._measured.pop(name, None)
+            worker = self._worker_of.pop(name, "")
             if finish in ("memory", "erred"):
-                self._tell(measured or _unmeasured(name, finish, details), worker)
-            else:
+                measured = self._measured.pop(name) if name in self._measured else _unmeasured(name, finish, details)
+                self._tell(measured, worker)
+            elif name not in self._told and name not in self._measured:
                 self._given_back[name] = worker
+        elif finish == "forgotten":
+            self._given_back.pop(name, None)
+            self._measured.pop(name, None)
+            self._told.discard(name)
 
     def remove_worker(self, scheduler: Scheduler, worker: str, *, stimulus_id: str, **_: Any) -> None:
         """Pass on which tasks a worker took with it."""

@@ -50,10 +50,12 @@ class WorkerHost:
             return
 
         def end() -> None:
-            expired()
-            # What was reported goes out by the worker's event loop.
-            time.sleep(_TIME_TO_REPORT_S)
-            self.die()
+            try:
+                expired()
+                # What was reported goes out by the worker's event loop.
+                time.sleep(_TIME_TO_REPORT_S)
+            finally:
+                self.die()
 
         # In the context of the task, by which a thread finds its worker.
         watchdog = threading.Timer(seconds, contextvars.copy_context().run, (end,))

@@ -117,7 +117,8 @@ class TaskRules(BaseModel):
 
     def pause_before(self, retry: int) -> float:
         """Return the pause before a retry, counted from 1 [s]."""
-        return float(min(self.retry_delay_s * 2.0 ** (retry - 1), LONGEST_PAUSE_S))
+        doublings = min(retry - 1, 64)  # beyond that the number alone would overflow
+        return float(min(self.retry_delay_s * 2.0**doublings, LONGEST_PAUSE_S))
 
 
 def run_guarded(rules: TaskRules, key: str, function: Callable[..., Any], /, *arguments: Any, **options: Any) -> Any:
@@ -144,10 +145,11 @@ def run_guarded(rules: TaskRules, key: str, function: Callable[..., Any], /, *ar
         _report_kept(rules, key, entry)
         return entry.result
     while True:
+        start_s = time.time()
         try:
-            return _try_once(rules, key, function, arguments, options)
+            return _try_once(rules, key, start_s, function, arguments, options)
         except Exception as error:
-            pause = _take_failure(rules, key, error)
+            pause = _take_failure(rules, key, error, start_s)
             if pause is None:
                 raise
             rules.host.pause(pause)
@@ -163,13 +165,17 @@ def load_result(rules: TaskRules, key: str) -> Any:
 
 
 def _try_once(
-    rules: TaskRules, key: str, function: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]
+    rules: TaskRules,
+    key: str,
+    start_s: float,
+    function: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    options: dict[str, Any],
 ) -> Any:
     """Run the task once, keep its result and report it."""
     # Who is never repeated need not ask how often it was: one look less at the store.
     counts = rules.retries or rules.faults is not None or rules.timeout_s is not None
     number = 1 + (len(ledger.load_failures(rules.ledger_url, key)) if counts else 0)
-    start_s = time.time()
     with measure() as cost, _limit(rules, key, start_s):
         if rules.faults is not None:
             _strike(rules, rules.faults, key, number)
@@ -203,7 +209,7 @@ def _timeout_text(key: str, seconds: float) -> str:
     )
 
 
-def _take_failure(rules: TaskRules, key: str, error: Exception, start_s: float = 0.0) -> float | None:
+def _take_failure(rules: TaskRules, key: str, error: Exception, start_s: float) -> float | None:
     """Count, report and, if it is the last one, keep a failure; returns the pause before the next try, if any."""
     now = time.time()
     text = f"{type(error).__name__}: {error}"
@@ -211,7 +217,7 @@ def _take_failure(rules: TaskRules, key: str, error: Exception, start_s: float =
     failures = ledger.note_failure(rules.ledger_url, key, lines[-1].strip() if lines else text)
     again = failures <= rules.retries and not isinstance(error, NOT_REPEATED)
     pause = rules.pause_before(failures) if again else None
-    entry = Entry(None, error, start_s or now, now, rules.host.name(), failures, 0, 0)
+    entry = Entry(None, error, start_s, now, rules.host.name(), failures, 0, 0)
     if not again:
         # A scheduler that repeats it nevertheless gets the same error at once.
         ledger.save_entry(rules.ledger_url, key, entry)

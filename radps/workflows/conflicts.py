@@ -29,8 +29,12 @@ def find_conflicts(steps: Sequence[Step]) -> Iterator[tuple[str, str]]:
         What is wrong, and what to do.
     """
     before = _ancestors(steps)
+    done = _done_before(steps)
+    rescues = {step.id: set(step.after) for step in steps if step.when is When.FAILURE}
     for first, second in combinations(steps, 2):
-        if first.id in before[second.id] or _exclude_each_other(first, second):
+        if first.id in before[second.id]:
+            continue
+        if _excludes(first, second, done, rescues) or _excludes(second, first, done, rescues):
             continue
         parts = set(_writes(first)) & set(_writes(second))
         if parts:
@@ -49,9 +53,19 @@ def _ancestors(steps: Sequence[Step]) -> Mapping[str, set[str]]:
     return found
 
 
-def _exclude_each_other(first: Step, second: Step) -> bool:
-    """Return True if one of two steps runs where the other does not: on success or failure of the same steps."""
-    return first.after == second.after and {first.when, second.when} == {When.SUCCESS, When.FAILURE}
+def _done_before(steps: Sequence[Step]) -> Mapping[str, set[str]]:
+    """Return the ids of all steps that are done for certain when a step starts."""
+    found: dict[str, set[str]] = {}
+    for step in steps:
+        # A step for a failure, or for every case, starts whatever became of the steps before it.
+        needs = step.after if step.when is When.SUCCESS else ()
+        found[step.id] = set(needs).union(*(found.get(name, set()) for name in needs))
+    return found
+
+
+def _excludes(first: Step, second: Step, done: Mapping[str, set[str]], rescues: Mapping[str, set[str]]) -> bool:
+    """Return True if the second step waits for a failure of steps that are all done where the first one runs."""
+    return any(rescues[name] <= done[first.id] for name in {second.id, *done[second.id]} if name in rescues)
 
 
 def _writes(step: Step) -> tuple[str, ...]:

@@ -33,6 +33,12 @@ class Document(NamedTuple):
             path = path[:-1]
         return self.places.get(path, self.source)
 
+    def move(self, path: Path, place: str) -> None:
+        """Note where a value now comes from, with all that it holds."""
+        for inside in [known for known in self.places if known[: len(path)] == path]:
+            del self.places[inside]
+        self.places[path] = place
+
 
 def read_yaml(text: str, source: str) -> Document:
     """Parse YAML; a mistake of syntax, or a key that stands twice, is noted as a problem."""

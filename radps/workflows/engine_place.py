@@ -65,6 +65,10 @@ class EnginePlace:
             )
         return self._engine
 
+    def is_current(self, engine: Engine) -> bool:
+        """Return True unless the engine has been replaced by another one."""
+        return engine is self._engine
+
     def replace(self, lost: Engine) -> bool:
         """Give up an engine whose scheduler is gone; returns False if nobody may start another one.
 

@@ -448,7 +448,7 @@ class _Reader:
                 self._problems.append(f"{option}: {_unknown_override(first, rest, tuple(by_id))}")
                 continue
             self._overridden.add(path)
-            self._document.places[path] = option
+            self._document.move(path, option)
 
     # --- the rest ---
 
@@ -593,10 +593,10 @@ def _unknown_override(first: str, rest: list[str], ids: tuple[str, ...]) -> str:
         return f"{first!r} has no parts; write --set {first}=value"
     if first in ids:
         return f"{first!r} is a step; write --set {first}.PARAMETER=value"
-    names = ("run", "project", "cluster", "data", *ids)
+    names = ("run", "project", "cluster", "data", "faults", "defaults", *ids)
     return (
         f"there is no step {first!r}{close_match(first, names)}; steps: {', '.join(ids)}; also: run, project, cluster, "
-        "data.path"
+        "data.path, faults, defaults"
     )
 
 

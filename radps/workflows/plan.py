@@ -150,6 +150,8 @@ def _plan_step(
             return PlannedStep(step, PlanState.NEW, True, f"if {' or '.join(before)} should fail")
         if not any(name in records and records[name].state in FAILED for name in step.after):
             return PlannedStep(step, PlanState.SKIPPED, False, f"no failure of {', '.join(step.after)}")
+    if step.when is When.SUCCESS and (skipped := _skipped(step, planned)):
+        return PlannedStep(step, PlanState.SKIPPED, False, f"needs {', '.join(skipped)}, which is skipped")
     if done and before:
         return PlannedStep(step, PlanState.STALE, True, f"after {', '.join(before)}, which will run")
     if not done and (record is None or record.attempt == 0):
@@ -167,6 +169,11 @@ def _plan_step(
     if not reason:
         return PlannedStep(step, PlanState.DONE, False, "unchanged")
     return PlannedStep(step, PlanState.CHANGED if done else PlanState.AGAIN, True, reason)
+
+
+def _skipped(step: Step, planned: dict[str, PlannedStep]) -> tuple[str, ...]:
+    """Return the steps before one that do not run because nothing failed."""
+    return tuple(name for name in step.after if planned[name].state is PlanState.SKIPPED)
 
 
 def _check_names(workflow: Workflow, selection: Selection) -> None:

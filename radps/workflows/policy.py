@@ -6,6 +6,7 @@ import enum
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from radps.execution.clusters import WorkerResources
 from radps.units import Duration
 
 
@@ -35,7 +36,7 @@ class StepPolicy(BaseModel):
     """How long one try of a task may run; its worker process is then killed and replaced, and the try has failed."""
     priority: int = 0
     """Among steps that run at the same time, tasks of a higher priority go first."""
-    resources: dict[str, float] = Field(default_factory=dict)
+    resources: WorkerResources = Field(default_factory=dict)
     """What a worker must offer to run a task of this step, e.g. {GPU: 1}; without a cluster it has no meaning."""
 
 

@@ -48,6 +48,8 @@ def judge(step: Step, records: Mapping[str, StepRecord]) -> Readiness:
 def explain(step: Step, records: Mapping[str, StepRecord]) -> str:
     """Return in words why a step did not start."""
     if step.when is When.FAILURE:
+        if not step.after:
+            return "it is there for a failure, and comes after no step"
         return f"no failure of {', '.join(step.after)}"
     missing = (name for name in step.after if records[name].state is not StepState.DONE)
     return "needs " + ", ".join(f"{name} ({records[name].state})" for name in missing)

@@ -95,6 +95,7 @@ class Runner:
         self.failures: dict[str, StageError] = {}
         """Step -> its error, of the steps that failed in this run."""
         self._place = EnginePlace(workflow, engine)
+        self._announced: Engine | None = None
         self._selection = selection or Selection()
         self._observer = observer or Silent()
         self._on_pause = on_pause or (lambda step: False)
@@ -105,6 +106,7 @@ class Runner:
         self._waiting: dict[str, Step] = {}
         self._running: dict[str, _Running] = {}
         self._breakpoints = set(self._selection.pause_before)
+        self._redo = set(self._selection.redo)
         self._context = Context(run_id=_new_run_id())
         self._saved_s = 0.0
 
@@ -225,7 +227,11 @@ class Runner:
 
     def _go_on_after_pause(self) -> bool:
         """Ask at the steps to pause before, now that nothing else is left; returns True if one of them may start."""
-        paused = [name for name in self._waiting if name in self._breakpoints]
+        paused = [
+            step.id
+            for step in self._waiting.values()
+            if step.id in self._breakpoints and not any(name in self._waiting for name in step.after)
+        ]
         for name in paused:
             if self._on_pause(name):
                 self._breakpoints.discard(name)
@@ -263,15 +269,14 @@ class Runner:
     def _start(self, step: Step) -> None:
         """Begin a step: in a thread, or, if the engine can do one thing at a time only, here and to its end."""
         try:
-            engine = self._place.engine()
-            offered = engine.resources()
+            engine, offered = self._engine()
         except ClusterError as error:
             self._records[step.id] = self._begin(step, None)
             self._end(step, TaskBook(), {}, StepEnded(step.id, None, error, ""))
             return
         record = self._records[step.id] = self._begin(step, offered)
         tell = self._messages.put if engine.concurrent else self._take
-        work, book = StepWork(step, engine, tell), TaskBook()
+        work, book = StepWork(step, engine, tell), TaskBook(record.retries, record.last_error)
         context = self._step_context(step, record, work, engine)
         if engine.concurrent:
             self._running[step.id] = _Running(step, work, book, context)
@@ -283,21 +288,39 @@ class Runner:
             with self._interrupts.allowed():
                 ended = work.run(context)
         except BaseException as error:
-            self._take(StepEnded(step.id, None, error, ""))
+            self._take(work.broken_off(error))
             raise
         self._take(ended)
+
+    def _engine(self) -> tuple[Engine, Resources]:
+        """Return where to compute, and what there is; a cluster that was lost since the last step is replaced."""
+        while True:
+            engine = self._place.engine()
+            try:
+                offered = engine.resources()
+            except ClusterLostError as error:
+                if not self._place.replace(engine):
+                    raise
+                self._observer.noted("cluster.lost", {"error": str(error)})
+                continue
+            if engine.concurrent and engine is not self._announced:
+                self._announced = engine
+                self._observer.noted("cluster.started", {"where": engine.description})
+            return engine, offered
 
     def _begin(self, step: Step, offered: Resources | None) -> StepRecord:
         """Return the record of a step that runs now, saved; what needs the step is taken out of the context."""
         for later in self.workflow.descendants(step.id):
             old = self._records[later.id]
             if old.state is StepState.DONE:
-                self._records[later.id] = old.model_copy(
-                    update={"state": StepState.PENDING, "outcome": None, "error": f"step {step.id} was done again"}
-                )
+                reason = f"step {step.id} was done again"
+                # Without a fingerprint the attempt, which was finished, does not go on: the next one is new.
+                update = {"state": StepState.PENDING, "outcome": None, "error": reason, "fingerprint": ""}
+                self._records[later.id] = old.model_copy(update=update)
         old = self._records[step.id]
         fingerprint = step_fingerprint(self.workflow, step, self._records)
         resumes = self._goes_on(old, fingerprint, offered)
+        self._redo.discard(step.id)
         record = StepRecord(
             id=step.id,
             stage=step.stage,
@@ -311,6 +334,8 @@ class Runner:
             resources=old.resources if resumes or self._keeps_plan(old, offered) else offered,
             parts=self._known_parts(old),
             outputs=old.outputs,
+            retries=old.retries if resumes else 0,
+            last_error=old.last_error if resumes else "",
             versions=current_versions(self.workflow.dependencies),
             provenance=step_provenance(self.workflow, step, self._records, self._place.description),
         )
@@ -347,7 +372,7 @@ class Runner:
             old.attempt > 0
             and old.state is not StepState.DONE
             and old.fingerprint == fingerprint
-            and old.id not in self._selection.redo
+            and old.id not in self._redo
             and offered is not None
             and old.resources is not None
             and old.resources.memory_bytes <= offered.memory_bytes
@@ -402,6 +427,9 @@ class Runner:
             self._save_progress(running, at_once=message.event.end is TaskEnd.RETRY)
         else:
             del self._running[message.step]
+            if running.work.stop.is_set() and isinstance(message.error, ClusterLostError):
+                # What a cluster that goes at the same time says is no news.
+                message = message._replace(error=StoppedError())
             if not self._restart(running, message):
                 self._end(running.step, running.book, running.context.place().parts_used, message)
 
@@ -419,10 +447,15 @@ class Runner:
 
     def _restart(self, running: _Running, message: StepEnded) -> bool:
         """Let a step whose cluster was lost go on, on a new one; returns False if that is not possible."""
-        if not isinstance(message.error, ClusterLostError) or not self._place.replace(running.work.engine):
+        if not isinstance(message.error, ClusterLostError):
             return False
-        logger.warning("step %s: %s; starting the cluster anew", message.step, message.error)
-        self._observer.noted("cluster.lost", {"error": str(message.error)})
+        # Steps that run at the same time lose the same cluster.
+        is_first = self._place.is_current(running.work.engine)
+        if not self._place.replace(running.work.engine):
+            return False
+        logger.warning("step %s: %s; it goes on with a new cluster", message.step, message.error)
+        if is_first:
+            self._observer.noted("cluster.lost", {"error": str(message.error)})
         self._records[message.step] = self._records[message.step].model_copy(update=running.book.counts())
         self._start(running.step)
         return True
@@ -508,7 +541,11 @@ def run_workflow(
 
 
 def _run_and_tell(work: StepWork, context: Context, messages: queue.SimpleQueue[Message]) -> None:
-    messages.put(work.run(context))
+    try:
+        ended = work.run(context)
+    except BaseException as error:  # a stage that raises KeyboardInterrupt: the main thread waits for an answer
+        ended = work.broken_off(error)
+    messages.put(ended)
 
 
 def _pending(planned: PlannedStep, old: StepRecord | None, now: float) -> StepRecord:
@@ -525,7 +562,7 @@ def _pending(planned: PlannedStep, old: StepRecord | None, now: float) -> StepRe
     )
     if old is None:
         return waiting
-    kept = ("attempt", "fingerprint", "resources", "resumed", "versions", "parts", "outputs")
+    kept = ("attempt", "fingerprint", "resources", "resumed", "retries", "last_error", "versions", "parts", "outputs")
     return waiting.model_copy(update={"error": planned.reason, **{name: getattr(old, name) for name in kept}})
 
 

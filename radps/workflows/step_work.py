@@ -13,7 +13,7 @@ from pydantic_core import PydanticSerializationError
 from radps.context.model import Context
 from radps.context.parts import written_parts
 from radps.context.records import Outcome
-from radps.errors import StageError, TaskTimeoutError
+from radps.errors import ClusterLostError, StageError, TaskTimeoutError
 from radps.execution.engine import Engine, Order, Stop, StoppedError
 from radps.graph_tasks.shapes import count_tasks
 from radps.node_tasks.guard import TaskEnd, TaskEvent
@@ -68,6 +68,7 @@ class StepWork:
         self._step = step
         self._tell = tell
         self._failed_task = ""
+        self._task_error: BaseException | None = None
         timeout = step.policy.timeout
         self._deadline_s = None if timeout is None else time.monotonic() + timeout
 
@@ -84,7 +85,12 @@ class StepWork:
                     f"it ran longer than {self._step.policy.timeout:g} s; give it more time (timeout of the step), or "
                     "more workers"
                 )
-        return StepEnded(self._step.id, outcome, error, self._failed_task)
+        # An error that the stage itself raises, after it has caught that of a task, is of no task.
+        return StepEnded(self._step.id, outcome, error, self._failed_task if error is self._task_error else "")
+
+    def broken_off(self, error: BaseException) -> StepEnded:
+        """Return how the step ended if :meth:`run` itself was left by an error."""
+        return StepEnded(self._step.id, None, error, "")
 
     def on_task(self, event: TaskEvent) -> None:
         """Pass on the end of a task."""
@@ -109,9 +115,10 @@ class StepWork:
             while True:
                 try:
                     computed = self._compute(graph)
-                except StoppedError:
-                    raise
                 except Exception as error:
+                    # The end of the step, or of its cluster, is no failure that a stage may go on without.
+                    if isinstance(error, StoppedError | ClusterLostError) or self._is_over():
+                        raise
                     graph = stage.throw(error)
                 else:
                     graph = stage.send(computed)
@@ -129,7 +136,12 @@ class StepWork:
         self._tell(GraphAdded(self._step.id, count_tasks(graph)))
         policy = self._step.policy
         order = Order(policy.retries, policy.priority, policy.resources, self._deadline_s)
-        return self.engine.compute(graph, order, self.on_task, self.stop)
+        self._failed_task = ""
+        try:
+            return self.engine.compute(graph, order, self.on_task, self.stop)
+        except Exception as error:
+            self._task_error = error
+            raise
 
 
 def check_outcome(result: object, step: Step) -> Outcome:

@@ -9,14 +9,22 @@ from radps.node_tasks.guard import TaskEnd, TaskEvent
 
 
 class TaskBook:
-    """Collects the events of the tasks of one attempt of a step."""
+    """Collects the events of the tasks of one attempt of a step.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    retries : int
+        What it counted before it was interrupted.
+    last_error : str
+        Of then.
+    """
+
+    def __init__(self, retries: int = 0, last_error: str = "") -> None:
         self._records: dict[str, TaskRecord] = {}
         self._done: set[str] = set()
         self._tasks = 0
-        self._retries = 0
-        self._last_error = ""
+        self._retries = retries
+        self._last_error = last_error
 
     def add_graph(self, tasks: int) -> None:
         """Count the tasks of one more graph."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import signal
@@ -176,6 +177,11 @@ def misfit(context: Context, params: CorrectingParams) -> Outcome:
     return Outcome(groups={"nowhere": {"corrected": group}})
 
 
+def writes_secretly(context: Context, params: Nothing) -> Outcome:
+    """Fill a part of the context that the parameters do not name."""
+    return Outcome(line_free=())
+
+
 def leaves(context: Context, params: Nothing) -> Outcome:
     """Try to end the process."""
     sys.exit(3)
@@ -203,6 +209,107 @@ def sleeps(context: Context, params: SleepParams) -> Delayed:
     """Take some time."""
     parts = map_chunks(context, _sleep, range(params.n), params.seconds, params.marker, name="sleep")
     return run_task(context, _report, reduce_tree(context, _add, parts, name="add"), "", name="report")
+
+
+class WaitParams(StageParams):
+    """Parameters of the stage whose task waits for a file."""
+
+    makes: str = ""
+    """A file that the task makes when it starts."""
+    until: str = ""
+    """A file that it waits for, not for ever."""
+
+
+def _wait(makes: str, until: str) -> int:
+    if makes:
+        Path(makes).touch()
+    stop = time.monotonic() + 30.0
+    while until and not Path(until).exists():
+        if time.monotonic() > stop:
+            raise RuntimeError(f"{until} never came")
+        time.sleep(0.02)
+    return 1
+
+
+def waits(context: Context, params: WaitParams) -> Delayed:
+    """Wait for a file."""
+    return run_task(context, _report, run_task(context, _wait, params.makes, params.until, name="wait"), "", name="end")
+
+
+class MarkerParams(StageParams):
+    """Parameters of the stage that fails without a file."""
+
+    marker: str
+    """The file."""
+
+
+def needs_marker(context: Context, params: MarkerParams) -> Outcome:
+    """Fail unless a file is there."""
+    if not Path(params.marker).exists():
+        raise ValueError("there is no marker")
+    return Outcome()
+
+
+def interrupts(context: Context, params: Nothing) -> Outcome:
+    """Raise what Ctrl-C raises."""
+    raise KeyboardInterrupt
+
+
+def fails_by_itself(context: Context, params: Nothing) -> Generator[Delayed, Any, Outcome]:
+    """Catch the error of a task, and raise another one."""
+    with contextlib.suppress(ValueError):
+        yield run_task(context, _raise, 1, "of the task", name="raise")
+    raise ValueError("of the stage")
+
+
+def catches_all(context: Context, params: WaitParams) -> Generator[Delayed, Any, Outcome]:
+    """Try a graph, and go on without it whatever happens."""
+    try:
+        yield run_task(context, _wait, params.makes, params.until, name="wait")
+    except Exception as error:
+        return Outcome(status=OutcomeStatus.CAVEATS, message=str(error))
+    return Outcome()
+
+
+class FlakyParams(StageParams):
+    """Parameters of the stage with a task that fails so many times."""
+
+    folder: str
+    """Where the tries are counted."""
+    failures: int = 2
+    """How often they fail."""
+    which: tuple[int, ...] = (1,)
+    """Which of three tasks."""
+
+
+def _flaky(number: int, folder: str, failures: int, which: tuple[int, ...]) -> int:
+    place = Path(folder)
+    place.mkdir(parents=True, exist_ok=True)
+    tries = len(list(place.glob(f"{number}-*")))
+    (place / f"{number}-{tries}").touch()
+    if number in which and tries < failures:
+        raise OSError(f"try {tries + 1} of task {number} fails")
+    return number * number
+
+
+def flaky(context: Context, params: FlakyParams) -> Delayed:
+    """Fail some times in one task, then work."""
+    parts = map_chunks(context, _flaky, range(3), params.folder, params.failures, params.which, name="try")
+    return run_task(context, _report, reduce_tree(context, _add, parts, name="add"), "", name="report")
+
+
+class CountAndWaitParams(WaitParams):
+    """Parameters of the stage that counts tries, and then waits."""
+
+    folder: str
+    """Where the tries are counted."""
+
+
+def counts_and_waits(context: Context, params: CountAndWaitParams) -> Delayed:
+    """Note the tries of three tasks, then wait for a file."""
+    parts = map_chunks(context, _flaky, range(3), params.folder, 0, (), name="try")
+    waited = run_task(context, _wait, params.makes, params.until, name="wait", after=parts)
+    return run_task(context, _report, reduce_tree(context, _add, [*parts, waited], name="add"), "", name="report")
 
 
 class DeadlyParams(StageParams):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,25 @@ def make_config(run: str, **changes: Any) -> dict[str, Any]:
 def tiny_config() -> Callable[..., dict[str, Any]]:
     """Makes the tiny workflow for a run folder; keywords change the parameters of a stage."""
     return make_config
+
+
+PARTS = ("visibilities", "images", "context.zarr", "products")
+
+
+def find_digests(folder: Path) -> dict[str, str]:
+    """Return path -> digest of every file that a run made; the manifest tells of the run itself."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for part in PARTS
+        for path in sorted((folder / part).rglob("*"))
+        if path.is_file() and path.name != "manifest.json"
+    }
+
+
+@pytest.fixture(scope="session")
+def product_digests() -> Callable[[Path], dict[str, str]]:
+    """Returns path -> digest of every file that a run made."""
+    return find_digests
 
 
 @pytest.fixture(scope="session")

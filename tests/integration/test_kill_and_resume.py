@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import random
@@ -26,18 +25,6 @@ from radps.context.task_records import load_task_records, task_records_url
 
 KILLS = 20
 """Moments at which a driver or a worker is killed."""
-
-PARTS = ("visibilities", "images", "context.zarr", "products")
-
-
-def product_digests(folder: Path) -> dict[str, str]:
-    """Return path -> digest of every file that a run made; the manifest tells of the run itself."""
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for part in PARTS
-        for path in sorted((folder / part).rglob("*"))
-        if path.is_file() and path.name != "manifest.json"
-    }
 
 
 @pytest.fixture
@@ -116,7 +103,10 @@ def count_events(folder: Path) -> int:
 
 
 def test_kills_of_drivers_and_workers_at_any_moment_leave_the_products_as_they_are(
-    tiny_run: Run, start: Callable[..., Driver], tmp_path: Path
+    tiny_run: Run,
+    start: Callable[..., Driver],
+    tmp_path: Path,
+    product_digests: Callable[[Path], dict[str, str]],
 ) -> None:
     folder = tmp_path / "run"
     random_moments = random.Random(5)
@@ -175,7 +165,10 @@ def test_finished_tasks_are_not_done_again(start: Callable[..., Driver], tmp_pat
 
 
 def test_sigterm_stops_soon_and_the_same_command_goes_on(
-    tiny_run: Run, start: Callable[..., Driver], tmp_path: Path
+    tiny_run: Run,
+    start: Callable[..., Driver],
+    tmp_path: Path,
+    product_digests: Callable[[Path], dict[str, str]],
 ) -> None:
     folder = tmp_path / "run"
     driver = start()
@@ -187,6 +180,17 @@ def test_sigterm_stops_soon_and_the_same_command_goes_on(
     assert StepState.RUNNING not in states.values()
     assert start().process.wait(timeout=240) == 0
     assert product_digests(folder) == product_digests(Path(tiny_run.url))
+
+
+def test_ctrl_c_at_a_terminal_ends_in_few_words(tmp_path: Path, start: Callable[..., Driver]) -> None:
+    driver = start("--until", "calibrate")
+    assert wait_for(lambda: '"step": "flag"' in _text(tmp_path / "run" / "events.jsonl"), driver)
+    os.killpg(driver.process.pid, signal.SIGINT)  # a terminal sends it to the workers, too
+    assert driver.process.wait(timeout=20) == 130
+    output = driver.output.read_text()
+    assert "Stopping (SIGINT)" in output
+    assert "Traceback" not in output
+    assert "Interrupt" not in output
 
 
 def _text(path: Path) -> str:

@@ -127,6 +127,16 @@ def test_a_mistake_of_the_user_is_not_repeated(rules: TaskRules, host: Host) -> 
 
 def test_pauses_have_an_upper_limit(rules: TaskRules) -> None:
     assert rules.pause_before(100) == LONGEST_PAUSE_S
+    assert rules.pause_before(5000) == LONGEST_PAUSE_S
+    assert TaskRules(ledger_url="", host=None, retry_delay_s=0.0).pause_before(5000) == 0.0
+
+
+def test_a_try_that_fails_has_its_time(rules: TaskRules, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([10.0, 14.0])
+    monkeypatch.setattr("time.time", lambda: next(clock))
+    with pytest.raises(ValueError, match="not yet"):
+        run_guarded(rules, "s.a-1", Work(failures=1), 4)
+    assert [(event.start_s, event.stop_s) for event in host.events] == [(10.0, 14.0)]
 
 
 def test_the_end_of_the_time_is_noted_before_the_process_ends(rules: TaskRules, host: Host) -> None:

@@ -9,11 +9,20 @@ from pathlib import Path
 import pytest
 
 from radps.data import stores
+from radps.execution.client import OnClient
+from radps.execution.local import open_local
 
 
 @pytest.fixture(autouse=True)
 def _stages(user_stages: str) -> None:
     """The stages of the tests can be imported."""
+
+
+@pytest.fixture(scope="session")
+def two_workers(user_stages: str) -> Iterator[OnClient]:
+    """Two worker processes."""
+    with open_local(2, 2**29) as engine:
+        yield engine
 
 
 @pytest.fixture(params=["local", "memory", "s3"])
