@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from radps.context.damage import describe_damage
 from radps.context.fingerprint import code_stamp, data_stamp, fingerprint, why_not_done
+from radps.context.html import html_table
 from radps.context.model import Context
 from radps.context.provenance import Provenance, collect_provenance
 from radps.context.records import StepRecord, StepState
@@ -45,6 +46,40 @@ class PlannedStep(NamedTuple):
     state: PlanState
     runs: bool
     reason: str
+
+
+class Plan(NamedTuple):
+    """What a run would do, for people: it shows itself as a table."""
+
+    run: str
+    """URL of the run folder."""
+    steps: tuple[PlannedStep, ...]
+    """In the order of the workflow."""
+
+    @property
+    def running(self) -> tuple[str, ...]:
+        """The ids of the steps that would run."""
+        return tuple(planned.step.id for planned in self.steps if planned.runs)
+
+    def __repr__(self) -> str:
+        """Return a line for each step, in columns."""
+        names = max(len(planned.step.id) for planned in self.steps)
+        states = max(len(planned.state) for planned in self.steps)
+        lines = (
+            f"{planned.step.id:{names}}  {planned.state:{states}}  {'runs' if planned.runs else '':4}  {planned.reason}"
+            for planned in self.steps
+        )
+        return "\n".join((*lines, self._summary()))
+
+    def _repr_html_(self) -> str:
+        """Return what Jupyter shows."""
+        rows = (
+            (planned.step.id, planned.state, "yes" if planned.runs else "no", planned.reason) for planned in self.steps
+        )
+        return html_table(self._summary(), ("step", "state", "runs", "why"), rows)
+
+    def _summary(self) -> str:
+        return f"{len(self.running)} of {len(self.steps)} steps would run, in {self.run}"
 
 
 class Selection(NamedTuple):

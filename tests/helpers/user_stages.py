@@ -16,7 +16,7 @@ from dask.delayed import Delayed
 from pydantic import Field
 
 from radps import Context, Outcome, StageParams
-from radps.context.records import DataGroup, OutcomeStatus, QAScore
+from radps.context.records import DataGroup, OutcomeStatus, ProductKind, ProductRecord, QAScore
 from radps.data import stores
 from radps.graph_tasks.shapes import map_chunks, reduce_tree, run_task
 from radps.units import Angle, Frequency
@@ -254,3 +254,15 @@ def no_annotation(context, params):
 def time_out() -> None:
     """A task that has a time-out of its own."""
     raise TimeoutError("the archive does not answer")
+
+
+def writes_product(context: Context, params: Params) -> Outcome:
+    """Write a file that the outcome names."""
+    path = context.new_path("products", "note.txt", suffix="")
+    text = (params.text or "a note").encode()
+    system, place = stores.file_system(context.locate(path))
+    system.makedirs(place.rpartition("/")[0], exist_ok=True)
+    with system.open(place, "wb") as file:
+        file.write(text)
+    note = ProductRecord(path=path, kind=ProductKind.REPORT, source="", size_bytes=len(text), sha256="")
+    return Outcome(products=(note,), message=params.text)
