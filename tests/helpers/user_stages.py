@@ -266,3 +266,24 @@ def writes_product(context: Context, params: Params) -> Outcome:
         file.write(text)
     note = ProductRecord(path=path, kind=ProductKind.REPORT, source="", size_bytes=len(text), sha256="")
     return Outcome(products=(note,), message=params.text)
+
+
+def writes_table(context: Context, params: Nothing) -> Delayed:
+    """Write an array by tasks, and name it in the outcome."""
+    path = context.new_path("context.zarr", "numbers", suffix="")
+    url = context.locate(path)
+    created = run_task(context, _create, url, name="create")
+    blocks = [(start, start + 4) for start in range(0, 40, 4)]
+    parts = map_chunks(context, _write_block, blocks, url, name="write", after=created)
+    count = reduce_tree(context, _count, parts, name="count")
+    return run_task(context, _name_table, count, path, name="report")
+
+
+def _name_table(count: int, path: str) -> Outcome:
+    table = ProductRecord(path=path, kind=ProductKind.TABLE, source="", size_bytes=8 * count, sha256="")
+    return Outcome(products=(table,))
+
+
+def interrupts(context: Context, params: Params) -> Outcome:
+    """End like Ctrl-C."""
+    raise KeyboardInterrupt
