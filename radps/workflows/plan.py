@@ -6,7 +6,7 @@ import enum
 from typing import NamedTuple
 
 from radps.context.damage import describe_damage
-from radps.context.fingerprint import code_stamp, data_stamp, fingerprint, why_not_done
+from radps.context.fingerprint import code_stamp, data_stamp, fingerprint, inputs_differ, why_not_done
 from radps.context.html import html_table
 from radps.context.model import Context
 from radps.context.provenance import Provenance, collect_provenance
@@ -30,7 +30,7 @@ class PlanState(enum.StrEnum):
     CHANGED = "changed"
     """Done, but its parameters, data, code or the software changed, or files that it wrote."""
     STALE = "stale"
-    """Done, but a step that it needs is done again."""
+    """Done, but a step that it needs is done again, or was since."""
     AGAIN = "again"
     """Failed or was interrupted, or the user asked to do it again."""
     SKIPPED = "skipped"
@@ -185,15 +185,18 @@ def _plan_step(
             return PlannedStep(step, PlanState.NEW, True, f"if {' or '.join(before)} should fail")
         if not any(name in records and records[name].state in FAILED for name in step.after):
             return PlannedStep(step, PlanState.SKIPPED, False, f"no failure of {', '.join(step.after)}")
-    if done and before:
+    # It was done or begun when a step before it was done again.
+    waits = record is not None and record.state is StepState.PENDING and record.attempt > 0
+    if (done or waits) and before:
         return PlannedStep(step, PlanState.STALE, True, f"after {', '.join(before)}, which will run")
     if not done and (record is None or record.attempt == 0):
         return PlannedStep(step, PlanState.NEW, True, "never run")
     if any(name not in records for name in step.after):
         return PlannedStep(step, PlanState.AGAIN, True, "what it needs is not done")
+    now = step_fingerprint(workflow, step, records)
     reason = why_not_done(
         record,
-        step_fingerprint(workflow, step, records),
+        now,
         stage=step.stage,
         params=step.params.model_dump(mode="json"),
         versions=versions,
@@ -201,6 +204,8 @@ def _plan_step(
     )
     if not reason:
         return PlannedStep(step, PlanState.DONE, False, "unchanged")
+    if record is not None and waits and inputs_differ(record.fingerprint, now):
+        return PlannedStep(step, PlanState.STALE, True, reason)
     return PlannedStep(step, PlanState.CHANGED if done else PlanState.AGAIN, True, reason)
 
 

@@ -82,7 +82,7 @@ def test_each_state_of_a_step_is_said_and_done(call, config: Path, tmp_path: Pat
     again, left_out = ("again", "yes", "asked for by --redo"), ("left out", "no")
     assert found["note"] == again
     assert found["last"][:2] == found["own"][:2] == left_out
-    assert check_run(call, config)["last"][0] == "again"
+    assert check_run(call, config)["last"] == ("stale", "yes", "step note was done again")
 
     (tmp_path / "dry_run_stage.py").write_text(STAGE.format(text="another"))
     found = check_run(call, config)

@@ -191,6 +191,18 @@ def test_what_did_not_end_well_is_done_again_with_what_it_kept_waiting(tmp_path:
     assert found["last"].runs
 
 
+def test_what_waits_since_a_step_before_it_was_done_again_is_stale(tmp_path: Path, done: Context) -> None:
+    wanted = workflow(tmp_path)
+    context = run_workflow(wanted, selection=Selection(redo=("first",), only=("first",)))
+    assert states(wanted, context) == {"first": "done", "left": "stale", "right": "stale", "last": "stale"}
+    assert reasons(wanted, context) == {
+        "left": "step first was done again",
+        "right": "step first was done again",
+        "last": "after left, right, which will run",
+    }
+    assert {record.attempt for record in run_workflow(wanted).steps.values()} == {2}
+
+
 NOTES: list[Any] = [
     {"id": "first", "stage": "user_stages:writes_product", "after": []},
     {"id": "left", "stage": "user_stages:writes_product", "after": ["first"]},
