@@ -15,8 +15,11 @@ def stamp_outputs(record: StepRecord, run_url: str) -> dict[str, OutputStamp]:
 
 def describe_damage(record: StepRecord, run_url: str) -> str:
     """Return in words what is no longer there of what a step wrote; empty if it is not done, or all of it is there."""
-    if record.state is not StepState.DONE:
-        return ""
+    return find_damage(record, run_url) if record.state is StepState.DONE else ""
+
+
+def find_damage(record: StepRecord, run_url: str) -> str:
+    """Return in words what is no longer there of what the last attempt of a step wrote that was done."""
     differences = (
         (root, describe_difference(stamp, stamp_output(join_url(run_url, root))))
         for root, stamp in record.outputs.items()

@@ -26,6 +26,17 @@ from radps.context.user_code import CodeFile
 from radps.data.stamps import stamp_data
 
 
+def digest_of(value: object) -> str:
+    """Return 16 hexadecimal digits of the SHA-256 of the canonical JSON of a value."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def own_parts(text: str) -> str:
+    """Return the parts of a fingerprint that are the step's own: not the data, nor the steps before it."""
+    return " ".join(part for part in text.split() if not part.startswith(("data=", "after.")))
+
+
 def fingerprint(
     *,
     stage: str,
@@ -53,12 +64,12 @@ def fingerprint(
         The records of the steps directly before this one.
     """
     parts = {
-        "stage": _digest(stage),
-        "params": _digest(params),
+        "stage": digest_of(stage),
+        "params": digest_of(params),
         "code": code,
-        "versions": _digest(versions),
+        "versions": digest_of(versions),
         **({"data": data} if data else {}),
-        **{f"after.{record.id}": _digest([record.attempt, record.fingerprint]) for record in ancestors},
+        **{f"after.{record.id}": digest_of([record.attempt, record.fingerprint]) for record in ancestors},
     }
     return " ".join(f"{name}={value}" for name, value in parts.items())
 
@@ -119,7 +130,7 @@ def code_stamp(code: Iterable[CodeFile]) -> str:
     code : iterable of CodeFile
         Of :func:`~radps.context.user_code.find_code`.
     """
-    return _digest([[file.module, file.sha256] for file in code])
+    return digest_of([[file.module, file.sha256] for file in code])
 
 
 def data_stamp(paths: Iterable[str], intents: Mapping[str, Iterable[str]]) -> str:
@@ -138,7 +149,7 @@ def data_stamp(paths: Iterable[str], intents: Mapping[str, Iterable[str]]) -> st
         There is nothing at a path.
     """
     stamps = [stamp_data(path) for path in paths]
-    return _digest([stamps, {field: list(words) for field, words in sorted(intents.items())}])
+    return digest_of([stamps, {field: list(words) for field, words in sorted(intents.items())}])
 
 
 def _change(
@@ -192,9 +203,3 @@ def _parts(text: str) -> dict[str, str]:
 def _short(text: str | None, length: int = 60) -> str:
     line = (text or "").partition("\n")[0]
     return line if len(line) <= length else line[: length - 3] + "..."
-
-
-def _digest(value: object) -> str:
-    """Return 16 hexadecimal digits of the SHA-256 of the canonical JSON of a value."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -105,6 +105,9 @@ class PlannedImage(Record):
     cell_size_rad: float
     channels: tuple[str, ...] | None = None
     """Ranges as a user writes them, such as ``4~6``; None = all for a cube, the line-free ones for the continuum."""
+    weighting: Literal["natural", "uniform", "briggs"] = "briggs"
+    robust: float = 0.5
+    """Briggs' robustness."""
     beam_rad: float
     """Estimate of the synthesized beam: wavelength over the longest baseline [rad]."""
     noise_jy: float | None = None

@@ -11,11 +11,13 @@ workflow do not see each other; and an attempt that is dropped leaves nothing be
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import Field
+from pydantic_core import to_jsonable_python
 
 from radps.context.fields import fields_of_word
+from radps.context.fingerprint import digest_of, own_parts
 from radps.context.fold import merge, with_groups
 from radps.context.imaging_state import ImageKind, find_images
 from radps.context.products import find_products
@@ -47,7 +49,7 @@ from radps.data.addresses import VisibilityAddress
 from radps.data.urls import is_absolute, join_url
 from radps.errors import ContextError, SelectionError
 from radps.node_tasks.guard import TaskRules
-from radps.node_tasks.ledger import entry_name
+from radps.node_tasks.ledger import entry_name, ledger_url
 
 if TYPE_CHECKING:
     import xarray
@@ -74,12 +76,25 @@ class Workspace(Record):
     """Data sets that the config names."""
     intents: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Field -> intents that the config names."""
+    data_stamps: dict[str, str] = Field(default_factory=dict)
+    """Data set that the config names -> hash of its content, for stages that read them."""
     mark: str = ""
     """Tells the tasks of this run from those of others on the same scheduler."""
     rules: TaskRules | None = None
     """How tasks are run."""
-    finished: frozenset[str] = frozenset()
-    """Names in the ledger of this attempt of the tasks whose results are kept."""
+    finished: dict[int, frozenset[str]] = Field(default_factory=dict)
+    """Attempt of this step -> names in its ledger of the tasks whose results are kept."""
+    parts: dict[str, int] = Field(default_factory=dict)
+    """Digest of a part of the step that an attempt before made -> that attempt."""
+    parts_used: dict[str, int] = Field(default_factory=dict)
+    """The same of the parts that this attempt consists of; filled while the stage asks for them, read by the runner."""
+
+    def of_attempt(self, attempt: int) -> Self:
+        """Return the place of another attempt of this step."""
+        rules = self.rules
+        if rules is not None:
+            rules = rules.model_copy(update={"ledger_url": ledger_url(self.url, self.step, attempt)})
+        return self.model_copy(update={"attempt": attempt, "rules": rules})
 
 
 class Context(Record):
@@ -309,7 +324,12 @@ class Context(Record):
         from radps.data.trees import open_tree  # xarray takes half a second to import
 
         done = (record for record in self.steps.values() if record.state is StepState.DONE)
-        return open_tree({record.id: self.locate(f"{TREE}/{record.id}-{record.attempt}") for record in done})
+        return open_tree(
+            {
+                record.id: [self.locate(f"{TREE}/{record.id}-{attempt}") for attempt in record.attempts_used()]
+                for record in done
+            }
+        )
 
     def image(self, name: str) -> xarray.Dataset:
         """Open an image or cube as xarray, lazily.
@@ -361,8 +381,29 @@ class Context(Record):
 
     def is_finished(self, key: str) -> bool:
         """Return True if the result of a task of this attempt is kept."""
-        finished = self.place().finished
-        return bool(finished) and entry_name(key) in finished
+        place = self.place()
+        finished = place.finished.get(place.attempt)
+        return finished is not None and entry_name(key) in finished
+
+    def for_part(self, *inputs: Any) -> Self:
+        """Return this context for a part of the step's work that depends on the inputs alone.
+
+        A step that is done again, because something was added to the data, does not do again the parts whose inputs are
+        what they were: paths and tasks that are made by the context returned here are then those of the attempt that
+        made the part, and its results are read from the ledger.
+
+        Parameters
+        ----------
+        *inputs
+            All that the part depends on besides the stage's parameters and code: partitions, tables, rules; models and
+            tuples of plain values or arrays.
+        """
+        place = self.place()
+        basis = (own_parts(place.fingerprint), place.resources)
+        digest = digest_of(to_jsonable_python((basis, inputs), fallback=_plain))
+        attempt = place.parts.get(digest, place.attempt)
+        place.parts_used[digest] = attempt
+        return self.at(place.of_attempt(attempt))
 
     def locate(self, path: str) -> str:
         """Return the absolute URL of a path relative to the run folder; what is absolute already stays as it is."""
@@ -407,6 +448,11 @@ class Context(Record):
             weight=self.locate(arrays.weight),
             uvw=self.locate(arrays.uvw),
         )
+
+
+def _plain(value: Any) -> Any:
+    """Return an array, or a number of numpy, as plain Python."""
+    return value.tolist()
 
 
 def _listing(names: Iterable[str]) -> str:

@@ -177,6 +177,8 @@ class StepRecord(Record):
     """How often this attempt was interrupted and went on."""
     resources: Resources | None = None
     """What its chunks were planned for; a resumed attempt keeps its plan, so that finished chunks count."""
+    parts: dict[str, int] = Field(default_factory=dict)
+    """Digest of the inputs of a part of its work -> attempt that made it; see :meth:`Context.for_part`."""
     outputs: dict[str, OutputStamp] = Field(default_factory=dict)
     """Stamps of what it wrote, by path: to find out that files were changed or lost since."""
     versions: dict[str, str] = Field(default_factory=dict)
@@ -184,6 +186,10 @@ class StepRecord(Record):
     outcome: Outcome | None = None
     error: str | None = None
     traceback: str | None = None
+
+    def attempts_used(self) -> tuple[int, ...]:
+        """Return the attempts whose outputs count: this one, and those that made parts that did not change since."""
+        return tuple(sorted({self.attempt, *self.parts.values()}))
 
     @property
     def seconds(self) -> float | None:

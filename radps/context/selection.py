@@ -86,14 +86,7 @@ def channels_of(ranges: Iterable[str], window: SpectralWindow) -> tuple[tuple[in
     SelectionError
         A range reaches beyond the window or falls between two channels.
     """
-    found = sorted(_channels_of_range(text, window) for text in ranges)
-    merged: list[tuple[int, int]] = []
-    for start, stop in found:
-        if merged and start <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(stop, merged[-1][1]))
-        else:
-            merged.append((start, stop))
-    return tuple(merged)
+    return _merge(_channels_of_range(text, window) for text in ranges)
 
 
 def frequency_ranges(
@@ -109,7 +102,10 @@ def frequency_ranges(
 
 
 def channels_of_frequencies(ranges: Iterable[FrequencyRange], window: SpectralWindow) -> tuple[tuple[int, int], ...]:
-    """Return the channels of a window whose centres lie in one of the ranges; half-open, sorted, maybe none."""
+    """Return the channels of a window whose centres lie in one of the ranges; half-open, sorted, disjoint, maybe none.
+
+    Windows of several data sets have ranges of their own: those of the same band say the same twice.
+    """
     step = _step_hz(window)
     found = []
     for one in ranges:
@@ -118,7 +114,18 @@ def channels_of_frequencies(ranges: Iterable[FrequencyRange], window: SpectralWi
         stop = min(window.n_channels, int((positions[1] + 1e-6) // 1) + 1)
         if start < stop:
             found.append((start, stop))
-    return tuple(sorted(found))
+    return _merge(found)
+
+
+def _merge(ranges: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """Return half-open ranges sorted, those that touch or overlap joined."""
+    merged: list[tuple[int, int]] = []
+    for start, stop in sorted(ranges):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(stop, merged[-1][1]))
+        else:
+            merged.append((start, stop))
+    return tuple(merged)
 
 
 def _channels_of_range(text: str, window: SpectralWindow) -> tuple[int, int]:

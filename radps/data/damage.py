@@ -20,7 +20,7 @@ _STEP = re.compile(r"(?:\.zarr/([^/]+)-\d+|/([^/]+)-\d+(?:\.ps)?\.zarr)(?=/|$)")
 _MAX_CHUNKS = 10_000
 
 
-def describe_damage(array: zarr.Array[Any], url: str, region: Region | None, error: BaseException) -> str:
+def describe_damaged_chunk(array: zarr.Array[Any], url: str, region: Region | None, error: BaseException) -> str:
     """Return the message of an array that cannot be read.
 
     Parameters

@@ -18,7 +18,7 @@ import zarr
 from pydantic import BaseModel, ConfigDict
 
 from radps.data import stores
-from radps.data.damage import DAMAGE_ERRORS, describe_damage
+from radps.data.damage import DAMAGE_ERRORS, describe_damaged_chunk
 from radps.data.frames import rotate_uvw, to_modern_frame
 from radps.data.measurement_set import VISIBILITY_DIMS, MeasurementSetDescription, read_field_description
 from radps.errors import DataError
@@ -285,7 +285,7 @@ def _load(
     except DAMAGE_ERRORS as error:
         read = {"time": slice(int(times.min()), int(times.max()) + 1), "frequency": channels}
         region = tuple(read.get(dim, slice(None)) for dim in own)
-        raise DataError(describe_damage(array, url, region, error)) from error
+        raise DataError(describe_damaged_chunk(array, url, region, error)) from error
     if address.is_reversed and "frequency" in own:
         data = np.flip(data, own.index("frequency"))
     shape = iter(data.shape)

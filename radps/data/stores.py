@@ -32,7 +32,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 from zarr.errors import ContainsArrayError, ContainsGroupError
 from zarr.storage import FsspecStore, LocalStore
 
-from radps.data.damage import DAMAGE_ERRORS, describe_damage
+from radps.data.damage import DAMAGE_ERRORS, describe_damaged_chunk
 from radps.data.damage import Region as Region
 from radps.data.measuring import count_written
 from radps.data.urls import absolute_url as absolute_url
@@ -307,7 +307,7 @@ def load_array(url: str, region: Region | None = None) -> npt.NDArray[Any]:
     try:
         return np.asarray(array[region if region is not None else ...])
     except DAMAGE_ERRORS as error:
-        raise DataError(describe_damage(array, url, region, error)) from error
+        raise DataError(describe_damaged_chunk(array, url, region, error)) from error
 
 
 def write_region(url: str, region: Region, data: npt.NDArray[Any]) -> None:

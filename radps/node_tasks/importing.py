@@ -39,6 +39,8 @@ class DataSet(NamedTuple):
     kind: SourceKind
     original: str
     """Where it is, as the user gave it."""
+    is_imported: bool = False
+    """True if ``path`` is the copy that an attempt before has made."""
 
 
 class ImportedScan(NamedTuple):
@@ -191,7 +193,7 @@ def create_partitions(
     """
     parts = [(dataset.name, _describe(dataset, data_group)) for dataset in datasets]
     joined = join_parts(parts, intents, matching, min_overlap)
-    copied = [one for one in joined.partitions if not (keep and one.is_kept)]
+    copied = [one for one in joined.partitions if not (one.is_kept and (keep or datasets[one.dataset].is_imported))]
     longest_m, idle = _measure_array(joined)
     needed = sum(int(np.prod(one.description.shape)) for one in copied) * _BYTES_ON_DISK
     stores.check_free_bytes(url, needed, f"stage import_data: the copy of {len(copied)} partitions")

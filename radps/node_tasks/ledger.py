@@ -20,6 +20,9 @@ from radps.data.files import delete_file, list_names, read_file, read_files, rep
 from radps.data.urls import join_url
 from radps.errors import DataError
 
+LEDGERS = "tasks"
+"""Folder of the ledgers of a run."""
+
 MAX_BYTES = 64 * 2**10
 """Pickled size of a result that is kept at most."""
 
@@ -40,6 +43,11 @@ class Entry(NamedTuple):
     tries: int
     bytes_written: int
     peak_memory_bytes: int
+
+
+def ledger_url(run_url: str, step: str, attempt: int) -> str:
+    """Return where the ledger of an attempt of a step is."""
+    return join_url(run_url, LEDGERS, f"{step}-{attempt}")
 
 
 def entry_name(key: str) -> str:

@@ -60,6 +60,11 @@ def _check_size(size: int) -> int:
 
 ImageSize = Annotated[int, AfterValidator(_check_size)]
 
+Robustness = Annotated[float, Field(ge=-2.0, le=2.0)]
+
+DEFAULT_WEIGHTING = Weighting.BRIGGS
+DEFAULT_ROBUST = 0.5
+
 
 class ImagingParams(StageParams):
     """Parameters of all imaging stages."""
@@ -74,10 +79,11 @@ class ImagingParams(StageParams):
     cell_size: Angle | Literal["auto"] = "auto"
     """Side of a pixel; "auto" is that of the list of images to make, else a quarter of the beam of the longest baseline
     (CASA `cell`)."""
-    weighting: Weighting = Weighting.BRIGGS
-    """natural, uniform or briggs."""
-    robust: float = Field(default=0.5, ge=-2.0, le=2.0)
-    """Briggs' robustness, from -2 (almost uniform) to 2 (almost natural)."""
+    weighting: Weighting | Literal["auto"] = "auto"
+    """natural, uniform or briggs; "auto" is that of the list of images to make, else briggs."""
+    robust: Robustness | Literal["auto"] = "auto"
+    """Briggs' robustness, from -2 (almost uniform) to 2 (almost natural); "auto" is that of the list of images to make,
+    else 0.5."""
     max_iterations: int = Field(default=10_000, ge=0)
     """CLEAN components of an image or channel at most; 0 makes the dirty image (CASA `niter`)."""
     max_cycles: int = Field(default=50, ge=1)
@@ -140,6 +146,16 @@ def choose_grid(
     return ImageGrid(size, size, cell)
 
 
+def choose_weighting(params: ImagingParams, planned: PlannedImage | None = None) -> WeightingRule:
+    """Return how samples are weighted: as the parameters say, else the list of images to make, else as by default."""
+    weighting = DEFAULT_WEIGHTING if planned is None else Weighting(planned.weighting)
+    robust = DEFAULT_ROBUST if planned is None else planned.robust
+    return WeightingRule(
+        weighting if params.weighting == "auto" else params.weighting,
+        robust if params.robust == "auto" else params.robust,
+    )
+
+
 def primary_beam_width(context: Context, frequency_hz: float) -> float:
     """Return the full width at half maximum of the primary beam of the smallest dish [rad]."""
     diameters = [antenna.diameter_m for antenna in context.require_observation().antennas if antenna.diameter_m > 0]
@@ -149,7 +165,7 @@ def primary_beam_width(context: Context, frequency_hz: float) -> float:
 
 
 def make_rules(
-    context: Context, params: ImagingParams, grid: ImageGrid, highest_hz: float, density_url: str | None
+    context: Context, params: ImagingParams, grid: ImageGrid, highest_hz: float, weighting: WeightingRule
 ) -> ImagingRules:
     """Return what the tasks need to know of the parameters."""
     observation = context.require_observation()
@@ -162,7 +178,7 @@ def make_rules(
     )
     return ImagingRules(
         grid=grid,
-        weighting=WeightingRule(params.weighting, params.robust, density_url),
+        weighting=weighting,
         clean=CleanOptions(
             gain=params.gain,
             cycle_factor=params.cycle_factor,

@@ -52,7 +52,8 @@ def apply_calibration(context: Context, params: Params) -> Delayed:
     used: dict[str, None] = {}
     for partition in context.visibilities(params.fields):
         corrections = _find_corrections(context, partition)
-        group, graphs = _correct_partition(context, params, partition, corrections)
+        part = context.for_part(partition, corrections)
+        group, graphs = _correct_partition(part, params, partition, corrections)
         groups[partition.name] = {GROUP: group}
         counts += graphs
         used.update(dict.fromkeys(one.table.name for one in corrections))

@@ -138,6 +138,7 @@ def calibrate(context: Context, params: Params) -> Delayed:
 
 def _solve_window(context: Context, params: Params, options: GainOptions, window: SpectralWindow) -> Delayed:
     """Return the graph of one spectral window; it computes to an Outcome."""
+    context = context.for_part(*_window_inputs(context, window))
     partition = _bandpass_partition(context, params, window)
     scans = _calibrator_scans(context, params, window)
     plan = _plan_window(context, window, partition, scans)
@@ -155,6 +156,16 @@ def _solve_window(context: Context, params: Params, options: GainOptions, window
     order = run_task(context, rank_solved_antennas, ranked, bandpass, preferred, name=f"rank_solved-{window.name}")
     gains = _solve_gains(context, params, options, plan, scans, order, after=bandpass)
     return run_task(context, _finish_window, plan, bandpass, gains, order, name=f"transfer_flux-{window.name}")
+
+
+def _window_inputs(context: Context, window: SpectralWindow) -> tuple[object, ...]:
+    """Return all that the solutions of a spectral window depend on."""
+    observation = context.require_observation()
+    partitions = tuple(one for one in observation.partitions if one.window == window.name)
+    names = {partition.field for partition in partitions}
+    fields = tuple(field for field in observation.fields if field.name in names)
+    models = tuple(model for model in context.sky_models if model.field in names)
+    return window, partitions, fields, models, observation.antennas
 
 
 def _plan_window(

@@ -76,25 +76,25 @@ def flag(context: Context, params: Params) -> Delayed:
     groups, counts = {}, []
     for partition in observation.partitions:
         variable = "FLAG_MANUAL"
-        folder = context.new_path("visibilities", partition.name)
-        address = context.address(partition, "base")
-        created = run_task(
-            context, create_like, address, context.locate(folder), variable, name=f"create-{partition.name}"
-        )
+        rules = _rules(context, params, partition)
+        part = context.for_part(partition, rules, len(observation.antennas))
+        folder = part.new_path("visibilities", partition.name)
+        address = part.address(partition, "base")
+        created = run_task(part, create_like, address, part.locate(folder), variable, name=f"create-{partition.name}")
         parts = map_chunks(
-            context,
+            part,
             flag_block,
-            plan_blocks(context, [partition], group="base", copies=COPIES),
+            plan_blocks(part, [partition], group="base", copies=COPIES),
             partition.field,
             partition.window,
-            _rules(context, params, partition),
+            rules,
             len(observation.antennas),
             partition.shape[2],
-            context.locate(f"{folder}/{variable}"),
+            part.locate(f"{folder}/{variable}"),
             name=f"flag-{partition.name}",
             after=created,
         )
-        counts.append(reduce_tree(context, merge_flag_counts, parts, name=f"count-{partition.name}"))
+        counts.append(reduce_tree(part, merge_flag_counts, parts, name=f"count-{partition.name}"))
         group = partition.groups["base"].model_copy(update={"flag": f"{folder}/{variable}"})
         groups[partition.name] = {"base": group}
     return run_task(context, _finish, counts, groups, tuple(antenna.name for antenna in observation.antennas))

@@ -34,6 +34,7 @@ from radps.stages._imaging import (
     ImagingParams,
     blank_record,
     choose_grid,
+    choose_weighting,
     common_density,
     cut_for_sum,
     describe_beamless,
@@ -133,15 +134,17 @@ def _image_target(context: Context, params: Params, target: ImageTarget) -> Gene
     window = max((windows[partition.window] for partition in target.partitions), key=_top)
     grid = choose_grid(context, params, window, target.planned)
     description = describe_image(context, target.field, window, grid, np.array([centre_hz]), highest_hz - lowest_hz)
+    context = context.for_part(target, description, context.require_observation().antennas)
     stores, image_path, table_path = plan_stores(context, params, target, description)
     sources = cut_for_sum(context, target, choose_data_group(params, target.partitions[0]))
     scratch_url = context.locate(context.new_path("images", f"{target.name}-cycles", suffix=""))
-    density_url = None
+    weighting = choose_weighting(params, target.planned)
     before: list[Delayed] = [run_task(context, create_image_stores, stores, description, name=f"create-{target.name}")]
-    if params.weighting is not Weighting.NATURAL:
+    if weighting.weighting is not Weighting.NATURAL:
         density, density_url = common_density(context, sources, grid, target.name)
         before.append(density)
-    rules = make_rules(context, params, grid, highest_hz, density_url)
+        weighting = weighting._replace(density_url=density_url)
+    rules = make_rules(context, params, grid, highest_hz, weighting)
     work = _Work(target, sources, rules, scratch_url)
     weight = yield _psf_graph(context, work, before)
     result, last = yield from _iterate_cycles(context, work, rules.control)

@@ -28,6 +28,7 @@ from radps.stages._imaging import (
     ImagingParams,
     blank_record,
     choose_grid,
+    choose_weighting,
     common_density,
     cut_for_sum,
     describe_beamless,
@@ -87,6 +88,7 @@ def _image_target(context: Context, params: Params, target: ImageTarget, window:
     grid = choose_grid(context, params, window, target.planned)
     frequency_hz = np.linspace(*window.frequency_hz, window.n_channels)[first:last]
     description = describe_image(context, target.field, window, grid, frequency_hz, abs(window.channel_width_hz))
+    context = context.for_part(target, description, context.require_observation().antennas)
     stores, image_path, table_path = plan_stores(context, params, target, description)
     ready = [
         run_task(
@@ -99,14 +101,15 @@ def _image_target(context: Context, params: Params, target: ImageTarget, window:
             name=f"create-{target.name}",
         )
     ]
-    density_url = None
-    if params.weight_density == "common" and params.weighting is not Weighting.NATURAL:
+    weighting = choose_weighting(params, target.planned)
+    if params.weight_density == "common" and weighting.weighting is not Weighting.NATURAL:
         density, density_url = common_density(
             context, cut_for_sum(context, target, params.data_group), grid, target.name
         )
         ready.append(density)
+        weighting = weighting._replace(density_url=density_url)
     highest_hz = float(frequency_hz.max())
-    rules = make_rules(context, params, grid, highest_hz, density_url)
+    rules = make_rules(context, params, grid, highest_hz, weighting)
     terms = count_terms(farthest_baseline(context), highest_hz, grid, w_term=rules.clean.w_term)
     parts = map_chunks(
         context,

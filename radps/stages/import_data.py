@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from dask.delayed import Delayed
@@ -30,6 +30,7 @@ from radps.context.records import (
 from radps.context.scores import score_between
 from radps.context.telescopes import describe_telescope
 from radps.data.chunks import plan_channel_chunks, plan_time_chunks
+from radps.data.sources import SourceKind
 from radps.data.urls import join_url, split_url
 from radps.data.virtual_windows import SAME_BAND, VirtualMatching
 from radps.domain.geometry import SPEED_OF_LIGHT_M_S
@@ -39,6 +40,7 @@ from radps.node_tasks.importing import (
     COPY_BYTES_PER_VISIBILITY,
     CopyBlock,
     CopySummary,
+    DataSet,
     ImportedPartition,
     ImportPlan,
     copy_block,
@@ -53,6 +55,10 @@ _ENDINGS = (".ps.zarr", ".zarr", ".ms", ".uvfits", ".fits", ".uvf", ".fit")
 _INTENT = re.compile(r"[A-Z]+_[A-Z_]+(#[A-Z_]+)?")
 _ON_SOURCE = "#ON_SOURCE"
 _UNKNOWN = ("UNSPECIFIED", "UNKNOWN", "")
+
+
+_COPIED = "copied"
+"""Name of the task that has the counts of a data set when it is copied."""
 
 
 class Params(StageParams):
@@ -73,6 +79,17 @@ class Params(StageParams):
     """Part of their joint extent that two bands have to share more than, with virtual_windows "overlap"."""
 
 
+class _Job(NamedTuple):
+    """A data set to import."""
+
+    name: str
+    path: str
+    part: Context
+    """Names the tasks that copy it: those of the attempt that has done so, if it is the same since."""
+    is_imported: bool
+    """True if an attempt before has copied it."""
+
+
 def import_data(context: Context, params: Params) -> Generator[Delayed, Any, Outcome]:
     """Describe the data sets, and copy them to MSv4 partitions of one field and spectral window, chunked for channels.
 
@@ -80,7 +97,8 @@ def import_data(context: Context, params: Params) -> Generator[Delayed, Any, Out
     2. Join fields, antennas and windows of all data sets, and create the partitions (one task).
     3. Copy, block by block (map); memory goes with the block. MSv4 data that suit as they are are not copied.
 
-    Without `data.path` in the config, the data that a stage before this one made are taken.
+    Without `data.path` in the config, the data that a stage before this one made are taken. Data sets that were copied
+    before, and are the same since, are not copied again when others are added after them.
     """
     place = context.place()
     paths = place.dataset_paths or tuple(context.locate(path) for path in context.dataset_paths)
@@ -88,17 +106,13 @@ def import_data(context: Context, params: Params) -> Generator[Delayed, Any, Out
         raise DataError("there is no data set: name one by data.path in the config, or put the step `simulate` before")
     intents = {field: _full_intents(field, words) for field, words in place.intents.items()}
     names = _dataset_names(paths)
+    jobs = [_plan_job(context, path, name, intents) for path, name in zip(paths, names, strict=True)]
     scratch = context.new_path("visibilities", suffix="-scratch")
-    converted = [context.locate(f"{scratch}/{name}.ps.zarr") for name in names]
     recipes = context.locate(f"{scratch}/recipes.zarr")
-    found = [
-        run_task(context, find_dataset, path, name, target, name=f"find_dataset-{number}")
-        for number, (path, name, target) in enumerate(zip(paths, names, converted, strict=True))
-    ]
     plan: ImportPlan = yield run_task(
         context,
         create_partitions,
-        found,
+        [_find(context, job, number, scratch) for number, job in enumerate(jobs)],
         context.locate(context.new_path("visibilities", suffix=".ps.zarr")),
         recipes,
         intents,
@@ -107,14 +121,44 @@ def import_data(context: Context, params: Params) -> Generator[Delayed, Any, Out
         params.virtual_windows,
         params.min_overlap,
     )
+    copies = _copy(context, jobs, plan, recipes)
     copied: CopySummary | None = None
-    blocks = _plan_copy(context, plan, recipes)
-    if blocks:
-        parts = map_chunks(context, copy_block, blocks)
-        merged = reduce_tree(context, merge_copy_summaries, parts)
-        copied = yield merged
+    if copies:
+        copied = yield run_task(context, merge_copy_summaries, copies, name="merge_datasets")
         yield run_task(context, remove_scratch, (context.locate(scratch),))
-    return _outcome(context, params, plan, names, paths, copied)
+    return _outcome(context, params, plan, jobs, copied)
+
+
+def _plan_job(context: Context, path: str, name: str, intents: dict[str, tuple[str, ...]]) -> _Job:
+    """Find out whether an attempt before has copied a data set that is still the same."""
+    place = context.place()
+    part = context.for_part(name, path, place.data_stamps.get(path, ""), intents)
+    is_earlier = part.place().attempt != place.attempt
+    return _Job(name, path, part, is_earlier and part.is_finished(part.task_key(f"{_COPIED}-{name}")))
+
+
+def _find(context: Context, job: _Job, number: int, scratch: str) -> Delayed | DataSet:
+    """Return where a data set is: as the user has it, or as it was imported before."""
+    if job.is_imported:
+        copy = job.part.locate(job.part.new_path("visibilities", suffix=".ps.zarr"))
+        return DataSet(job.name, copy, SourceKind.MSV4, job.path, is_imported=True)
+    converted = context.locate(f"{scratch}/{job.name}.ps.zarr")
+    return run_task(context, find_dataset, job.path, job.name, converted, name=f"find_dataset-{number}")
+
+
+def _copy(context: Context, jobs: Sequence[_Job], plan: ImportPlan, recipes: str) -> list[Delayed]:
+    """Return a graph for each data set of which something is copied, or was before; they compute to CopySummaries."""
+    copies = []
+    for number, job in enumerate(jobs):
+        partitions = [one for one in plan.partitions if one.dataset == number and one.is_copied]
+        if not partitions and not job.is_imported:
+            continue
+        # What was imported before has to be copied again if other data sets brought antennas that it must know.
+        names = context if job.is_imported and partitions else job.part
+        parts = map_chunks(names, copy_block, _plan_copy(context, partitions, recipes), name=f"copy_block-{job.name}")
+        merged = [reduce_tree(names, merge_copy_summaries, parts, name=f"merge-{job.name}")] if parts else []
+        copies.append(run_task(names, merge_copy_summaries, merged, name=f"{_COPIED}-{job.name}"))
+    return copies
 
 
 def _full_intents(field: str, words: Sequence[str]) -> tuple[str, ...]:
@@ -146,13 +190,11 @@ def _dataset_names(paths: Sequence[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _plan_copy(context: Context, plan: ImportPlan, recipes: str) -> list[CopyBlock]:
+def _plan_copy(context: Context, partitions: Sequence[ImportedPartition], recipes: str) -> list[CopyBlock]:
     """Cut the partitions to copy into blocks of whole zarr chunks, with the whole band where memory allows."""
     place = context.place()
     blocks = []
-    for partition in plan.partitions:
-        if not partition.is_copied:
-            continue
+    for partition in partitions:
         n_times, n_baselines, n_channels, n_polarizations = partition.shape
         per_channel = partition.chunks[0] * n_baselines * n_polarizations * COPY_BYTES_PER_VISIBILITY
         times = plan_time_chunks(
@@ -193,13 +235,13 @@ def _outcome(
     context: Context,
     params: Params,
     plan: ImportPlan,
-    names: Sequence[str],
-    paths: Sequence[str],
+    jobs: Sequence[_Job],
     copied: CopySummary | None,
 ) -> Outcome:
     """Return the observation and what is to be said of it."""
-    observation = _observation(context, params, plan, names)
-    silent = _silent_antennas(plan, copied)
+    observation = _observation(context, params, plan, [job.name for job in jobs])
+    n_in_place = sum(not one.is_copied and not jobs[one.dataset].is_imported for one in plan.partitions)
+    silent = _silent_antennas(plan, copied if n_in_place == 0 else None)
     fraction = None if copied is None else 1 - copied.n_flagged / max(1, copied.n_visibilities - copied.n_missing)
     n_visibilities = sum(int(np.prod(partition.shape)) for partition in plan.partitions)
     n_windows = len(observation.windows)
@@ -217,10 +259,10 @@ def _outcome(
         message="; ".join([text, *problems]),
         observation=observation,
         summary={
-            "datasets": dict(zip(names, paths, strict=True)),
+            "datasets": {job.name: job.path for job in jobs},
             "fields": {field.name: list(field.intents) for field in observation.fields},
             "partitions": len(plan.partitions),
-            "partitions_used_in_place": sum(not partition.is_copied for partition in plan.partitions),
+            "partitions_used_in_place": n_in_place,
             "visibilities": n_visibilities,
             "missing": 0 if copied is None else copied.n_missing,
             "flagged": 0 if copied is None else copied.n_flagged,
@@ -269,7 +311,7 @@ def _known(intents: Sequence[str]) -> bool:
 
 def _silent_antennas(plan: ImportPlan, copied: CopySummary | None) -> tuple[str, ...]:
     """Return the antennas without an unflagged visibility; of data that were not read, those without a baseline."""
-    if copied is None or not all(partition.is_copied for partition in plan.partitions):
+    if copied is None:
         return plan.idle_antennas
     return tuple(name for name, count in zip(plan.antennas.names, copied.n_unflagged, strict=True) if not count)
 

@@ -66,6 +66,7 @@ def moments(context: Context, params: Params) -> Delayed:
 def _cube_moments(context: Context, params: Params, cube: ImageRecord) -> Delayed:
     """Return the graph of one cube; it computes to the record of its moments and the numbers behind."""
     window = context.window(cube.window)
+    context = context.for_part(cube, window)
     rest_hz = params.rest_frequency or window.rest_frequency_hz
     if rest_hz is None:
         raise SelectionError(f"the data of {cube.name} name no rest frequency; give rest_frequency")

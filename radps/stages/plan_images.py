@@ -25,7 +25,15 @@ from radps.data.urls import format_bytes
 from radps.domain.geometry import PIXELS_PER_BEAM, SPEED_OF_LIGHT_M_S
 from radps.domain.image_size import PixelGoal, Pixels, choose_pixels, count_image_bytes
 from radps.domain.sensitivity import Exposure, expected_noise
-from radps.stages._imaging import FIELD_OF_VIEW, ImageSize, primary_beam_width
+from radps.domain.weights import Weighting
+from radps.stages._imaging import (
+    DEFAULT_ROBUST,
+    DEFAULT_WEIGHTING,
+    FIELD_OF_VIEW,
+    ImageSize,
+    Robustness,
+    primary_beam_width,
+)
 from radps.stages.base import StageParams
 from radps.units import Angle, DataSize, FluxDensity
 
@@ -50,6 +58,10 @@ class Params(StageParams):
     """Pixels along each side; "auto" covers field_of_view. A number is not reduced."""
     cell_size: Angle | Literal["auto"] = "auto"
     """Side of a pixel; "auto" is the beam of the longest baseline over pixels_per_beam. An angle is not enlarged."""
+    weighting: Weighting = DEFAULT_WEIGHTING
+    """natural, uniform or briggs; the expected noise is that of natural weights in any case."""
+    robust: Robustness = DEFAULT_ROBUST
+    """Briggs' robustness, from -2 (almost uniform) to 2 (almost natural)."""
     field_of_view: float = Field(default=FIELD_OF_VIEW, gt=0.0)
     """Width of an image, in units of the primary beam's full width at half maximum."""
     min_field_of_view: float = Field(default=1.0, gt=0.0)
@@ -129,6 +141,8 @@ def _plan_cubes(context: Context, params: Params, field: str, partitions: Sequen
                 image_size=pixels.image_size,
                 cell_size_rad=pixels.cell_size_rad,
                 channels=None if params.channels is None else (params.channels,),
+                weighting=params.weighting.value,
+                robust=params.robust,
                 beam_rad=beam_rad,
                 noise_jy=noise_jy,
                 assumptions=assumptions,
@@ -151,6 +165,8 @@ def _plan_continuum(context: Context, params: Params, field: str, partitions: Se
         virtual_windows=tuple(sorted({window.virtual for window in windows})),
         image_size=pixels.image_size,
         cell_size_rad=pixels.cell_size_rad,
+        weighting=params.weighting.value,
+        robust=params.robust,
         beam_rad=beam_rad,
         noise_jy=noise_jy,
         assumptions=assumptions,

@@ -58,25 +58,24 @@ def subtract_continuum(context: Context, params: Params) -> Delayed:
                 f"{params.order + 1}"
             )
         ranges[window.name] = frequency_ranges(channels, window, "config")
-        folder = context.new_path("visibilities", partition.name)
+        part = context.for_part(partition, ranges[window.name])
+        folder = part.new_path("visibilities", partition.name)
         names = {"visibility": "VISIBILITY_CONTINUUM_SUBTRACTED", "flag": "FLAG_CONTINUUM_SUBTRACTED"}
         paths = {role: f"{folder}/{name}" for role, name in names.items()}
-        address = context.address(partition)
+        address = part.address(partition)
         created = [
-            run_task(
-                context, create_like, address, context.locate(folder), name, name=f"create-{partition.name}-{role}"
-            )
+            run_task(part, create_like, address, part.locate(folder), name, name=f"create-{partition.name}-{role}")
             for role, name in names.items()
         ]
         counts += map_chunks(
-            context,
+            part,
             subtract_continuum_block,
-            plan_blocks(context, [partition], whole="frequency", copies=COPIES),
+            plan_blocks(part, [partition], whole="frequency", copies=COPIES),
             partition.field,
             channels,
             params.order,
-            context.locate(paths["visibility"]),
-            context.locate(paths["flag"]),
+            part.locate(paths["visibility"]),
+            part.locate(paths["flag"]),
             name=f"subtract-{partition.name}",
             after=created,
         )

@@ -16,18 +16,16 @@ from radps.context.records import Outcome, Resources, StepRecord, StepState
 from radps.context.task_records import save_task_records, task_records_url
 from radps.context.versions import current_versions
 from radps.data import stores
-from radps.data.urls import join_url
+from radps.data.output_stamps import OutputStamp
 from radps.errors import RadpsError
 from radps.node_tasks import ledger
 from radps.node_tasks.guard import TaskHost, TaskRules
+from radps.node_tasks.ledger import ledger_url
 from radps.workflows.model import Step, Workflow
 from radps.workflows.plan import step_provenance
 from radps.workflows.task_book import TaskBook
 
 logger = logging.getLogger(__name__)
-
-LEDGERS = "tasks"
-"""Folder of the ledgers of attempts that have not ended."""
 
 _MARK_LENGTH = 6
 
@@ -74,6 +72,8 @@ def running_record(
     resources: Resources | None,
     cluster: str,
     resumed: int = 0,
+    parts: Mapping[str, int] | None = None,
+    outputs: Mapping[str, OutputStamp] | None = None,
 ) -> StepRecord:
     """Return the record of a step that begins now.
 
@@ -91,6 +91,8 @@ def running_record(
         Where it is computed, in words.
     resumed : int
         How often this attempt was interrupted and went on.
+    parts, outputs : mapping, optional
+        Of the last attempt: what need not be done again if its inputs are the same.
     """
     return StepRecord(
         id=step.id,
@@ -103,15 +105,22 @@ def running_record(
         start_s=time.time(),
         resumed=resumed,
         resources=resources,
+        parts=dict(parts or {}),
+        outputs=dict(outputs or {}),
         versions=current_versions(workflow.dependencies),
         provenance=step_provenance(workflow, step, dict(records), cluster),
     )
 
 
 def finished_record(
-    context: Context, workflow: Workflow, records: Mapping[str, StepRecord], record: StepRecord, outcome: Outcome
+    context: Context,
+    workflow: Workflow,
+    records: Mapping[str, StepRecord],
+    record: StepRecord,
+    outcome: Outcome,
+    parts: Mapping[str, int],
 ) -> StepRecord:
-    """Return the record of a step that ended with an outcome.
+    """Return the record of a step that ended with an outcome; ``parts`` says which attempt made each part of it.
 
     Raises
     ------
@@ -120,7 +129,7 @@ def finished_record(
     """
     done = record.model_copy(update={"state": StepState.DONE, "outcome": outcome})
     fold(context, workflow, {**records, record.id: done})
-    return done.model_copy(update={"outputs": stamp_outputs(done, workflow.run)})
+    return done.model_copy(update={"outputs": stamp_outputs(done, workflow.run), "parts": dict(parts)})
 
 
 def outdated_followers(workflow: Workflow, step: str, records: Mapping[str, StepRecord]) -> dict[str, StepRecord]:
@@ -172,11 +181,13 @@ def step_context(
         Of the engine that computes it.
     """
     ancestors = (records[ancestor.id] for ancestor in workflow.ancestors(step.id))
-    ledger_url = _ledger_url(workflow.run, record)
+    url = workflow.run
+    own_ledger = ledger_url(url, step.id, record.attempt)
     if not record.resumed:
-        stores.delete(ledger_url)
+        stores.delete(own_ledger)
+    used = {record.attempt, *record.parts.values()}
     workspace = Workspace(
-        url=workflow.run,
+        url=url,
         step=step.id,
         stage=step.stage,
         fingerprint=record.fingerprint,
@@ -185,16 +196,18 @@ def step_context(
         resources=record.resources or Resources(),
         dataset_paths=workflow.data.path,
         intents=workflow.data.intents,
+        data_stamps={one.path: one.sha256 for one in (record.provenance.inputs if record.provenance else ())},
         mark=context.run_id[-_MARK_LENGTH:],
         rules=TaskRules(
-            ledger_url=ledger_url,
+            ledger_url=own_ledger,
             host=host,
             retries=step.policy.retries,
             retry_delay_s=step.policy.retry_delay,
             timeout_s=step.policy.task_timeout,
             faults=workflow.faults,
         ),
-        finished=ledger.load_done(ledger_url) if record.resumed else frozenset(),
+        finished={attempt: ledger.load_done(ledger_url(url, step.id, attempt)) for attempt in used},
+        parts=record.parts,
     )
     return context.with_records(ancestors).at(workspace)
 
@@ -211,12 +224,10 @@ def keep_task_records(run_url: str, record: StepRecord, book: TaskBook) -> None:
 
 
 def drop_ledger(run_url: str, record: StepRecord) -> None:
-    """Remove the results of single tasks: those of the step are safe."""
+    """Remove the results of single tasks of a step that is done, unless a later attempt may take parts of them over."""
+    if record.parts:
+        return
     try:
-        stores.delete(_ledger_url(run_url, record))
+        stores.delete(ledger_url(run_url, record.id, record.attempt))
     except OSError:
         logger.warning("the ledger of step %s cannot be removed; `radps-run prune` does", record.id, exc_info=True)
-
-
-def _ledger_url(run_url: str, record: StepRecord) -> str:
-    return join_url(run_url, LEDGERS, f"{record.id}-{record.attempt}")

@@ -25,6 +25,7 @@ import traceback
 from collections.abc import Callable
 from typing import NamedTuple
 
+from radps.context.damage import find_damage
 from radps.context.events import EventLog
 from radps.context.lock import Notice
 from radps.context.model import Context
@@ -56,6 +57,7 @@ class _Running(NamedTuple):
     step: Step
     work: StepWork
     book: TaskBook
+    context: Context
 
 
 class Runner:
@@ -272,7 +274,7 @@ class Runner:
             offered = engine.resources()
         except ClusterError as error:
             self._records[step.id] = self._begin(step, None)
-            self._end(step, None, TaskBook(), StepEnded(step.id, None, error, ""))
+            self._end(step, TaskBook(), {}, StepEnded(step.id, None, error, ""))
             return
         record = self._records[step.id] = self._begin(step, offered)
         tell = self._messages.put if engine.concurrent else self._take
@@ -280,11 +282,11 @@ class Runner:
         host = engine.host(work.on_task)
         context = attempts.step_context(self._context, self.workflow, step, self._records, record, host)
         if engine.concurrent:
-            self._running[step.id] = _Running(step, work, book)
+            self._running[step.id] = _Running(step, work, book, context)
             target = functools.partial(_run_and_tell, work, context, self._messages)
             threading.Thread(target=target, name=f"radps-{step.id}", daemon=True).start()
             return
-        self._running[step.id] = _Running(step, work, book)
+        self._running[step.id] = _Running(step, work, book, context)
         try:
             with self._interrupts.allowed():
                 ended = work.run(context)
@@ -305,9 +307,11 @@ class Runner:
             self._records,
             attempt=old.attempt if resumes else attempts.next_attempt(self._context, step.id),
             fingerprint=fingerprint,
-            resources=old.resources if resumes else offered,
+            resources=old.resources if resumes or self._keeps_plan(old, offered) else offered,
             cluster=self._place.description,
             resumed=old.resumed + 1 if resumes else 0,
+            parts=self._known_parts(old),
+            outputs=old.outputs,
         )
         if not resumes:
             self._context = attempts.with_attempt(self._context, step.id, record.attempt)
@@ -318,6 +322,22 @@ class Runner:
         logger.info("step %s: attempt %d of stage %s %s", step.id, record.attempt, step.stage, how)
         self._observer.started(record)
         return record
+
+    def _known_parts(self, old: StepRecord) -> dict[str, int]:
+        """Return the parts of the work of a step that need not be done again if their inputs are the same."""
+        if old.id in self._selection.redo or find_damage(old, self.workflow.run):
+            return {}
+        return old.parts
+
+    def _keeps_plan(self, old: StepRecord, offered: Resources | None) -> bool:
+        """Return True if a new attempt plans its chunks as the last one did, so that parts that are the same count."""
+        return (
+            bool(old.parts)
+            and old.id not in self._selection.redo
+            and offered is not None
+            and old.resources is not None
+            and old.resources.memory_bytes <= offered.memory_bytes
+        )
 
     def _goes_on(self, old: StepRecord, fingerprint: str, offered: Resources | None) -> bool:
         """Return True if the last attempt of a step goes on: it was not finished, and nothing changed since.
@@ -351,7 +371,7 @@ class Runner:
         else:
             del self._running[message.step]
             if not self._restart(running, message):
-                self._end(running.step, running.work, running.book, message)
+                self._end(running.step, running.book, running.context.place().parts_used, message)
 
     def _save_progress(self, running: _Running, *, at_once: bool) -> None:
         """Note how far a step is, for those who ask from outside; not with every task."""
@@ -375,14 +395,15 @@ class Runner:
         self._start(running.step)
         return True
 
-    def _end(self, step: Step, work: StepWork | None, book: TaskBook, message: StepEnded) -> None:
+    def _end(self, step: Step, book: TaskBook, parts: dict[str, int], message: StepEnded) -> None:
         """Record and commit how a step ended."""
         record = self._records[step.id].model_copy(update={"stop_s": time.time(), **book.counts()})
         error = message.error
         if error is None and message.outcome is not None:
             try:
                 # A stage whose outcome does not fit to what was there before it has failed, too.
-                record = attempts.finished_record(self._context, self.workflow, self._records, record, message.outcome)
+                records = self._records
+                record = attempts.finished_record(self._context, self.workflow, records, record, message.outcome, parts)
             except (RadpsError, OSError) as misfit:
                 error = misfit
         if isinstance(error, StoppedError | KeyboardInterrupt):
@@ -445,7 +466,7 @@ def _pending(planned: PlannedStep, old: StepRecord | None, now: float) -> StepRe
     waiting = attempts.waiting_record(planned.step, now)
     if old is None:
         return waiting
-    kept = ("attempt", "fingerprint", "resources", "resumed", "versions")
+    kept = ("attempt", "fingerprint", "resources", "resumed", "versions", "parts", "outputs")
     return waiting.model_copy(update={"error": planned.reason, **{name: getattr(old, name) for name in kept}})
 
 

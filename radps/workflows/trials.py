@@ -314,21 +314,26 @@ def _compute(
     with interrupts.allowed():
         ended = work.run(own)
     record = record.model_copy(update={"stop_s": time.time(), **book.counts()})
+    record = _finish(workflow, context, records, record, ended, own.place().parts_used)
     attempts.drop_ledger(workflow.run, record)
-    record = _finish(workflow, context, records, record, ended)
     attempts.keep_task_records(workflow.run, record, book)
     return record
 
 
 def _finish(
-    workflow: Workflow, context: Context, records: dict[str, StepRecord], record: StepRecord, ended: StepEnded
+    workflow: Workflow,
+    context: Context,
+    records: dict[str, StepRecord],
+    record: StepRecord,
+    ended: StepEnded,
+    parts: dict[str, int],
 ) -> StepRecord:
     """Return the record of the attempt that ended; raises StageError if it failed."""
     error = ended.error
     if error is None:
         try:
             accepted = _accepted(workflow, record, records)
-            return attempts.finished_record(context, workflow, accepted, record, ended.outcome or Outcome())
+            return attempts.finished_record(context, workflow, accepted, record, ended.outcome or Outcome(), parts)
         except (RadpsError, OSError) as misfit:
             error = misfit
     text = attempts.failure_text(error, ended.task)

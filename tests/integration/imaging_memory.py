@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 
 import psutil
 
@@ -16,7 +15,8 @@ from radps.context.model import Context, Workspace
 from radps.context.records import Resources
 from radps.domain.normal_operator import count_terms
 from radps.execution.engine import InProcess
-from radps.node_tasks.guard import TaskEvent
+from radps.node_tasks.guard import TaskEvent, TaskRules
+from radps.node_tasks.ledger import ledger_url
 from radps.stages import _imaging, image_cube
 
 N_CHANNELS = 60
@@ -37,30 +37,26 @@ def observation() -> dict[str, object]:
     }
 
 
-def reset_peak() -> int:
-    """Forget the largest resident size so far, and return the present one."""
-    Path("/proc/self/clear_refs").write_text("5")
-    return psutil.Process().memory_info().rss
-
-
-def peak_bytes() -> int:
-    """Return the largest resident size since the reset."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
-
-
-def image(context: Context, step: str, slots: int, params: image_cube.Params) -> list[int]:
-    """Make a cube, and return the resident size after each task that imaged channels."""
-    resources = Resources(slots=slots, memory_bytes=2**33)
-    bound = context.at(Workspace(url=context.place().url, step=step, attempt=1, resources=resources))
+def image(context: Context, step: str, slots: int, params: image_cube.Params) -> tuple[list[int], int]:
+    """Make a cube; return the resident size after each task that imaged channels, and the largest in one of them."""
     sizes: list[int] = []
+    peaks: list[int] = []
 
     def measure(event: TaskEvent) -> None:
         if "clean_channels" in event.key:
             sizes.append(psutil.Process().memory_info().rss)
+            peaks.append(event.peak_memory_bytes)
 
-    InProcess(2**33).compute(image_cube.image_cube(bound, params), measure)
-    return sizes
+    engine, url = InProcess(2**33), context.place().url
+    place = Workspace(
+        url=url,
+        step=step,
+        attempt=1,
+        resources=Resources(slots=slots, memory_bytes=2**33),
+        rules=TaskRules(ledger_url=ledger_url(url, step, 1), host=engine.host(measure)),
+    )
+    engine.compute(image_cube.image_cube(context.at(place), params))
+    return sizes, max(peaks)
 
 
 def main() -> None:
@@ -78,9 +74,9 @@ def main() -> None:
     terms = count_terms(_imaging.farthest_baseline(context), max(window.frequency_hz), grid, w_term=w_term)
     width = target.partitions[0].chunks[1]
     projection = image_cube.estimate_task_memory(target, grid, width, terms)
-    before = reset_peak()
-    sizes = image(context, "cube", N_CHANNELS // 2, params)
-    print(json.dumps({"projection": projection, "peak": peak_bytes() - before, "sizes": sizes}))
+    before = psutil.Process().memory_info().rss
+    sizes, peak = image(context, "cube", N_CHANNELS // 2, params)
+    print(json.dumps({"projection": projection, "peak": peak - before, "sizes": sizes}))
 
 
 if __name__ == "__main__":

@@ -92,7 +92,8 @@ def test_continuum_residual_is_exact_for_its_model(run: Run) -> None:
     target = _imaging.ImageTarget("sky", "sky", context.visibilities("sky"), (((0, 2), (5, 8)),))
     grid = _imaging.choose_grid(context, params, context.require_observation().windows[0])
     density = context.locate("context.zarr/image_continuum-1/sky/weight_density")
-    rules = _imaging.make_rules(context, params, grid, 1.4e9, density)
+    weighting = _imaging.choose_weighting(params)._replace(density_url=density)
+    rules = _imaging.make_rules(context, params, grid, 1.4e9, weighting)
     from radps.node_tasks.samples import load_samples, weigh_samples
 
     spots = [pixel(STRONG), pixel(WEAK), (10, 80), (48, 48)]
@@ -185,7 +186,7 @@ def test_channels_that_are_done_are_not_done_again(run: Run, monkeypatch: pytest
     before = load_planes(url, "SKY")
     (target,) = image_cube.find_targets(context, params)
     grid = _imaging.choose_grid(context, params, context.require_observation().windows[0])
-    rules = _imaging.make_rules(context, params, grid, 1.4e9, None)
+    rules = _imaging.make_rules(context, params, grid, 1.4e9, _imaging.choose_weighting(params))
     for part in image_cube.plan_parts(context, params, target, grid, 1):
         assert clean_channels(part, rules, url, table) == 0
     # A worker that was lost after it wrote two channels of a part: the row of the third is not there.

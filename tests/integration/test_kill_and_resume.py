@@ -172,7 +172,6 @@ def test_finished_tasks_are_not_done_again(start: Callable[..., Driver], tmp_pat
     records = load_task_records(task_records_url(str(folder), "image_cube", 1))
     kept = {record.key for record in records if record.state == "kept"}
     assert {name for name in names if name.startswith("image_cube.clean_channels")} <= kept
-    assert not ledger.exists()
 
 
 def test_sigterm_stops_soon_and_the_same_command_goes_on(

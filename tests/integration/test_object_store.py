@@ -19,7 +19,7 @@ import zarr
 import radps
 from radps.api import Run
 from radps.context.events import read_events
-from radps.data.files import read_file
+from radps.data.files import list_names, read_file
 from radps.data.stores import file_system, open_store
 
 KILLS = 4
@@ -88,6 +88,20 @@ def test_a_finished_run_in_a_bucket_is_not_done_again_and_one_step_is(bucket_run
     assert "image_cube" not in changed
     after = array_digests(f"{bucket_run.url}/images")
     assert {name: after[name] for name in images} == images
+
+
+def test_runs_in_a_bucket_are_listed_pruned_and_removed(bucket_run: Run) -> None:
+    bucket = bucket_run.url.rpartition("/")[0]
+    assert [(one.run, one.state) for one in radps.list_runs(bucket)] == [(bucket_run.url, "done")]
+    images = array_digests(f"{bucket_run.url}/images")
+    removed = {leftover.step for leftover in bucket_run.prune()}
+    assert removed >= {"moments", "export"}
+    kept = array_digests(f"{bucket_run.url}/images")
+    assert 10 < len(kept) < len(images)
+    assert radps.open_run(bucket_run.url).status().state == "done"
+    bucket_run.remove()
+    assert len(radps.list_runs(bucket)) == 0
+    assert list_names(bucket) == []
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -241,16 +241,17 @@ def test_a_lock_that_changes_under_the_hand_is_not_taken_over(url: str, monkeypa
     store.check_free()
     replace = RunFiles.replace
 
-    def come_first(self: RunFiles, name: str, data: bytes, *, version: str | None = None) -> str | None:
-        monkeypatch.undo()
-        put_driver(url, far_driver(user="bob", lease_s=1000.0))
-        threading.Timer(0.05, lambda: put_driver(url, far_driver(user="bob", lease_s=1000.0, beat=1))).start()
-        return replace(self, name, data, version=version)
+    with ExitStack() as other:
 
-    monkeypatch.setattr(RunFiles, "replace", come_first)
-    monkeypatch.setattr(store._lock, "_poll_s", 0.01)
-    with pytest.raises(ContextError, match="in use by process 1 of bob"), store.lock():
-        pass
+        def come_first(self: RunFiles, name: str, data: bytes, *, version: str | None = None) -> str | None:
+            monkeypatch.undo()
+            other.enter_context(beating(url, far_driver(user="bob", lease_s=10.0)))
+            return replace(self, name, data, version=version)
+
+        monkeypatch.setattr(RunFiles, "replace", come_first)
+        monkeypatch.setattr(store._lock, "_poll_s", 0.01)
+        with pytest.raises(ContextError, match="in use by process 1 of bob"), store.lock():
+            pass
 
 
 # --- the heart ---

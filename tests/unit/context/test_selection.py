@@ -61,3 +61,10 @@ def test_ranges_outside_the_band_are_refused(text: str, message: str) -> None:
 def test_texts_that_are_no_range_are_refused(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parse_range(text)
+
+
+def test_ranges_that_several_data_sets_name_count_once() -> None:
+    ranges = frequency_ranges(((2, 4), (10, 12)), window(), "config")
+    assert channels_of_frequencies((*ranges, *ranges), window()) == ((2, 4), (10, 12))
+    wider = frequency_ranges(((3, 6),), window(), "config")
+    assert channels_of_frequencies((*ranges, *wider), window()) == ((2, 6), (10, 12))

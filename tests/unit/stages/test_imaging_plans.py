@@ -187,9 +187,10 @@ def test_the_w_term_is_taken_where_the_phase_error_asks_for_it() -> None:
         corner = (size / 2 * 2e-5) ** 2 * 2
         phase = 2 * math.pi * 1000.0 * 1.4e9 / 299792458.0 * corner / 2
         assert (phase > 0.1) is expected
-        rules = _imaging.make_rules(context, params, grid, 1.4e9, None)
+        rules = _imaging.make_rules(context, params, grid, 1.4e9, _imaging.choose_weighting(params))
         assert rules.clean.w_term is expected
-    forced = _imaging.make_rules(context, image_cube.Params(w_term=False), grid, 1.4e9, None)
+    params = image_cube.Params(w_term=False)
+    forced = _imaging.make_rules(context, params, grid, 1.4e9, _imaging.choose_weighting(params))
     assert forced.clean.w_term is False
 
 

@@ -25,6 +25,7 @@ from radps.context.records import (
     VlaExtension,
 )
 from radps.domain.geometry import ImageGrid
+from radps.domain.weights import Weighting
 from radps.errors import SelectionError
 from radps.stages import _imaging, image_continuum, image_cube, plan_images
 
@@ -238,6 +239,14 @@ def test_a_cube_takes_from_the_list_what_its_parameters_leave_open() -> None:
     assert target.planned.name == "galaxy_cube"
     grid = _imaging.choose_grid(context, image_cube.Params(), window("spw0", 0), target.planned)
     assert grid == ImageGrid(320, 320, 5e-5)
+
+
+def test_weights_come_from_the_parameters_else_from_the_list_else_by_default() -> None:
+    entry = planned(weighting="uniform", robust=-1).imaging.planned[0]
+    assert _imaging.choose_weighting(image_cube.Params())[:2] == (Weighting.BRIGGS, 0.5)
+    assert _imaging.choose_weighting(image_cube.Params(), entry)[:2] == (Weighting.UNIFORM, -1.0)
+    assert _imaging.choose_weighting(image_cube.Params(weighting="briggs"), entry)[:2] == (Weighting.BRIGGS, -1.0)
+    assert _imaging.choose_weighting(image_cube.Params(robust=2), entry)[:2] == (Weighting.UNIFORM, 2.0)
 
 
 def test_explicit_parameters_win_over_the_list() -> None:

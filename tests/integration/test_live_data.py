@@ -1,0 +1,88 @@
+"""A second data set is added to a finished run: only what depends on it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import radps
+from radps.context.task_records import load_task_records, task_records_url
+from radps.data import stores
+from radps.data.demo_observation import demo_observation
+from radps.data.simulate import simulate_observation
+
+
+@pytest.fixture(scope="module")
+def days(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """Two days of the tiny observation; the target of the second day is another one."""
+    folder = tmp_path_factory.mktemp("days")
+    first = demo_observation("tiny")
+    target = first.fields[-1]
+    second = first.model_copy(
+        update={
+            "seed": first.seed + 1,
+            "start": first.start + timedelta(days=1),
+            "fields": (*first.fields[:-1], target.model_copy(update={"name": "OTHER", "ra": target.ra + 0.05})),
+            "scans": tuple(
+                one.model_copy(update={"field": "OTHER"}) if one.field == target.name else one for one in first.scans
+            ),
+        }
+    )
+    paths = (str(folder / "day1.ps.zarr"), str(folder / "day2.ps.zarr"))
+    for path, model in zip(paths, (first, second), strict=True):
+        simulate_observation(path, model)
+    return paths
+
+
+def config(tiny_config: Callable[..., dict[str, Any]], folder: Path, *paths: str) -> dict[str, Any]:
+    """Return the tiny workflow on data sets that are there."""
+    whole = tiny_config(str(folder))
+    whole["steps"] = [step for step in whole["steps"] if "simulate" not in step]
+    whole["steps"][0] = {"import_data": {"copy_msv4": "always"}}
+    return {**whole, "data": {"path": list(paths)}}
+
+
+def done_tasks(run: radps.Run, step: str) -> list[str]:
+    """Return the names of the tasks that the last attempt of a step computed, not those that it kept."""
+    attempt = run.context.steps[step].attempt
+    records = load_task_records(task_records_url(run.url, step, attempt))
+    return [record.key for record in records if record.state == "done"]
+
+
+def test_what_does_not_depend_on_the_new_data_is_not_done_again(
+    tiny_config: Callable[..., dict[str, Any]], days: tuple[str, str], tmp_path: Path
+) -> None:
+    grown = tmp_path / "grown"
+    radps.run(config(tiny_config, grown, days[0]), progress=False)
+    run = radps.run(config(tiny_config, grown, *days), progress=False)
+    at_once = radps.run(config(tiny_config, tmp_path / "at_once", *days), progress=False)
+    for step, word in (
+        ("import_data", "copy_block-"),
+        ("flag", "flag-"),
+        ("calibrate", "solve_"),
+        ("apply_calibration", "correct-"),
+        ("subtract_continuum", "subtract-"),
+        ("image_cube", "clean_channels-"),
+        ("image_continuum", "residual-"),
+    ):
+        done = [key for key in done_tasks(run, step) if word in key]
+        every = [key for key in done_tasks(at_once, step) if word in key]
+        assert done, step
+        assert len(done) < len(every), step
+        assert run.context.steps[step].attempts_used() == (1, 2), step
+    names = [image.name for image in run.context.images]
+    assert names == [image.name for image in at_once.context.images]
+    assert len(names) == 6  # continuum, cube and moments of two targets
+    for name in names:
+        record = run.context.image_record(name)
+        for variable in (record.variable, *record.companions):
+            one, other = (
+                stores.load_array(f"{each.url}/{each.context.image_record(name).path}/{variable}")
+                for each in (run, at_once)
+            )
+            np.testing.assert_array_equal(one, other)
