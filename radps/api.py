@@ -399,7 +399,8 @@ def _compute(workflow: Workflow, selection: Selection, *, progress: bool, engine
         context = runner.run()
     else:
         # Jupyter takes plain lines, too: bars there need packages that radps does not.
-        with make_observer(Console(force_jupyter=False)) as observer:
+        in_process = engine is not None or workflow.cluster.kind == "none"
+        with make_observer(Console(force_jupyter=False), in_process=in_process) as observer:
             runner = Runner(workflow, engine=engine, selection=selection, observer=observer)
             context = runner.run()
     for failure in runner.failures.values():

@@ -232,7 +232,7 @@ def _run(workflow: Workflow, selection: Selection) -> None:
     from radps.workflows.status import make_status
 
     console, stderr = make_console(), make_console(stderr=True)
-    observer = make_observer(console)
+    observer = make_observer(console, in_process=workflow.cluster.kind == "none")
     # Where nobody can answer, a run that is to pause ends there.
     on_pause = observer.ask if sys.stdin.isatty() and sys.stdout.isatty() else None
     runner = Runner(workflow, selection=selection, observer=observer, on_pause=on_pause)

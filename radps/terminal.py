@@ -219,9 +219,12 @@ def make_console(*, stderr: bool = False) -> Console:
     return console
 
 
-def make_observer(console: Console) -> BarObserver | LineObserver:
-    """Return bars for a terminal, lines for anything else."""
-    return BarObserver(console) if console.is_terminal else LineObserver(console)
+def make_observer(console: Console, *, in_process: bool = False) -> BarObserver | LineObserver:
+    """Return bars for a terminal, lines for anything else.
+
+    What is computed ``in_process`` gets lines, too: bars that move would write over the prompt of a debugger.
+    """
+    return BarObserver(console) if console.is_terminal and not in_process else LineObserver(console)
 
 
 def show_plan(console: Console, plan: tuple[PlannedStep, ...]) -> None:

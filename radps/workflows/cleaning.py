@@ -3,7 +3,8 @@
 An output is ``<folder>/<step>-<attempt><suffix>`` (see :meth:`Context.new_path`). It is left over if
 
 1. ``<step>`` is a step of the run, now or in its history, and
-2. ``<attempt>`` is not that of the step's record: an attempt that was interrupted goes on in its own places, and
+2. ``<attempt>`` is none that the step's record uses: an attempt that was interrupted goes on in its own places, and
+   parts that did not change are where an earlier one made them, and
 3. no text in the context, whatever field it is in, is a path below it.
 
 So a trial that was dropped, or neither accepted nor dropped, is left over like any other attempt. Whatever else lies in
@@ -170,7 +171,9 @@ def _find_unused(store: RunStore) -> list[tuple[str, int, str]]:
         for name in list_children(join_url(store.url, folder)):
             path = f"{folder}/{name}"
             owners = _owners(name, steps)
-            current = any(step in context.steps and context.steps[step].attempt == attempt for step, attempt in owners)
+            current = any(
+                step in context.steps and attempt in context.steps[step].attempts_used() for step, attempt in owners
+            )
             if owners and not current and path not in kept:
                 step, attempt = max(owners, key=lambda owner: len(owner[0]))
                 found.append((step, attempt, path))

@@ -1,4 +1,4 @@
-"""The command line pauses before a step: it asks on a terminal, and ends there without one."""
+"""The command line pauses before a step, and a debugger stops inside of a task."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -67,10 +67,10 @@ def test_a_pause_before_no_step_is_a_wrong_call(call, config: Path) -> None:
 class Terminal:
     """A run of the command line on a terminal of its own."""
 
-    def __init__(self, *arguments: object) -> None:
+    def __init__(self, *arguments: object, module: Sequence[str] = ("radps",)) -> None:
         self._ours, theirs = pty.openpty()
         path = os.pathsep.join([str(HELPERS), os.environ.get("PYTHONPATH", "")])
-        command = [sys.executable, "-m", "radps", *map(str, arguments)]
+        command = [sys.executable, "-m", *module, *map(str, arguments)]
         environment = {**os.environ, "PYTHONPATH": path, "COLUMNS": "200", "TERM": "xterm"}
         self.process = subprocess.Popen(command, env=environment, stdin=theirs, stdout=theirs, stderr=theirs)
         os.close(theirs)
@@ -142,3 +142,21 @@ def test_a_signal_at_the_question_stops_the_run_with_code_130(terminal: Terminal
     terminal.process.send_signal(signal.SIGINT)
     assert terminal.end() == 130
     assert states(config) == {"squares": "done", "direct": "pending"}
+
+
+def test_a_debugger_stops_inside_of_a_task(config: Path) -> None:
+    source = HELPERS / "user_stages.py"
+    line = source.read_text().splitlines().index("    return number * number") + 1
+    debugger = ("pdb", "-c", f"break {source}:{line}", "-c", "continue", "-m", "radps")
+    terminal = Terminal(config, module=debugger)
+    try:
+        terminal.wait_for("-> return number * number")
+        terminal.write("print(number >= 0)\n")
+        terminal.wait_for("True")
+        terminal.write("clear 1\ncontinue\n")
+        terminal.wait_for("Exit status: 0")
+        terminal.write("quit\n")
+        assert terminal.end() == 0
+    finally:
+        terminal.close()
+    assert states(config) == {"squares": "done", "direct": "done"}
