@@ -144,6 +144,12 @@ def test_a_signal_at_the_question_stops_the_run_with_code_130(terminal: Terminal
     assert states(config) == {"squares": "done", "direct": "pending"}
 
 
+def test_a_run_that_asks_is_stopped_from_outside(terminal: Terminal, call, config: Path) -> None:
+    assert call("stop", config, "--wait", "30").code == 0
+    assert terminal.end() == 130
+    assert states(config) == {"squares": "done", "direct": "pending"}
+
+
 def test_a_debugger_stops_inside_of_a_task(config: Path) -> None:
     source = HELPERS / "user_stages.py"
     line = source.read_text().splitlines().index("    return number * number") + 1
@@ -160,3 +166,9 @@ def test_a_debugger_stops_inside_of_a_task(config: Path) -> None:
     finally:
         terminal.close()
     assert states(config) == {"squares": "done", "direct": "done"}
+
+
+def test_the_line_that_the_docs_name_is_where_the_loop_asks_whether_it_ends() -> None:
+    root = Path(__file__).parents[2]
+    path, line = re.findall(r"break (radps/domain/solver.py):(\d+)", (root / "docs/interactive.md").read_text())[0]
+    assert "_reason_to_stop(residual" in (root / path).read_text().splitlines()[int(line) - 1]

@@ -18,6 +18,7 @@ from radps.errors import ConfigError, ContextError, StageError
 from radps.workflows.cleaning import prune_run
 from radps.workflows.model import load_workflow
 from radps.workflows.run import run_workflow
+from radps.workflows.watching import describe_event, follow_events
 
 STEPS: list[Any] = [
     {"id": "first", "stage": "user_stages:squares", "after": []},
@@ -393,5 +394,9 @@ def test_trials_stand_in_the_event_log(run: radps.Run) -> None:
     events = read_events(run.url, number)
     assert [event.event for event in events] == ["trial.started", "trial.ended", "trial.accepted"]
     assert {event.fields["attempt"] for event in events} == {2}
+    assert describe_event(events[0]).endswith("last: trial started (attempt 2)")
+    assert describe_event(events[1]).endswith("last: trial done: x")
+    assert describe_event(events[2]).endswith("last: trial accepted (attempt 2)")
+    assert tuple(follow_events(run.url)) == events  # who watches sees them, and comes to an end
     assert delete(join_url(run.url, "context.json")) is None  # the history has it all
     assert run.context.steps["last"] == trial.record
