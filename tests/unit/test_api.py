@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from bdb import BdbQuit
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,37 @@ def test_a_step_that_is_interrupted_is_stopped_and_goes_on(
     assert set(again) == set(range(0, 40, 4)) - before  # what was finished is not done again
     run.step("writes")  # by its name: from its beginning
     assert run.context.steps["writes"].attempt == 2
+
+
+@pytest.mark.parametrize(("step", "function"), [("squares", "_square"), ("direct", "direct")])
+def test_to_leave_a_debugger_stops_the_step(
+    config: dict[str, Any], monkeypatch: pytest.MonkeyPatch, step: str, function: str
+) -> None:
+    import user_stages
+
+    def leave(*arguments: Any) -> None:
+        raise BdbQuit
+
+    steps = [{"id": step, "stage": f"user_stages:{step}", "retries": 3}]
+    with monkeypatch.context() as patch:
+        patch.setattr(user_stages, function, leave if function == "_square" else with_params(leave))
+        with pytest.raises(KeyboardInterrupt):
+            radps.run({**config, "steps": steps}, progress=False)
+    run = radps.open_run(config["run"])
+    assert states(run) == {step: "stopped"}
+    run.step()
+    assert states(run) == {step: "done"}
+
+
+def with_params(leave: Any) -> Any:
+    """Return a stage that leaves a debugger."""
+    import user_stages
+
+    def direct(context: Any, params: user_stages.Params) -> None:
+        leave()
+
+    direct.__annotations__["params"] = user_stages.Params
+    return direct
 
 
 def test_an_interrupt_from_outside_stops_a_step_of_a_cell(config: dict[str, Any]) -> None:
