@@ -6,6 +6,8 @@
     run                                         # tables, in Jupyter
     run.context.observation.fields              # what is known
     run.step("cube", threshold="10 mJy")        # one step again, in this process, with another parameter
+    trial = run.try_step("cube", robust=-0.5)   # beside the run: look at it, then trial.accept() or trial.drop()
+    run.plan()                                  # what would be done now, and why
     run.image("cube").SKY                       # xarray
     run.gantt().savefig("gantt.png")            # when each worker did what
     run.prune()                                 # remove what old attempts left
@@ -22,7 +24,7 @@ from rich.console import Console
 from radps.context.events import Event, read_events
 from radps.context.lineage import lineage
 from radps.context.model import Context, Workspace
-from radps.context.records import Outcome, StepRecord, StepState
+from radps.context.records import Outcome, StepRecord
 from radps.context.store import RunStore
 from radps.data.urls import absolute_url
 from radps.errors import ConfigError
@@ -31,10 +33,11 @@ from radps.execution.engine import Engine
 from radps.terminal import make_observer
 from radps.workflows.cleaning import Leftover, prune_run, remove_run
 from radps.workflows.model import Workflow, load_workflow
-from radps.workflows.plan import Selection
+from radps.workflows.plan import Plan, Selection, plan_steps
 from radps.workflows.run import Runner
 from radps.workflows.status import RunState, Status, load_status
 from radps.workflows.stopping import stop_run
+from radps.workflows.trials import Trial, try_step
 
 if TYPE_CHECKING:
     import xarray
@@ -70,6 +73,10 @@ class Run:
             # A copy of the folder at another place is a run of its own.
             self._workflow = load_workflow({**config, "run": self.url})
         return self._workflow
+
+    @workflow.setter
+    def workflow(self, workflow: Workflow) -> None:
+        self._workflow = workflow
 
     @property
     def context(self) -> Context:
@@ -119,7 +126,8 @@ class Run:
         Parameters
         ----------
         name : str, optional
-            Its id; default the first step that is not done.
+            Its id: it is done from its beginning. Default: the first step that is not done or has changed, which goes
+            on where it was interrupted.
         progress : bool
             Print what is going on.
         **params
@@ -135,18 +143,69 @@ class Run:
         StageError
             The step failed; ``__cause__`` holds the error.
         ConfigError
-            There is no such step or parameter, a step before it is not done, or all steps are done and none is named.
+            There is no such step or parameter, a step before it is not done, all steps are done and none is named, or
+            it is there for a failure, and nothing failed.
+        KeyboardInterrupt
+            The cell was interrupted; the step is recorded as stopped, and ``step()`` or :meth:`resume` goes on.
         """
+        redo = () if name is None else (name,)
         name = name or self._next_step()
         if params:
-            config = {**self.workflow.as_config(), "run": self.url}
-            self._workflow = load_workflow(config, {f"{name}.{key}": value for key, value in params.items()})
+            self.workflow = self._changed(name, params)
         with open_engine(InProcessCluster()) as engine:
-            selection = Selection(only=(name,), redo=(name,))
+            selection = Selection(only=(name,), redo=redo)
             context = _compute(self.workflow, selection, progress=progress, engine=engine)
-        outcome = context.steps[name].outcome
-        assert outcome is not None  # a step that did not fail is done
-        return outcome
+        record = context.steps[name]
+        if record.outcome is None:
+            raise ConfigError(self.url, [f"step {name!r} is {record.state} and was not done: {record.error}"])
+        return record.outcome
+
+    def try_step(self, name: str, **params: Any) -> Trial:
+        """Do one step with other parameters beside the run, in this process: to look at, then to accept or to drop.
+
+        Parameters
+        ----------
+        name : str
+            Its id.
+        **params
+            Parameters to change; the run keeps them only if the trial is accepted.
+
+        Returns
+        -------
+        Trial
+            With ``outcome``, ``context``, ``image(name)``, ``accept()``, ``drop()``. Also a context manager, which
+            drops it unless it was accepted.
+
+        Raises
+        ------
+        StageError
+            The step failed; nothing is left of the trial.
+        ConfigError
+            There is no such step or parameter, or a step before it is not done.
+        ContextError
+            Nothing was run yet, the folder is damaged, or somebody drives the run.
+        """
+        return try_step(self, self._changed(name, params).step(name))
+
+    def plan(
+        self, *, start: str | None = None, until: str | None = None, only: Sequence[str] = (), redo: Sequence[str] = ()
+    ) -> Plan:
+        """Return what :meth:`resume` would do, and why; nothing is done.
+
+        Parameters
+        ----------
+        start, until, only, redo
+            As of :meth:`resume`.
+
+        Raises
+        ------
+        ConfigError, ContextError
+            As of :meth:`resume`.
+        """
+        store = RunStore(self.url)
+        context = store.load() if store.exists() else None
+        selection = Selection(start, until, tuple(only), tuple(redo))
+        return Plan(self.url, plan_steps(self.workflow, context, selection))
 
     def resume(
         self,
@@ -155,6 +214,7 @@ class Run:
         until: str | None = None,
         only: Sequence[str] = (),
         redo: Sequence[str] = (),
+        pause_before: Sequence[str] = (),
         progress: bool = True,
     ) -> Run:
         """Do what is not done or changed, on the cluster of the workflow.
@@ -165,6 +225,8 @@ class Run:
             From this step on, with those that need it; up to this step, with those that it needs.
         only, redo : sequence of str
             Nothing but these steps; these steps again, changed or not.
+        pause_before : sequence of str
+            End before these steps; what does not need them is done. :meth:`step` or another call goes on.
         progress : bool
             Print what is going on.
 
@@ -180,7 +242,8 @@ class Run:
         ConfigError, ContextError, ClusterError
             Nothing was done.
         """
-        _compute(self.workflow, Selection(start, until, tuple(only), tuple(redo)), progress=progress)
+        selection = Selection(start, until, tuple(only), tuple(redo), tuple(pause_before))
+        _compute(self.workflow, selection, progress=progress)
         return self
 
     # --- managing ---
@@ -252,13 +315,16 @@ class Run:
         return gantt_chart(self.url)
 
     def _next_step(self) -> str:
-        """Return the first step of the workflow that is not done."""
-        store = RunStore(self.url)
-        records = store.load().steps if store.exists() else {}
-        for step in self.workflow.steps:
-            if step.id not in records or records[step.id].state is not StepState.DONE:
-                return step.id
-        raise ConfigError(self.url, ["every step is done; name the one to do again"])
+        """Return the first step that the plan wants to run."""
+        running = self.plan().running
+        if not running:
+            raise ConfigError(self.url, ["every step is done; name the one to do again"])
+        return running[0]
+
+    def _changed(self, name: str, params: Mapping[str, Any]) -> Workflow:
+        """Return the workflow with other parameters of a step."""
+        config = {**self.workflow.as_config(), "run": self.url}
+        return load_workflow(config, {f"{name}.{key}": value for key, value in params.items()})
 
     def __repr__(self) -> str:
         return f"Run({self.url!r})"
@@ -277,6 +343,7 @@ def run(
     until: str | None = None,
     only: Sequence[str] = (),
     redo: Sequence[str] = (),
+    pause_before: Sequence[str] = (),
     progress: bool = True,
 ) -> Run:
     """Run a workflow, or go on where it ended: steps that are done and unchanged are skipped.
@@ -291,7 +358,7 @@ def run(
         ``none``, ``local``, the address of a scheduler, or e.g. ``{"kind": "local", "workers": 2}``.
     settings : mapping, optional
         Overrides such as ``{"cube.threshold": "10 mJy", "data.path": "my.fits"}``.
-    start, until, only, redo, progress
+    start, until, only, redo, pause_before, progress
         As of :meth:`Run.resume`.
 
     Returns
@@ -309,7 +376,7 @@ def run(
     overrides.update({key: value for key, value in (("run", run), ("cluster", cluster)) if value is not None})
     workflow = load_workflow(config, overrides)
     opened = Run(workflow.run, workflow)
-    return opened.resume(start=start, until=until, only=only, redo=redo, progress=progress)
+    return opened.resume(start=start, until=until, only=only, redo=redo, pause_before=pause_before, progress=progress)
 
 
 def open_run(run: str | os.PathLike[str]) -> Run:
@@ -332,7 +399,8 @@ def _compute(workflow: Workflow, selection: Selection, *, progress: bool, engine
         context = runner.run()
     else:
         # Jupyter takes plain lines, too: bars there need packages that radps does not.
-        with make_observer(Console(force_jupyter=False)) as observer:
+        in_process = engine is not None or workflow.cluster.kind == "none"
+        with make_observer(Console(force_jupyter=False), in_process=in_process) as observer:
             runner = Runner(workflow, engine=engine, selection=selection, observer=observer)
             context = runner.run()
     for failure in runner.failures.values():

@@ -93,6 +93,10 @@ def run(
     redo: Annotated[
         list[str] | None, typer.Option("--redo", metavar="STEP", help="Do this step again, changed or not; repeatable.")
     ] = None,
+    pause_before: Annotated[
+        list[str] | None,
+        typer.Option("--pause-before", metavar="STEP", help="Stop before this step; a terminal asks; repeatable."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done and why, and do nothing.")] = False,
 ) -> None:
     """Run or resume a workflow.
@@ -103,7 +107,7 @@ def run(
 
     with errors():
         workflow = _load(config, run_url, settings, cluster, workers)
-        selection = Selection(start, until, tuple(only or ()), tuple(redo or ()))
+        selection = Selection(start, until, tuple(only or ()), tuple(redo or ()), tuple(pause_before or ()))
         if dry_run:
             _dry_run(workflow, selection)
         else:
@@ -228,8 +232,10 @@ def _run(workflow: Workflow, selection: Selection) -> None:
     from radps.workflows.status import make_status
 
     console, stderr = make_console(), make_console(stderr=True)
-    observer = make_observer(console)
-    runner = Runner(workflow, selection=selection, observer=observer)
+    observer = make_observer(console, in_process=workflow.cluster.kind == "none")
+    # Where nobody can answer, a run that is to pause ends there.
+    on_pause = observer.ask if sys.stdin.isatty() and sys.stdout.isatty() else None
+    runner = Runner(workflow, selection=selection, observer=observer, on_pause=on_pause)
     try:
         with observer:
             context = runner.run()

@@ -136,6 +136,14 @@ class BarObserver:
         self._progress.update(bar.id, total=total, completed=total if done else bar.completed, end=text)
         self._progress.stop_task(bar.id)
 
+    def ask(self, step: str) -> bool:
+        """Ask at a step to pause before; returns True to go on."""
+        self._progress.stop()  # bars that move would write over the question
+        try:
+            return _ask(self._console, step)
+        finally:
+            self._progress.start()
+
     def _bar(self, step: str) -> Task:
         return next(bar for bar in self._progress.tasks if bar.id == self._bars[step])
 
@@ -195,6 +203,10 @@ class LineObserver:
         if line := _note(event, fields):
             self._line(line)
 
+    def ask(self, step: str) -> bool:
+        """Ask at a step to pause before; returns True to go on."""
+        return _ask(self._console, step)
+
     def _line(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
@@ -207,9 +219,12 @@ def make_console(*, stderr: bool = False) -> Console:
     return console
 
 
-def make_observer(console: Console) -> BarObserver | LineObserver:
-    """Return bars for a terminal, lines for anything else."""
-    return BarObserver(console) if console.is_terminal else LineObserver(console)
+def make_observer(console: Console, *, in_process: bool = False) -> BarObserver | LineObserver:
+    """Return bars for a terminal, lines for anything else.
+
+    What is computed ``in_process`` gets lines, too: bars that move would write over the prompt of a debugger.
+    """
+    return BarObserver(console) if console.is_terminal and not in_process else LineObserver(console)
 
 
 def show_plan(console: Console, plan: tuple[PlannedStep, ...]) -> None:
@@ -349,6 +364,25 @@ def _note(event: str, fields: Mapping[str, Any]) -> str:
     if event == "run.paused":
         return f"{fields['before']}: paused before it; the same command without --pause-before goes on"
     return ""
+
+
+def _ask(console: Console, step: str) -> bool:
+    """Ask until the answer is Enter or q; the end of the input is a q."""
+    while True:
+        console.print(
+            f"{step}: paused before it. Enter goes on, q ends here ",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+            end="",
+        )
+        try:
+            answer = input().strip().lower()
+        except EOFError:
+            console.print()
+            return False
+        if answer in ("", "q"):
+            return not answer
 
 
 def _ending(step: StepRecord) -> str:

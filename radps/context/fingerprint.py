@@ -114,6 +114,14 @@ def why_not_done(
     )
 
 
+def inputs_differ(old: str, new: str) -> bool:
+    """Return True if two fingerprints of a step differ in the steps before it."""
+    before, now = (
+        {name: value for name, value in _parts(text).items() if name.startswith("after.")} for text in (old, new)
+    )
+    return before != now
+
+
 def code_stamp(code: Iterable[CodeFile]) -> str:
     """Return a hash of the files that a stage's code stands in, wherever they lie.
 

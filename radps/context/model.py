@@ -121,6 +121,8 @@ class Context(Record):
     """Step -> scores."""
     steps: dict[str, StepRecord] = Field(default_factory=dict)
     """In the order of the workflow."""
+    last_attempts: dict[str, int] = Field(default_factory=dict)
+    """Step -> highest number that an attempt of it had, also of those that were dropped, and of steps that left."""
     workspace: Workspace | None = Field(default=None, exclude=True, repr=False)
 
     # --- building ---
@@ -173,7 +175,13 @@ class Context(Record):
     def with_records(self, records: Iterable[StepRecord]) -> Self:
         """Return the context after the steps of ``records``, in their order: the fold over what is done."""
         records = tuple(records)
-        context = type(self)(run_id=self.run_id, sequence=self.sequence, project=self.project, workspace=self.workspace)
+        context = type(self)(
+            run_id=self.run_id,
+            sequence=self.sequence,
+            project=self.project,
+            last_attempts=self.last_attempts,
+            workspace=self.workspace,
+        )
         for record in records:
             if record.state is StepState.DONE and record.outcome is not None:
                 context = context.with_outcome(record.id, record.outcome)

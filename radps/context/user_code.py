@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import importlib
 import importlib.util
@@ -155,22 +156,27 @@ def _imported_names(module: str) -> set[str]:
     return {around for name in names for around in _with_packages(name)}
 
 
-def _names_in_source(source: bytes, package: str) -> Iterator[str]:
-    """Yield what the import statements of a source name; of ``from a import b`` both ``a`` and ``a.b``."""
+@functools.lru_cache(maxsize=256)
+def _names_in_source(source: bytes, package: str) -> tuple[str, ...]:
+    """Return what the import statements of a source name; of ``from a import b`` both ``a`` and ``a.b``.
+
+    A plan asks for each step several times, and to parse a source takes longer than all else that is asked.
+    """
     try:
         tree = ast.parse(source)
     except SyntaxError:
         # It was edited since it was imported, or never was: what it is counts, what it imports is unknown.
-        return
+        return ()
+    names = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             # ``from ..x import y``: each dot after the first is one package up.
             around = package.split(".")[: package.count(".") + 2 - node.level] if node.level else []
             base = ".".join([*around, *([node.module] if node.module else [])])
-            yield base
-            yield from (f"{base}.{alias.name}" for alias in node.names)
+            names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    return tuple(names)
 
 
 def _with_packages(name: str) -> Iterator[str]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import enum
 import time
 import traceback
+from bdb import BdbQuit
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
@@ -137,6 +138,8 @@ def run_guarded(rules: TaskRules, key: str, function: Callable[..., Any], /, *ar
         It ran longer than it may, as often as it may.
     SimulatedFaultError
         The config asked for it, more often than there are retries. What the function raises comes through as it is.
+    KeyboardInterrupt
+        The user left a debugger in it, in the process of the driver.
     """
     entry = ledger.load_entry(rules.ledger_url, key)
     if entry is not None:
@@ -149,6 +152,9 @@ def run_guarded(rules: TaskRules, key: str, function: Callable[..., Any], /, *ar
         try:
             return _try_once(rules, key, start_s, function, arguments, options)
         except Exception as error:
+            if isinstance(error, BdbQuit) and not rules.host.repeats:
+                # Who leaves the debugger wants the run to stop. On a worker nobody can, it had no input to read.
+                raise KeyboardInterrupt from None
             pause = _take_failure(rules, key, error, start_s)
             if pause is None:
                 raise

@@ -3,10 +3,12 @@
 An output is ``<folder>/<step>-<attempt><suffix>`` (see :meth:`Context.new_path`). It is left over if
 
 1. ``<step>`` is a step of the run, now or in its history, and
-2. ``<attempt>`` is not that of the step's record: an attempt that was interrupted goes on in its own places, and
+2. ``<attempt>`` is none that the step's record uses: an attempt that was interrupted goes on in its own places, and
+   parts that did not change are where an earlier one made them, and
 3. no text in the context, whatever field it is in, is a path below it.
 
-Whatever else lies in the run folder is not touched. Both hold the lock of the run meanwhile.
+So a trial that was dropped, or neither accepted nor dropped, is left over like any other attempt. Whatever else lies in
+the run folder is not touched. Both hold the lock of the run meanwhile.
 """
 
 from __future__ import annotations
@@ -71,6 +73,26 @@ def prune_run(url: str, *, dry_run: bool = False) -> tuple[Leftover, ...]:
     return leftovers
 
 
+def find_attempt(url: str, step: str, attempt: int) -> tuple[str, ...]:
+    """Return the paths of the outputs of one attempt that the context does not refer to."""
+    unused = _find_unused(RunStore(url))
+    return tuple(path for owner, number, path in unused if (owner, number) == (step, attempt))
+
+
+def remove_attempt(url: str, step: str, attempt: int) -> None:
+    """Remove the outputs of one attempt that the context does not refer to.
+
+    Its number is never given again, so that nobody else writes there: the lock of the run is not needed.
+
+    Raises
+    ------
+    ContextError
+        The run is damaged, or the files cannot be removed.
+    """
+    for path in find_attempt(url, step, attempt):
+        _delete(join_url(url, path))
+
+
 def remove_run(url: str) -> None:
     """Remove a run folder with all that is in it.
 
@@ -130,7 +152,15 @@ def _real_folder(url: str) -> str:
 
 
 def _find_leftovers(store: RunStore) -> tuple[Leftover, ...]:
-    """Return the outputs that nothing refers to."""
+    """Return the outputs that nothing refers to, with their sizes."""
+    return tuple(
+        Leftover(step, attempt, path, measure_bytes(join_url(store.url, path)))
+        for step, attempt, path in _find_unused(store)
+    )
+
+
+def _find_unused(store: RunStore) -> list[tuple[str, int, str]]:
+    """Return step, attempt and path of the outputs that nothing refers to."""
     context = store.load()
     steps = _known_steps(store, context)
     kept = referenced_roots(context)
@@ -141,11 +171,13 @@ def _find_leftovers(store: RunStore) -> tuple[Leftover, ...]:
         for name in list_children(join_url(store.url, folder)):
             path = f"{folder}/{name}"
             owners = _owners(name, steps)
-            current = any(step in context.steps and context.steps[step].attempt == attempt for step, attempt in owners)
+            current = any(
+                step in context.steps and attempt in context.steps[step].attempts_used() for step, attempt in owners
+            )
             if owners and not current and path not in kept:
                 step, attempt = max(owners, key=lambda owner: len(owner[0]))
-                found.append(Leftover(step, attempt, path, measure_bytes(join_url(store.url, path))))
-    return tuple(found)
+                found.append((step, attempt, path))
+    return found
 
 
 def _known_steps(store: RunStore, context: Context) -> set[str]:

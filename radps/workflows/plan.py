@@ -6,7 +6,8 @@ import enum
 from typing import NamedTuple
 
 from radps.context.damage import describe_damage
-from radps.context.fingerprint import code_stamp, data_stamp, fingerprint, why_not_done
+from radps.context.fingerprint import code_stamp, data_stamp, fingerprint, inputs_differ, why_not_done
+from radps.context.html import html_table
 from radps.context.model import Context
 from radps.context.provenance import Provenance, collect_provenance
 from radps.context.records import StepRecord, StepState
@@ -29,7 +30,7 @@ class PlanState(enum.StrEnum):
     CHANGED = "changed"
     """Done, but its parameters, data, code or the software changed, or files that it wrote."""
     STALE = "stale"
-    """Done, but a step that it needs is done again."""
+    """Done, but a step that it needs is done again, or was since."""
     AGAIN = "again"
     """Failed or was interrupted, or the user asked to do it again."""
     SKIPPED = "skipped"
@@ -45,6 +46,40 @@ class PlannedStep(NamedTuple):
     state: PlanState
     runs: bool
     reason: str
+
+
+class Plan(NamedTuple):
+    """What a run would do, for people: it shows itself as a table."""
+
+    run: str
+    """URL of the run folder."""
+    steps: tuple[PlannedStep, ...]
+    """In the order of the workflow."""
+
+    @property
+    def running(self) -> tuple[str, ...]:
+        """The ids of the steps that would run."""
+        return tuple(planned.step.id for planned in self.steps if planned.runs)
+
+    def __repr__(self) -> str:
+        """Return a line for each step, in columns."""
+        names = max(len(planned.step.id) for planned in self.steps)
+        states = max(len(planned.state) for planned in self.steps)
+        lines = (
+            f"{planned.step.id:{names}}  {planned.state:{states}}  {'runs' if planned.runs else '':4}  {planned.reason}"
+            for planned in self.steps
+        )
+        return "\n".join((*lines, self._summary()))
+
+    def _repr_html_(self) -> str:
+        """Return what Jupyter shows."""
+        rows = (
+            (planned.step.id, planned.state, "yes" if planned.runs else "no", planned.reason) for planned in self.steps
+        )
+        return html_table(self._summary(), ("step", "state", "runs", "why"), rows)
+
+    def _summary(self) -> str:
+        return f"{len(self.running)} of {len(self.steps)} steps would run, in {self.run}"
 
 
 class Selection(NamedTuple):
@@ -152,15 +187,18 @@ def _plan_step(
             return PlannedStep(step, PlanState.SKIPPED, False, f"no failure of {', '.join(step.after)}")
     if step.when is When.SUCCESS and (skipped := _skipped(step, planned)):
         return PlannedStep(step, PlanState.SKIPPED, False, f"needs {', '.join(skipped)}, which is skipped")
-    if done and before:
+    # It was done or begun when a step before it was done again.
+    waits = record is not None and record.state is StepState.PENDING and record.attempt > 0
+    if (done or waits) and before:
         return PlannedStep(step, PlanState.STALE, True, f"after {', '.join(before)}, which will run")
     if not done and (record is None or record.attempt == 0):
         return PlannedStep(step, PlanState.NEW, True, "never run")
     if any(name not in records for name in step.after):
         return PlannedStep(step, PlanState.AGAIN, True, "what it needs is not done")
+    now = step_fingerprint(workflow, step, records)
     reason = why_not_done(
         record,
-        step_fingerprint(workflow, step, records),
+        now,
         stage=step.stage,
         params=step.params.model_dump(mode="json"),
         versions=versions,
@@ -168,6 +206,8 @@ def _plan_step(
     )
     if not reason:
         return PlannedStep(step, PlanState.DONE, False, "unchanged")
+    if record is not None and waits and inputs_differ(record.fingerprint, now):
+        return PlannedStep(step, PlanState.STALE, True, reason)
     return PlannedStep(step, PlanState.CHANGED if done else PlanState.AGAIN, True, reason)
 
 

@@ -25,26 +25,22 @@ import traceback
 from collections.abc import Callable
 from typing import NamedTuple
 
-from radps.context.damage import find_damage, stamp_outputs
+from radps.context.damage import find_damage
 from radps.context.events import EventLog
 from radps.context.lock import Notice
-from radps.context.model import Context, Workspace
+from radps.context.model import Context
 from radps.context.records import Resources, StepRecord, StepState
 from radps.context.store import RunStore
-from radps.context.task_records import save_task_records, task_records_url
-from radps.context.versions import current_versions
-from radps.data import stores
 from radps.errors import ClusterError, ClusterLostError, RadpsError, StageError
 from radps.execution.engine import Engine, StoppedError
-from radps.node_tasks import ledger
-from radps.node_tasks.guard import TaskEnd, TaskRules
-from radps.node_tasks.ledger import ledger_url
+from radps.node_tasks.guard import TaskEnd
+from radps.workflows import attempts
 from radps.workflows.engine_place import EnginePlace
 from radps.workflows.interrupts import Interrupts
 from radps.workflows.log_file import log_to_file
 from radps.workflows.model import Step, Workflow
 from radps.workflows.observers import LoggedObserver, Observer, Silent
-from radps.workflows.plan import PlannedStep, Selection, plan_steps, step_fingerprint, step_provenance
+from radps.workflows.plan import PlannedStep, Selection, plan_steps, step_fingerprint
 from radps.workflows.readiness import Readiness, explain, judge
 from radps.workflows.step_work import GraphAdded, Message, StepEnded, StepWork, TaskEnded
 from radps.workflows.task_book import TaskBook
@@ -53,7 +49,6 @@ logger = logging.getLogger(__name__)
 
 _LOOK_S = 0.2
 _BETWEEN_SAVES_S = 2.0
-_MARK_LENGTH = 6
 
 
 class _Running(NamedTuple):
@@ -108,6 +103,7 @@ class Runner:
         self._breakpoints = set(self._selection.pause_before)
         self._redo = set(self._selection.redo)
         self._context = Context(run_id=_new_run_id())
+        self._is_paused = False
         self._saved_s = 0.0
 
     def run(self) -> Context:
@@ -200,7 +196,7 @@ class Runner:
         """Start, block or skip every step whose predecessors have ended; returns True if there was one."""
         progress = False
         for step in tuple(self._waiting.values()):
-            if any(name in self._waiting or name in self._running for name in step.after):
+            if self._waits_for_others(step):
                 continue
             readiness = judge(step, self._records)
             if readiness is Readiness.START:
@@ -226,24 +222,27 @@ class Runner:
         return True
 
     def _go_on_after_pause(self) -> bool:
-        """Ask at the steps to pause before, now that nothing else is left; returns True if one of them may start."""
-        paused = [
-            step.id
-            for step in self._waiting.values()
-            if step.id in self._breakpoints and not any(name in self._waiting for name in step.after)
-        ]
-        for name in paused:
-            if self._on_pause(name):
-                self._breakpoints.discard(name)
+        """Ask at the first step to pause before, now that nothing else is left; returns True if it may start."""
+        paused = [step.id for step in self._waiting.values() if not self._waits_for_others(step)]
+        with self._interrupts.allowed():
+            if paused and self._on_pause(paused[0]):
+                self._breakpoints.discard(paused[0])
                 return True
         for name in paused:
-            self._records[name] = self._records[name].model_copy(
-                update={"state": StepState.PAUSED, "error": "the run was to pause before this step"}
-            )
+            record = self._records[name]
+            # What a step made before stays until it begins: nobody has lost it by looking.
+            if record.state is not StepState.DONE:
+                update = {"state": StepState.PAUSED, "error": "the run was to pause before this step"}
+                self._records[name] = record.model_copy(update=update)
             self._observer.noted("run.paused", {"before": name})
+        self._is_paused = bool(paused)
         self._context = self._fold(self._records)
         self._store.save_progress(self._context)
         return False
+
+    def _waits_for_others(self, step: Step) -> bool:
+        """Return True if a step before it waits or runs."""
+        return any(name in self._waiting or name in self._running for name in step.after)
 
     def _stop_all(self, error: BaseException) -> None:
         """End the steps that run, and record them as stopped."""
@@ -259,7 +258,11 @@ class Runner:
     def _state(self) -> str:
         """Return how the run ended."""
         states = {self._records[step.id].state for step in self.workflow.steps}
-        for state in (StepState.FAILED, StepState.PAUSED, StepState.BLOCKED, StepState.PENDING):
+        if StepState.FAILED in states:
+            return str(StepState.FAILED)
+        if self._is_paused:
+            return str(StepState.PAUSED)
+        for state in (StepState.BLOCKED, StepState.PENDING):
             if state in states:
                 return str(state)
         return str(StepState.DONE)
@@ -277,7 +280,8 @@ class Runner:
         record = self._records[step.id] = self._begin(step, offered)
         tell = self._messages.put if engine.concurrent else self._take
         work, book = StepWork(step, engine, tell), TaskBook(record.retries, record.last_error)
-        context = self._step_context(step, record, work, engine)
+        host = engine.host(work.on_task)
+        context = attempts.step_context(self._context, self.workflow, step, self._records, record, host)
         if engine.concurrent:
             self._running[step.id] = _Running(step, work, book, context)
             target = functools.partial(_run_and_tell, work, context, self._messages)
@@ -310,35 +314,27 @@ class Runner:
 
     def _begin(self, step: Step, offered: Resources | None) -> StepRecord:
         """Return the record of a step that runs now, saved; what needs the step is taken out of the context."""
-        for later in self.workflow.descendants(step.id):
-            old = self._records[later.id]
-            if old.state is StepState.DONE:
-                reason = f"step {step.id} was done again"
-                # Without a fingerprint the attempt, which was finished, does not go on: the next one is new.
-                update = {"state": StepState.PENDING, "outcome": None, "error": reason, "fingerprint": ""}
-                self._records[later.id] = old.model_copy(update=update)
+        self._records.update(attempts.outdated_followers(self.workflow, step.id, self._records))
         old = self._records[step.id]
         fingerprint = step_fingerprint(self.workflow, step, self._records)
         resumes = self._goes_on(old, fingerprint, offered)
         self._redo.discard(step.id)
-        record = StepRecord(
-            id=step.id,
-            stage=step.stage,
-            state=StepState.RUNNING,
-            attempt=old.attempt if resumes else old.attempt + 1,
+        record = attempts.running_record(
+            self.workflow,
+            step,
+            self._records,
+            attempt=old.attempt if resumes else attempts.next_attempt(self._context, step.id),
             fingerprint=fingerprint,
-            after=step.after,
-            params=step.params.model_dump(mode="json"),
-            start_s=time.time(),
-            resumed=old.resumed + 1 if resumes else 0,
             resources=old.resources if resumes or self._keeps_plan(old, offered) else offered,
+            cluster=self._place.description,
+            resumed=old.resumed + 1 if resumes else 0,
             parts=self._known_parts(old),
             outputs=old.outputs,
-            retries=old.retries if resumes else 0,
-            last_error=old.last_error if resumes else "",
-            versions=current_versions(self.workflow.dependencies),
-            provenance=step_provenance(self.workflow, step, self._records, self._place.description),
         )
+        if resumes:
+            record = record.model_copy(update={"retries": old.retries, "last_error": old.last_error})
+        else:
+            self._context = attempts.with_attempt(self._context, step.id, record.attempt)
         self._records[step.id] = record
         self._context = self._fold(self._records)
         self._store.save_progress(self._context)
@@ -377,39 +373,6 @@ class Runner:
             and old.resources is not None
             and old.resources.memory_bytes <= offered.memory_bytes
         )
-
-    def _step_context(self, step: Step, record: StepRecord, work: StepWork, engine: Engine) -> Context:
-        """Return what a step knows: the fold over the steps that it needs, bound to its own attempt."""
-        ancestors = (self._records[ancestor.id] for ancestor in self.workflow.ancestors(step.id))
-        policy = step.policy
-        url = self.workflow.run
-        if not record.resumed:
-            stores.delete(ledger_url(url, step.id, record.attempt))
-        attempts = {record.attempt, *record.parts.values()}
-        workspace = Workspace(
-            url=url,
-            step=step.id,
-            stage=step.stage,
-            fingerprint=record.fingerprint,
-            versions=record.versions,
-            attempt=record.attempt,
-            resources=record.resources or Resources(),
-            dataset_paths=self.workflow.data.path,
-            intents=self.workflow.data.intents,
-            data_stamps={one.path: one.sha256 for one in (record.provenance.inputs if record.provenance else ())},
-            mark=self._context.run_id[-_MARK_LENGTH:],
-            rules=TaskRules(
-                ledger_url=ledger_url(url, step.id, record.attempt),
-                host=engine.host(work.on_task),
-                retries=policy.retries,
-                retry_delay_s=policy.retry_delay,
-                timeout_s=policy.task_timeout,
-                faults=self.workflow.faults,
-            ),
-            finished={attempt: ledger.load_done(ledger_url(url, step.id, attempt)) for attempt in attempts},
-            parts=record.parts,
-        )
-        return self._context.with_records(ancestors).at(workspace)
 
     # --- a step goes on, and ends ---
 
@@ -464,29 +427,26 @@ class Runner:
         """Record and commit how a step ended."""
         record = self._records[step.id].model_copy(update={"stop_s": time.time(), **book.counts()})
         error = message.error
-        if error is None:
-            done = record.model_copy(update={"state": StepState.DONE, "outcome": message.outcome})
+        if error is None and message.outcome is not None:
             try:
                 # A stage whose outcome does not fit to what was there before it has failed, too.
-                self._fold({**self._records, step.id: done})
-                outputs = stamp_outputs(done, self.workflow.run)
-                record = done.model_copy(update={"outputs": outputs, "parts": parts})
+                records = self._records
+                record = attempts.finished_record(self._context, self.workflow, records, record, message.outcome, parts)
             except (RadpsError, OSError) as misfit:
                 error = misfit
         if isinstance(error, StoppedError | KeyboardInterrupt):
             record = record.model_copy(update={"state": StepState.STOPPED, "error": "stopped by the user"})
         elif error is not None:
             record = self._failed(record, error, message.task)
-        self._save_task_records(record, book)
+        attempts.keep_task_records(self.workflow.run, record, book)
         self._commit(record)
-        if record.state is StepState.DONE and not record.parts:
-            self._drop_ledger(record)
+        if record.state is StepState.DONE:
+            attempts.drop_ledger(self.workflow.run, record)
         self._observer.ended(record)
 
     def _failed(self, record: StepRecord, error: BaseException, task: str) -> StepRecord:
         """Return the record of a step that raised."""
-        text = str(error) if isinstance(error, RadpsError) else f"{type(error).__name__}: {error}"
-        text = f"{text} (in task {task})" if task and task not in text else text
+        text = attempts.failure_text(error, task)
         logger.error("step %s failed: %s", record.id, text, exc_info=error)
         failure = StageError(f"step {record.id!r} (stage {record.stage}) failed: {text}")
         failure.__cause__ = error
@@ -501,26 +461,11 @@ class Runner:
         self._commit(record)
         self._observer.ended(record)
 
-    def _save_task_records(self, record: StepRecord, book: TaskBook) -> None:
-        """Keep what became of each task; that it cannot be kept is no reason to lose the step."""
-        try:
-            save_task_records(task_records_url(self.workflow.run, record.id, record.attempt), book.records())
-        except (OSError, RadpsError):
-            logger.warning("the records of the tasks of step %s cannot be written", record.id, exc_info=True)
-
-    def _drop_ledger(self, record: StepRecord) -> None:
-        """Remove the results of single tasks: those of the step are committed."""
-        try:
-            stores.delete(ledger_url(self.workflow.run, record.id, record.attempt))
-        except OSError:
-            logger.warning("the ledger of step %s cannot be removed; `radps-run prune` does", record.id, exc_info=True)
-
     # --- the context ---
 
     def _fold(self, records: dict[str, StepRecord]) -> Context:
         """Return the context of all steps that are done."""
-        context = self._context.model_copy(update={"project": self.workflow.project})
-        return context.with_records(records[step.id] for step in self.workflow.steps)
+        return attempts.fold(self._context, self.workflow, records)
 
     def _commit(self, record: StepRecord) -> None:
         self._records[record.id] = record
@@ -550,16 +495,7 @@ def _run_and_tell(work: StepWork, context: Context, messages: queue.SimpleQueue[
 
 def _pending(planned: PlannedStep, old: StepRecord | None, now: float) -> StepRecord:
     """Return the record of a step that waits; what is needed to go on with its last attempt is kept."""
-    waiting = StepRecord(
-        id=planned.step.id,
-        stage=planned.step.stage,
-        state=StepState.PENDING,
-        attempt=0,
-        fingerprint="",
-        after=planned.step.after,
-        params=planned.step.params.model_dump(mode="json"),
-        start_s=now,
-    )
+    waiting = attempts.waiting_record(planned.step, now)
     if old is None:
         return waiting
     kept = ("attempt", "fingerprint", "resources", "resumed", "retries", "last_error", "versions", "parts", "outputs")

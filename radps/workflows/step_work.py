@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from bdb import BdbQuit
 from collections.abc import Callable, Generator
 from typing import Any, NamedTuple
 
@@ -79,6 +80,8 @@ class StepWork:
         try:
             outcome = check_outcome(self._drive(context), self._step)
         except (Exception, SystemExit) as raised:
+            if isinstance(raised, BdbQuit) and not self.engine.concurrent:
+                raise KeyboardInterrupt from None  # the user left a debugger in the stage
             error = raised
             if isinstance(raised, TaskTimeoutError) and self._is_over():
                 error = TaskTimeoutError(

@@ -17,7 +17,7 @@ from dask.delayed import Delayed
 from pydantic import Field
 
 from radps import Context, Outcome, StageParams
-from radps.context.records import DataGroup, OutcomeStatus, QAScore
+from radps.context.records import DataGroup, OutcomeStatus, ProductKind, ProductRecord, QAScore
 from radps.data import stores
 from radps.graph_tasks.shapes import map_chunks, reduce_tree, run_task
 from radps.units import Angle, Frequency
@@ -250,11 +250,6 @@ def needs_marker(context: Context, params: MarkerParams) -> Outcome:
     return Outcome()
 
 
-def interrupts(context: Context, params: Nothing) -> Outcome:
-    """Raise what Ctrl-C raises."""
-    raise KeyboardInterrupt
-
-
 def fails_by_itself(context: Context, params: Nothing) -> Generator[Delayed, Any, Outcome]:
     """Catch the error of a task, and raise another one."""
     with contextlib.suppress(ValueError):
@@ -361,3 +356,36 @@ def no_annotation(context, params):
 def time_out() -> None:
     """A task that has a time-out of its own."""
     raise TimeoutError("the archive does not answer")
+
+
+def writes_product(context: Context, params: Params) -> Outcome:
+    """Write a file that the outcome names."""
+    path = context.new_path("products", "note.txt", suffix="")
+    text = (params.text or "a note").encode()
+    system, place = stores.file_system(context.locate(path))
+    system.makedirs(place.rpartition("/")[0], exist_ok=True)
+    with system.open(place, "wb") as file:
+        file.write(text)
+    note = ProductRecord(path=path, kind=ProductKind.REPORT, source="", size_bytes=len(text), sha256="")
+    return Outcome(products=(note,), message=params.text)
+
+
+def writes_table(context: Context, params: Nothing) -> Delayed:
+    """Write an array by tasks, and name it in the outcome."""
+    path = context.new_path("context.zarr", "numbers", suffix="")
+    url = context.locate(path)
+    created = run_task(context, _create, url, name="create")
+    blocks = [(start, start + 4) for start in range(0, 40, 4)]
+    parts = map_chunks(context, _write_block, blocks, url, name="write", after=created)
+    count = reduce_tree(context, _count, parts, name="count")
+    return run_task(context, _name_table, count, path, name="report")
+
+
+def _name_table(count: int, path: str) -> Outcome:
+    table = ProductRecord(path=path, kind=ProductKind.TABLE, source="", size_bytes=8 * count, sha256="")
+    return Outcome(products=(table,))
+
+
+def interrupts(context: Context, params: Params) -> Outcome:
+    """End like Ctrl-C."""
+    raise KeyboardInterrupt

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 import subprocess
 import sys
 import threading
+from bdb import BdbQuit
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +84,157 @@ def test_a_step_with_other_parameters_keeps_them(config: dict[str, Any]) -> None
     outcome = reopened.context.steps["squares"].outcome
     assert outcome is not None
     assert outcome.summary == {"sum": 30}
+
+
+def test_the_next_step_is_the_first_that_the_plan_wants(config: dict[str, Any]) -> None:
+    radps.run(config, progress=False)
+    workflow = radps.load_workflow(config, {"direct.text": "new"})
+    run = radps.Run(workflow.run, workflow)
+    assert run.plan().running == ("direct",)
+    run.step()
+    assert run.context.steps["direct"].params["text"] == "new"
+    assert run.plan().running == ()
+
+
+def test_a_config_that_differs_from_what_a_step_got_says_why_it_redoes(config: dict[str, Any]) -> None:
+    run = radps.run(config, progress=False)
+    run.step("squares", n=5)
+    assert radps.Run(run.url).workflow.step("squares").params.n == 5  # kept beside the context
+    workflow = radps.load_workflow(config)
+    plan = {planned.step.id: planned.reason for planned in radps.Run(run.url, workflow).plan().steps}
+    assert plan["squares"] == "parameters changed: n 5 -> 3"
+    again = radps.run(config, progress=False)
+    assert again.context.steps["squares"].params["n"] == 3
+    assert again.context.steps["squares"].attempt == 3
+    same = {**config, "steps": [{"user_stages:squares": {"n": 3}}, *STEPS[1:]]}
+    assert radps.run(same, progress=False).context.sequence == again.context.sequence  # the same in other words
+
+
+def test_a_step_that_is_interrupted_is_stopped_and_goes_on(
+    config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import user_stages
+
+    write = user_stages._write_block
+    written: list[int] = []
+
+    def interrupt(block: tuple[int, int], url: str) -> int:
+        if block[0] == 20:
+            raise KeyboardInterrupt
+        written.append(block[0])
+        return int(write(block, url))
+
+    run = radps.run(config, only=["squares"], progress=False)
+    monkeypatch.setattr(user_stages, "_write_block", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run.step()
+    assert states(run) == {"squares": "done", "writes": "stopped", "direct": "pending"}
+    assert run.plan().steps[1].reason == "was interrupted"
+    assert 20 not in written
+    before, again = set(written), []
+    monkeypatch.setattr(user_stages, "_write_block", lambda block, url: again.append(block[0]) or write(block, url))
+    assert run.step().summary == {"written": 40}
+    assert (run.context.steps["writes"].attempt, run.context.steps["writes"].resumed) == (1, 1)
+    assert set(again) == set(range(0, 40, 4)) - before  # what was finished is not done again
+    run.step("writes")  # by its name: from its beginning
+    assert run.context.steps["writes"].attempt == 2
+
+
+@pytest.mark.parametrize(("step", "function"), [("squares", "_square"), ("direct", "direct")])
+def test_to_leave_a_debugger_stops_the_step(
+    config: dict[str, Any], monkeypatch: pytest.MonkeyPatch, step: str, function: str
+) -> None:
+    import user_stages
+
+    def leave(*arguments: Any) -> None:
+        raise BdbQuit
+
+    steps = [{"id": step, "stage": f"user_stages:{step}", "retries": 3}]
+    with monkeypatch.context() as patch:
+        patch.setattr(user_stages, function, leave if function == "_square" else with_params(leave))
+        with pytest.raises(KeyboardInterrupt):
+            radps.run({**config, "steps": steps}, progress=False)
+    run = radps.open_run(config["run"])
+    assert states(run) == {step: "stopped"}
+    run.step()
+    assert states(run) == {step: "done"}
+
+
+def with_params(leave: Any) -> Any:
+    """Return a stage that leaves a debugger."""
+    import user_stages
+
+    def direct(context: Any, params: user_stages.Params) -> None:
+        leave()
+
+    direct.__annotations__["params"] = user_stages.Params
+    return direct
+
+
+def test_an_interrupt_from_outside_stops_a_step_of_a_cell(config: dict[str, Any]) -> None:
+    code = """
+import json, signal, sys, threading, time
+import radps
+sys.path.append(sys.argv[2])
+config = json.loads(sys.argv[1])
+run = radps.run(config, until="squares", progress=False)
+threading.Timer(0.5, lambda: signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)).start()
+try:
+    run.step()
+except KeyboardInterrupt:
+    print(run.context.steps["sleeps"].state, signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+"""
+    steps = ["user_stages:squares", {"user_stages:sleeps": {"n": 3, "seconds": 20.0}}]
+    helpers = str(Path(__file__).parents[1] / "helpers")
+    command = [sys.executable, "-c", code, json.dumps({**config, "steps": steps}), helpers]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout == "stopped True\n", done.stderr
+
+
+def test_a_step_for_a_failure_that_did_not_happen_is_not_done(config: dict[str, Any]) -> None:
+    rescue = {"id": "rescue", "stage": "user_stages:direct", "when": "failure", "after": ["squares"]}
+    last = {"id": "last", "stage": "user_stages:direct", "after": ["squares"]}
+    run = radps.run({**config, "steps": [STEPS[0], rescue, last]}, until="squares", progress=False)
+    with pytest.raises(ConfigError, match="step 'rescue' is skipped and was not done: no failure of squares"):
+        run.step("rescue")
+    run.step()
+    assert states(run) == {"squares": "done", "rescue": "skipped", "last": "done"}
+    with pytest.raises(ConfigError, match="every step is done; name the one to do again"):
+        run.step()
+
+
+def test_a_run_pauses_before_a_step_and_goes_on_step_by_step(config: dict[str, Any]) -> None:
+    run = radps.run(config, pause_before=["writes"], progress=False)
+    assert states(run) == {"squares": "done", "writes": "paused", "direct": "pending"}
+    run.resume(pause_before=["direct"], progress=False)
+    assert states(run) == {"squares": "done", "writes": "done", "direct": "paused"}
+    run.step()
+    assert set(states(run).values()) == {"done"}
+
+
+def test_a_step_is_tried_and_accepted(config: dict[str, Any]) -> None:
+    run = radps.run(config, progress=False)
+    with run.try_step("squares", n=4) as trial:
+        assert trial.outcome.summary == {"sum": 14}
+    assert set(states(run).values()) == {"done"}
+    run.try_step("squares", n=4).accept()
+    assert states(run) == {"squares": "done", "writes": "pending", "direct": "pending"}
+    assert run.workflow.step("squares").params.n == 4
+
+
+def test_a_plan_shows_itself(config: dict[str, Any]) -> None:
+    run = radps.run(config, until="writes", progress=False)
+    lines = repr(run.plan(redo=["writes"])).splitlines()
+    assert [line.split() for line in lines[:3]] == [
+        ["squares", "done", "unchanged"],
+        ["writes", "again", "runs", "asked", "for", "by", "--redo"],
+        ["direct", "new", "runs", "never", "run"],
+    ]
+    assert lines[3] == f"2 of 3 steps would run, in {run.url}"
+    html = run.plan(until="writes")._repr_html_()
+    assert "0 of 3 steps would run" in html
+    assert html.count("<tr>") == 4
+    assert "not selected" in html
 
 
 def test_a_step_that_cannot_be_done_says_why(config: dict[str, Any]) -> None:

@@ -60,6 +60,30 @@ def test_a_terminal_gets_bars_and_a_file_gets_lines() -> None:
     assert isinstance(make_observer(console(is_terminal=False)), LineObserver)
 
 
+def test_a_debugger_has_the_terminal_for_itself() -> None:
+    assert isinstance(make_observer(console(is_terminal=True), in_process=True), LineObserver)
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+@pytest.mark.parametrize(("answers", "goes_on"), [(["x", " Q "], False), ([""], True), ([], False)])
+def test_a_question_is_asked_until_it_is_answered(
+    monkeypatch: pytest.MonkeyPatch, is_terminal: bool, answers: list[str], goes_on: bool
+) -> None:
+    screen = console(is_terminal=is_terminal)
+    left = iter(answers)
+
+    def answer() -> str:
+        for text in left:
+            return text
+        raise EOFError
+
+    monkeypatch.setattr("builtins.input", answer)
+    with make_observer(screen) as observer:
+        assert observer.ask("cube") is goes_on
+    assert text_of(screen).count("cube: paused before it. Enter goes on, q ends here") == max(len(answers), 1)
+    assert next(left, None) is None
+
+
 def test_bars_count_tasks_and_end_with_the_state(tmp_path: Path) -> None:
     screen = console(is_terminal=True)
     run(tmp_path / "run", BarObserver(screen))

@@ -109,6 +109,17 @@ def test_an_attempt_that_was_interrupted_stays(url: str) -> None:
     assert exists(join_url(url, "images/a-2.zarr"))
 
 
+@on_disk
+def test_parts_that_an_earlier_attempt_made_stay(url: str) -> None:
+    run(url)
+    context = RunStore(url).load()
+    later = context.steps["a"].model_copy(update={"attempt": 3, "parts": {"one": 1, "other": 3}})
+    put(url, "context.zarr/a-2", "context.zarr/a-3", "tasks/a-1")
+    RunStore(url).commit(context.with_records([context.steps["squares"], later, context.steps["direct"]]), "a")
+    assert [leftover.path for leftover in prune_run(url)] == ["context.zarr/a-2"]
+    assert exists(join_url(url, "context.zarr/a-1/numbers"))
+
+
 def test_a_driven_or_damaged_run_or_none_at_all_is_not_pruned(tmp_path: Path) -> None:
     url = str(tmp_path / "run")
     with pytest.raises(ContextError, match="is not a run folder"):

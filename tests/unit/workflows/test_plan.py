@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 import radps
 from radps.context.model import Context
+from radps.context.store import RunStore
 from radps.errors import ConfigError
 from radps.workflows.model import Workflow, load_workflow
 from radps.workflows.plan import PlanState, Selection, plan_steps
@@ -153,6 +155,110 @@ def test_a_selection_does_only_what_is_named(tmp_path: Path, selection: Selectio
     plan = plan_steps(workflow(tmp_path), None, selection)
     assert [planned.step.id for planned in plan if planned.runs] == running
     assert {p.reason for p in plan if p.state is PlanState.LEFT_OUT} == {"not selected"}
+
+
+def test_what_is_left_out_says_whether_it_was_done_before(tmp_path: Path, done: Context) -> None:
+    changed = workflow(tmp_path, {"first.n": 7})
+    plan = plan_steps(changed, done, Selection(only=("right",)))
+    assert [(planned.step.id, str(planned.state), planned.runs) for planned in plan] == [
+        ("first", "left out", False),
+        ("left", "left out", False),
+        ("right", "done", False),
+        ("last", "left out", False),
+    ]
+    assert {planned.reason for planned in plan if not planned.runs} == {
+        "not selected; what it made before stays",
+        "unchanged",
+    }
+
+
+@pytest.mark.parametrize(
+    ("stage", "reason"),
+    [
+        ("fails", "failed: ValueError: nothing works"),
+        ("task_fails", "failed: ValueError: no such number (in task left.raise-1-00001)"),
+        ("interrupts", "was interrupted"),
+    ],
+)
+def test_what_did_not_end_well_is_done_again_with_what_it_kept_waiting(tmp_path: Path, stage: str, reason: str) -> None:
+    wanted = workflow(tmp_path, steps=[STEPS[0], {**STEPS[1], "stage": f"user_stages:{stage}"}, *STEPS[2:]])
+    with contextlib.suppress(KeyboardInterrupt):
+        run_workflow(wanted)
+    context = RunStore(wanted.run).load()
+    found = {planned.step.id: planned for planned in plan_steps(wanted, context)}
+    assert (str(found["left"].state), found["left"].reason) == ("again", reason)
+    assert str(found["first"].state) == "done"
+    assert found["last"].runs
+
+
+def test_what_waits_since_a_step_before_it_was_done_again_is_stale(tmp_path: Path, done: Context) -> None:
+    wanted = workflow(tmp_path)
+    context = run_workflow(wanted, selection=Selection(redo=("first",), only=("first",)))
+    assert states(wanted, context) == {"first": "done", "left": "stale", "right": "stale", "last": "stale"}
+    assert reasons(wanted, context) == {
+        "left": "step first was done again",
+        "right": "step first was done again",
+        "last": "after left, right, which will run",
+    }
+    assert {record.attempt for record in run_workflow(wanted).steps.values()} == {2}
+
+
+NOTES: list[Any] = [
+    {"id": "first", "stage": "user_stages:writes_product", "after": []},
+    {"id": "left", "stage": "user_stages:writes_product", "after": ["first"]},
+    {"id": "right", "stage": "user_stages:writes_product", "after": ["first"]},
+    {"id": "last", "stage": "user_stages:direct", "after": ["left"]},
+]
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda path: path.unlink(), "products/left-1 was changed: all 1 files are gone"),
+        (
+            lambda path: path.write_text("cut"),
+            "products/left-1 was changed: the 1 files have 3 B (3 bytes) instead of 6",
+        ),
+        (
+            lambda path: path.with_name("more").touch(),
+            "products/left-1 was changed: there are 1 files more than the 1 that were written",
+        ),
+    ],
+)
+def test_files_that_are_damaged_under_a_step_redo_it_and_exactly_what_needs_it(
+    tmp_path: Path, damage: Any, reason: str
+) -> None:
+    wanted = workflow(tmp_path, steps=NOTES)
+    context = run_workflow(wanted)
+    damage(tmp_path / "run/products/left-1/note.txt")
+    assert states(wanted, context) == {"first": "done", "left": "changed", "right": "done", "last": "stale"}
+    assert reasons(wanted, context)["left"].startswith(reason)
+    context = run_workflow(wanted)
+    assert {name: record.attempt for name, record in context.steps.items()} == {
+        "first": 1,
+        "left": 2,
+        "right": 1,
+        "last": 2,
+    }
+    assert reasons(wanted, context) == {}
+
+
+def test_a_chunk_that_is_deleted_under_a_step_is_counted(tmp_path: Path) -> None:
+    wanted = workflow(tmp_path, steps=["user_stages:writes_table", "user_stages:direct"])
+    context = run_workflow(wanted)
+    folder = tmp_path / "run/context.zarr/writes_table-1"
+    chunks = sorted(path for path in folder.rglob("c/*") if path.is_file())
+    total = sum(path.is_file() for path in folder.rglob("*"))
+    for chunk in chunks[2:4]:
+        chunk.unlink()
+    assert states(wanted, context) == {"writes_table": "changed", "direct": "stale"}
+    assert (
+        reasons(wanted, context)["writes_table"]
+        == f"context.zarr/writes_table-1 was changed: 2 of {total} files are gone"
+    )
+    context = run_workflow(wanted)
+    assert [record.attempt for record in context.steps.values()] == [2, 2]
+    assert reasons(wanted, context) == {}
 
 
 def test_from_does_a_step_and_what_needs_it(tmp_path: Path, done: Context) -> None:

@@ -1,0 +1,235 @@
+"""Attempts of steps: their numbers, their records, what they know. A run and a trial have all of it in common.
+
+An attempt writes to places that carry its number. So a number is given once, whatever becomes of the attempt:
+``Context.last_attempts`` has the highest one of each step, trials and steps that have left the workflow included.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+
+from radps.context.damage import stamp_outputs
+from radps.context.model import Context, Workspace
+from radps.context.records import Outcome, Resources, StepRecord, StepState
+from radps.context.task_records import save_task_records, task_records_url
+from radps.context.versions import current_versions
+from radps.data import stores
+from radps.data.output_stamps import OutputStamp
+from radps.errors import RadpsError
+from radps.node_tasks import ledger
+from radps.node_tasks.guard import TaskHost, TaskRules
+from radps.node_tasks.ledger import ledger_url
+from radps.workflows.model import Step, Workflow
+from radps.workflows.plan import step_provenance
+from radps.workflows.task_book import TaskBook
+
+logger = logging.getLogger(__name__)
+
+_MARK_LENGTH = 6
+
+
+# --- numbers ---
+
+
+def next_attempt(context: Context, step: str) -> int:
+    """Return the number of the next attempt of a step: one that no attempt of it ever had."""
+    record = context.steps.get(step)
+    # A run folder from before numbers were kept knows that of the record alone.
+    return max(context.last_attempts.get(step, 0), 0 if record is None else record.attempt) + 1
+
+
+def with_attempt(context: Context, step: str, attempt: int) -> Context:
+    """Return the context that knows that an attempt has its number."""
+    return context.model_copy(update={"last_attempts": {**context.last_attempts, step: attempt}})
+
+
+# --- records ---
+
+
+def waiting_record(step: Step, start_s: float | None = None) -> StepRecord:
+    """Return the record of a step that was never run."""
+    return StepRecord(
+        id=step.id,
+        stage=step.stage,
+        state=StepState.PENDING,
+        attempt=0,
+        fingerprint="",
+        after=step.after,
+        params=step.params.model_dump(mode="json"),
+        start_s=time.time() if start_s is None else start_s,
+    )
+
+
+def running_record(
+    workflow: Workflow,
+    step: Step,
+    records: Mapping[str, StepRecord],
+    *,
+    attempt: int,
+    fingerprint: str,
+    resources: Resources | None,
+    cluster: str,
+    resumed: int = 0,
+    parts: Mapping[str, int] | None = None,
+    outputs: Mapping[str, OutputStamp] | None = None,
+) -> StepRecord:
+    """Return the record of a step that begins now.
+
+    Parameters
+    ----------
+    workflow, step
+        What is done.
+    records : mapping
+        Of all steps.
+    attempt, fingerprint
+        Of this attempt.
+    resources : Resources or None
+        What its chunks are planned for.
+    cluster : str
+        Where it is computed, in words.
+    resumed : int
+        How often this attempt was interrupted and went on.
+    parts, outputs : mapping, optional
+        Of the last attempt: what need not be done again if its inputs are the same.
+    """
+    return StepRecord(
+        id=step.id,
+        stage=step.stage,
+        state=StepState.RUNNING,
+        attempt=attempt,
+        fingerprint=fingerprint,
+        after=step.after,
+        params=step.params.model_dump(mode="json"),
+        start_s=time.time(),
+        resumed=resumed,
+        resources=resources,
+        parts=dict(parts or {}),
+        outputs=dict(outputs or {}),
+        versions=current_versions(workflow.dependencies),
+        provenance=step_provenance(workflow, step, dict(records), cluster),
+    )
+
+
+def finished_record(
+    context: Context,
+    workflow: Workflow,
+    records: Mapping[str, StepRecord],
+    record: StepRecord,
+    outcome: Outcome,
+    parts: Mapping[str, int],
+) -> StepRecord:
+    """Return the record of a step that ended with an outcome; ``parts`` says which attempt made each part of it.
+
+    Raises
+    ------
+    ContextError
+        The outcome does not fit to what was there before it.
+    """
+    done = record.model_copy(update={"state": StepState.DONE, "outcome": outcome})
+    fold(context, workflow, {**records, record.id: done})
+    return done.model_copy(update={"outputs": stamp_outputs(done, workflow.run), "parts": dict(parts)})
+
+
+def outdated_followers(workflow: Workflow, step: str, records: Mapping[str, StepRecord]) -> dict[str, StepRecord]:
+    """Return new records of the steps that are done and need a step which is done again: they wait."""
+    reason = f"step {step} was done again"
+    # Without a fingerprint the attempt, which was finished, does not go on: the next one is new.
+    update = {"state": StepState.PENDING, "outcome": None, "error": reason, "fingerprint": ""}
+    return {
+        later.id: records[later.id].model_copy(update=update)
+        for later in workflow.descendants(step)
+        if records[later.id].state is StepState.DONE
+    }
+
+
+def failure_text(error: BaseException, task: str) -> str:
+    """Return in words why a step failed; ``task`` is the key of the task that raised, if it was one."""
+    text = str(error) if isinstance(error, RadpsError) else f"{type(error).__name__}: {error}"
+    return f"{text} (in task {task})" if task and task not in text else text
+
+
+# --- what an attempt knows ---
+
+
+def fold(context: Context, workflow: Workflow, records: Mapping[str, StepRecord]) -> Context:
+    """Return the context of all steps that are done."""
+    context = context.model_copy(update={"project": workflow.project})
+    return context.with_records(records[step.id] for step in workflow.steps)
+
+
+def step_context(
+    context: Context,
+    workflow: Workflow,
+    step: Step,
+    records: Mapping[str, StepRecord],
+    record: StepRecord,
+    host: TaskHost | None,
+) -> Context:
+    """Return what a step knows: the fold over the steps that it needs, bound to its own attempt.
+
+    Parameters
+    ----------
+    context : Context
+        Of the run.
+    workflow, step
+        What is done.
+    records : mapping
+        Of all steps.
+    record : StepRecord
+        Of this attempt. Unless it goes on, a ledger that has its name is removed.
+    host : TaskHost or None
+        Of the engine that computes it.
+    """
+    ancestors = (records[ancestor.id] for ancestor in workflow.ancestors(step.id))
+    url = workflow.run
+    own_ledger = ledger_url(url, step.id, record.attempt)
+    if not record.resumed:
+        stores.delete(own_ledger)
+    used = {record.attempt, *record.parts.values()}
+    workspace = Workspace(
+        url=url,
+        step=step.id,
+        stage=step.stage,
+        fingerprint=record.fingerprint,
+        versions=record.versions,
+        attempt=record.attempt,
+        resources=record.resources or Resources(),
+        dataset_paths=workflow.data.path,
+        intents=workflow.data.intents,
+        data_stamps={one.path: one.sha256 for one in (record.provenance.inputs if record.provenance else ())},
+        mark=context.run_id[-_MARK_LENGTH:],
+        rules=TaskRules(
+            ledger_url=own_ledger,
+            host=host,
+            retries=step.policy.retries,
+            retry_delay_s=step.policy.retry_delay,
+            timeout_s=step.policy.task_timeout,
+            faults=workflow.faults,
+        ),
+        finished={attempt: ledger.load_done(ledger_url(url, step.id, attempt)) for attempt in used},
+        parts=record.parts,
+    )
+    return context.with_records(ancestors).at(workspace)
+
+
+# --- what is kept of its tasks ---
+
+
+def keep_task_records(run_url: str, record: StepRecord, book: TaskBook) -> None:
+    """Keep what became of each task; that it cannot be kept is no reason to lose the step."""
+    try:
+        save_task_records(task_records_url(run_url, record.id, record.attempt), book.records())
+    except (OSError, RadpsError):
+        logger.warning("the records of the tasks of step %s cannot be written", record.id, exc_info=True)
+
+
+def drop_ledger(run_url: str, record: StepRecord) -> None:
+    """Remove the results of single tasks of a step that is done, unless a later attempt may take parts of them over."""
+    if record.parts:
+        return
+    try:
+        stores.delete(ledger_url(run_url, record.id, record.attempt))
+    except OSError:
+        logger.warning("the ledger of step %s cannot be removed; `radps-run prune` does", record.id, exc_info=True)
