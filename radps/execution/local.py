@@ -68,21 +68,22 @@ def open_local(
     with contextlib.ExitStack() as stack:
         stack.enter_context(dask.config.set(settings))
         try:
-            cluster = stack.enter_context(
-                LocalCluster(
-                    n_workers=workers,
-                    threads_per_worker=1,
-                    processes=True,
-                    host="127.0.0.1",
-                    memory_limit=memory_bytes,
-                    resources=dict(resources or {}),
-                    preload=[*dask.config.get("distributed.worker.preload"), worker_signals.__name__],
-                    dashboard_address="127.0.0.1:0",
-                    # What a task raises comes back to the driver; printed by each worker, too, it would hide the
-                    # message.
-                    silence_logs=logging.CRITICAL,
+            with _log_handlers_as_they_are():
+                cluster = stack.enter_context(
+                    LocalCluster(
+                        n_workers=workers,
+                        threads_per_worker=1,
+                        processes=True,
+                        host="127.0.0.1",
+                        memory_limit=memory_bytes,
+                        resources=dict(resources or {}),
+                        preload=[*dask.config.get("distributed.worker.preload"), worker_signals.__name__],
+                        dashboard_address="127.0.0.1:0",
+                        # What a task raises comes back to the driver; printed by each worker, too, it would hide the
+                        # message.
+                        silence_logs=logging.CRITICAL,
+                    )
                 )
-            )
             client = stack.enter_context(Client(cluster, set_as_default=False))
         except (OSError, RuntimeError, TimeoutError) as error:
             raise ClusterError(
@@ -96,3 +97,13 @@ def open_local(
             patience = {} if cluster.scheduler.status is Status.running else {_CONNECT_TIMEOUT: "1 s"}
             with dask.config.set(patience):
                 stack.close()
+
+
+@contextlib.contextmanager
+def _log_handlers_as_they_are() -> Iterator[None]:
+    """Let dask silence what it prints itself, but not the log files of others, that of the run among them."""
+    handlers = [one for one in logging.getLogger("distributed").handlers if type(one) is not logging.StreamHandler]
+    levels = [handler.level for handler in handlers]
+    yield
+    for handler, level in zip(handlers, levels, strict=True):
+        handler.setLevel(level)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import re
 import threading
 import time
@@ -26,6 +27,7 @@ from radps.execution.local import ONE_THREAD, open_local
 from radps.execution.running import check_versions, open_running
 from radps.graph_tasks.shapes import map_chunks, reduce_tree, run_task
 from radps.node_tasks.guard import TaskEvent
+from radps.workflows.log_file import log_to_file
 from radps.workflows.model import load_workflow
 from radps.workflows.observers import Silent
 from radps.workflows.run import Runner
@@ -187,3 +189,9 @@ def test_a_scheduler_that_is_lost_is_named() -> None:
         with pytest.raises(ClusterError, match=r"lost the scheduler of the cluster .*start the cluster again"):
             engine.compute(graph)
         client.close()
+
+
+def test_the_log_of_a_run_goes_on_while_a_cluster_is_started(tmp_path: Path) -> None:
+    with log_to_file(str(tmp_path)), open_local(1, 2**30):
+        logging.getLogger("distributed.scheduler").info("still here")
+    assert "INFO distributed.scheduler: still here" in (tmp_path / "log.txt").read_text()
