@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from radps.context.records import Outcome
     from radps.data.simulate import simulate_observation
     from radps.stages.base import StageParams
-    from radps.workflows.model import Workflow, load_workflow
+    from radps.workflows.model import Workflow
+    from radps.workflows.reading import load_workflow
     from radps.workflows.runs import list_runs
 
 __version__ = "0.1.0"
@@ -46,7 +47,7 @@ _HOMES = {
     "StageParams": "radps.stages.base",
     "Workflow": "radps.workflows.model",
     "list_runs": "radps.workflows.runs",
-    "load_workflow": "radps.workflows.model",
+    "load_workflow": "radps.workflows.reading",
     "open_run": "radps.api",
     "run": "radps.api",
     "simulate_observation": "radps.data.simulate",

@@ -32,8 +32,9 @@ from radps.execution.clusters import InProcessCluster, open_engine
 from radps.execution.engine import Engine
 from radps.terminal import make_observer
 from radps.workflows.cleaning import Leftover, prune_run, remove_run
-from radps.workflows.model import Workflow, load_workflow
+from radps.workflows.model import Workflow
 from radps.workflows.plan import Plan, Selection, plan_steps
+from radps.workflows.reading import load_workflow
 from radps.workflows.run import Runner
 from radps.workflows.status import RunState, Status, load_status
 from radps.workflows.stopping import stop_run

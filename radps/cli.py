@@ -192,7 +192,7 @@ def _load(
     config: Path, run_url: str | None, settings: list[str] | None, cluster: str | None, workers: int | None
 ) -> Workflow:
     """Return the workflow of a config with what the options say."""
-    from radps.workflows.model import load_workflow, parse_overrides
+    from radps.workflows.reading import load_workflow, parse_overrides
 
     overrides: dict[str, Any] = parse_overrides(settings or [])
     if run_url is not None:

@@ -51,7 +51,7 @@ def graph_command(
 def _find_workflow(place: str) -> Workflow:
     """Return the workflow of a config, or that of a run folder."""
     from radps.context.store import RunStore
-    from radps.workflows.model import load_workflow
+    from radps.workflows.reading import load_workflow
 
     if Path(place).is_file():
         return load_workflow(place)

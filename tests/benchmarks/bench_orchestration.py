@@ -25,7 +25,7 @@ from radps.graph_tasks import shapes
 from radps.graph_tasks.shapes import count_tasks, map_chunks, reduce_tree
 from radps.node_tasks import guard
 from radps.node_tasks.guard import TaskRules
-from radps.workflows.model import load_workflow
+from radps.workflows.reading import load_workflow
 from radps.workflows.run import run_workflow
 from radps.workflows.step_work import StepWork
 

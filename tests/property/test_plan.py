@@ -14,9 +14,10 @@ from radps.context.records import StepRecord
 from radps.context.store import RunStore
 from radps.data import stores
 from radps.data.urls import join_url
-from radps.workflows.model import Workflow, load_workflow
+from radps.workflows.model import Workflow
 from radps.workflows.observers import Silent
 from radps.workflows.plan import Selection, plan_steps
+from radps.workflows.reading import load_workflow
 from radps.workflows.run import Runner, run_workflow
 
 STAGES = ("squares", "direct", "writes_product")

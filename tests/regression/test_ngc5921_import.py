@@ -21,7 +21,7 @@ from radps.data.uvfits import load_rows
 from radps.data.uvfits_metadata import describe_uvfits
 from radps.domain.array import Baselines, uvw_from_positions
 from radps.execution.engine import InProcess
-from radps.workflows.model import load_workflow
+from radps.workflows.reading import load_workflow
 from radps.workflows.run import run_workflow
 
 FIELDS = ("1331+30500002_0", "1445+09900002_0", "N5921_2")

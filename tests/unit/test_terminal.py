@@ -13,7 +13,7 @@ from rich.console import Console
 from radps import terminal
 from radps.node_tasks.guard import TaskEnd, TaskEvent
 from radps.terminal import BarObserver, LineObserver, make_console, make_observer, show_status
-from radps.workflows.model import load_workflow
+from radps.workflows.reading import load_workflow
 from radps.workflows.run import run_workflow
 from radps.workflows.status import (
     BeamStatus,

@@ -28,8 +28,8 @@ from radps.execution.running import check_versions, open_running
 from radps.graph_tasks.shapes import map_chunks, reduce_tree, run_task
 from radps.node_tasks.guard import TaskEvent
 from radps.workflows.log_file import log_to_file
-from radps.workflows.model import load_workflow
 from radps.workflows.observers import Silent
+from radps.workflows.reading import load_workflow
 from radps.workflows.run import Runner
 
 

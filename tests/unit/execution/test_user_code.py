@@ -22,7 +22,7 @@ from radps.errors import ClusterError
 from radps.execution.client import OnClient
 from radps.execution.user_code import find_modules, send_user_code
 from radps.stages.base import user_modules
-from radps.workflows.model import load_workflow
+from radps.workflows.reading import load_workflow
 from radps.workflows.run import run_workflow
 
 STAGE = """

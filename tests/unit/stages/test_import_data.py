@@ -18,7 +18,7 @@ from radps.data.visibilities import load_visibilities
 from radps.errors import DataError, SelectionError
 from radps.execution.engine import InProcess
 from radps.stages.import_data import _dataset_names, _full_intents
-from radps.workflows.model import load_workflow
+from radps.workflows.reading import load_workflow
 from radps.workflows.run import Runner
 
 

@@ -16,8 +16,8 @@ from radps.data.urls import join_url
 from radps.errors import ContextError
 from radps.workflows import cleaning
 from radps.workflows.cleaning import prune_run, remove_run
-from radps.workflows.model import load_workflow
 from radps.workflows.plan import Selection
+from radps.workflows.reading import load_workflow
 from radps.workflows.run import run_workflow
 
 on_disk = pytest.mark.parametrize("url", ["local"], indirect=True)

@@ -9,7 +9,8 @@ import pytest
 
 from radps.context.records import Outcome, StepState
 from radps.errors import ConfigError, StageError
-from radps.workflows.model import Step, load_workflow
+from radps.workflows.model import Step
+from radps.workflows.reading import load_workflow
 from radps.workflows.run import run_workflow
 from radps.workflows.step_work import check_outcome
 

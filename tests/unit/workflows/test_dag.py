@@ -20,8 +20,9 @@ from radps.context.records import StepState
 from radps.context.store import RunStore
 from radps.execution.client import OnClient
 from radps.execution.engine import Engine, InProcess
-from radps.workflows.model import Workflow, load_workflow
+from radps.workflows.model import Workflow
 from radps.workflows.plan import Selection, plan_steps
+from radps.workflows.reading import load_workflow
 from radps.workflows.run import Runner
 
 

@@ -13,8 +13,8 @@ from radps.data.stores import delete
 from radps.errors import ContextError
 from radps.workflows import gantt
 from radps.workflows.gantt import StepTasks, draw_gantt, gantt_chart
-from radps.workflows.model import load_workflow
 from radps.workflows.pictures import render
+from radps.workflows.reading import load_workflow
 from radps.workflows.run import run_workflow
 
 START = 1.8e9

@@ -12,8 +12,9 @@ from radps.errors import ConfigError, ContextError, StageError
 from radps.execution.clusters import InProcessCluster, LocalMachine, RunningScheduler
 from radps.workflows import graphs
 from radps.workflows.graphs import Edge, task_graph, workflow_graph
-from radps.workflows.model import Workflow, load_workflow
+from radps.workflows.model import Workflow
 from radps.workflows.plan import Selection
+from radps.workflows.reading import load_workflow
 from radps.workflows.run import run_workflow
 
 STEPS: list[Any] = [

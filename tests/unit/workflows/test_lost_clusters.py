@@ -25,8 +25,9 @@ from radps.execution import client as client_module
 from radps.execution.engine import InProcess
 from radps.workflows import engine_place
 from radps.workflows.engine_place import MOST_REPLACEMENTS
-from radps.workflows.model import Workflow, load_workflow
+from radps.workflows.model import Workflow
 from radps.workflows.plan import Selection
+from radps.workflows.reading import load_workflow
 from radps.workflows.run import Runner
 
 HELPERS = Path(__file__).parents[2] / "helpers"

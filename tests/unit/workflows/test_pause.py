@@ -10,8 +10,9 @@ import pytest
 from radps.context.events import read_events
 from radps.context.store import RunStore
 from radps.errors import ConfigError
-from radps.workflows.model import Workflow, load_workflow
+from radps.workflows.model import Workflow
 from radps.workflows.plan import Selection, plan_steps
+from radps.workflows.reading import load_workflow
 from radps.workflows.run import Runner, run_workflow
 from radps.workflows.runs import list_runs
 from radps.workflows.status import load_status

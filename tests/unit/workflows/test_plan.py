@@ -13,8 +13,9 @@ import radps
 from radps.context.model import Context
 from radps.context.store import RunStore
 from radps.errors import ConfigError
-from radps.workflows.model import Workflow, load_workflow
+from radps.workflows.model import Workflow
 from radps.workflows.plan import PlanState, Selection, plan_steps
+from radps.workflows.reading import load_workflow
 from radps.workflows.run import run_workflow
 
 STEPS: list[Any] = [

@@ -10,8 +10,9 @@ import pytest
 from radps.errors import ConfigError
 from radps.execution.clusters import LocalMachine
 from radps.node_tasks.faults import FaultKind, Faults
-from radps.workflows.model import Workflow, load_workflow, parse_overrides
+from radps.workflows.model import Workflow
 from radps.workflows.policy import StepPolicy, When
+from radps.workflows.reading import load_workflow, parse_overrides
 
 STAGE = "user_stages:squares"
 

@@ -7,9 +7,10 @@ from itertools import product
 import pytest
 
 from radps.context.records import StepRecord, StepState
-from radps.workflows.model import Step, load_workflow
+from radps.workflows.model import Step
 from radps.workflows.policy import When
 from radps.workflows.readiness import Readiness, explain, judge
+from radps.workflows.reading import load_workflow
 
 ENDED = (StepState.DONE, StepState.FAILED, StepState.BLOCKED, StepState.SKIPPED, StepState.STOPPED, StepState.PENDING)
 BAD = {StepState.FAILED, StepState.BLOCKED}

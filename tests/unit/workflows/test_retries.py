@@ -23,8 +23,8 @@ from radps.execution.engine import Engine, InProcess
 from radps.node_tasks.faults import Faults
 from radps.node_tasks.guard import TaskEnd, TaskEvent
 from radps.terminal import LineObserver
-from radps.workflows.model import load_workflow
 from radps.workflows.observers import Silent
+from radps.workflows.reading import load_workflow
 from radps.workflows.run import Runner
 
 

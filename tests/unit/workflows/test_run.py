@@ -21,9 +21,10 @@ from radps.context.store import RunStore
 from radps.data import stores
 from radps.errors import ClusterError, ConfigError, ContextError, StageError
 from radps.node_tasks.guard import TaskEvent
-from radps.workflows.model import Workflow, load_workflow
+from radps.workflows.model import Workflow
 from radps.workflows.observers import Silent
 from radps.workflows.plan import PlannedStep, Selection
+from radps.workflows.reading import load_workflow
 from radps.workflows.run import Runner, run_workflow
 
 

@@ -12,7 +12,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from radps.context.store import RunStore
 from radps.errors import ConfigError, ContextError
-from radps.workflows.model import load_workflow
+from radps.workflows.reading import load_workflow
 from radps.workflows.run import run_workflow
 from radps.workflows.runs import find_run_url, find_runs, list_runs, list_states, summarize_run
 

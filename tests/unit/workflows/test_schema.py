@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from radps.context.store import RunStore
-from radps.workflows.model import load_workflow
+from radps.workflows.reading import load_workflow
 from radps.workflows.run import run_workflow
 from radps.workflows.schema import SCHEMAS, format_schema
 

@@ -26,7 +26,7 @@ from radps.context.records import (
 )
 from radps.context.store import RunStore
 from radps.errors import ContextError
-from radps.workflows.model import load_workflow
+from radps.workflows.reading import load_workflow
 from radps.workflows.run import run_workflow
 from radps.workflows.schema import SCHEMAS
 from radps.workflows.status import Status, load_status, make_status

@@ -15,7 +15,7 @@ from radps.context.lock import Notice
 from radps.context.store import RunStore
 from radps.errors import ContextError
 from radps.workflows import stopping
-from radps.workflows.model import load_workflow
+from radps.workflows.reading import load_workflow
 from radps.workflows.run import run_workflow
 from radps.workflows.status import RunState
 from radps.workflows.stopping import stop_run

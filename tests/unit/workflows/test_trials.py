@@ -16,7 +16,7 @@ from radps.data.stores import delete, exists, list_children
 from radps.data.urls import join_url
 from radps.errors import ConfigError, ContextError, StageError
 from radps.workflows.cleaning import prune_run
-from radps.workflows.model import load_workflow
+from radps.workflows.reading import load_workflow
 from radps.workflows.run import run_workflow
 from radps.workflows.watching import describe_event, follow_events
 

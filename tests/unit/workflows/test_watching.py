@@ -13,7 +13,7 @@ import pytest
 from radps.context.events import Event, EventLog
 from radps.context.store import RunStore
 from radps.workflows import watching
-from radps.workflows.model import load_workflow
+from radps.workflows.reading import load_workflow
 from radps.workflows.run import run_workflow
 from radps.workflows.watching import describe_event, follow_events
 

@@ -10,7 +10,7 @@ import pytest
 
 from radps.errors import ConfigError
 from radps.execution.clusters import InProcessCluster, LocalMachine, RunningScheduler
-from radps.workflows.model import load_workflow, parse_overrides
+from radps.workflows.reading import load_workflow, parse_overrides
 
 STAGE = "user_stages:squares"
 
