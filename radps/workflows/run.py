@@ -345,7 +345,7 @@ class Runner:
 
     def _known_parts(self, old: StepRecord) -> dict[str, int]:
         """Return the parts of the work of a step that need not be done again if their inputs are the same."""
-        if old.id in self._selection.redo or find_damage(old, self.workflow.run):
+        if not old.parts or old.id in self._selection.redo or find_damage(old, self.workflow.run):
             return {}
         return old.parts
 
