@@ -67,6 +67,9 @@ class StepWork:
         """Set it to end the step."""
         self.engine = engine
         self._step = step
+        # Found here, in the main thread: two threads cannot parse Python at the same time (CPython 3.11 has one counter
+        # of recursion for all of them, and raises SystemError), and the code of a user's stage is parsed.
+        self._stage = find_stage(step.stage).function
         self._tell = tell
         self._failed_task = ""
         self._task_error: BaseException | None = None
@@ -106,7 +109,7 @@ class StepWork:
 
     def _drive(self, context: Context) -> Any:
         """Call the stage, compute what it returns or yields, and return its result."""
-        result = find_stage(self._step.stage).function(context, self._step.params)
+        result = self._stage(context, self._step.params)
         if isinstance(result, Generator):
             result = self._drive_generator(result)
         return self._compute(result) if isinstance(result, Delayed) else result
@@ -177,7 +180,7 @@ def check_outcome(result: object, step: Step) -> Outcome:
 
 def _check_parts(outcome: Outcome, step: Step) -> None:
     """Refuse an outcome that fills parts of the context that other steps may be filling at the same time."""
-    named = find_stage(step.stage).params_model.writes
+    named = step.params.writes
     if unnamed := [part for part in written_parts(outcome) if part not in named]:
         raise StageError(
             f"stage {step.stage} fills {', '.join(unnamed)} of the context, which its parameters do not name (they "

@@ -20,6 +20,8 @@ from radps.context.records import StepState
 from radps.context.store import RunStore
 from radps.execution.client import OnClient
 from radps.execution.engine import Engine, InProcess
+from radps.stages.base import find_stage
+from radps.workflows import plan, step_work
 from radps.workflows.model import Workflow
 from radps.workflows.plan import Selection, plan_steps
 from radps.workflows.reading import load_workflow
@@ -103,6 +105,21 @@ def test_steps_in_this_process_run_one_after_the_other_in_the_order_of_the_confi
     assert [name for name, _, _ in started(folder)] == names
     records = list(context.steps.values())
     assert all((a.stop_s or 0.0) <= b.start_s for a, b in pairwise(records))
+
+
+def test_only_the_main_thread_looks_for_stages(
+    folder: Path, two_workers: OnClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = set()
+
+    def find(name: str) -> Any:
+        threads.add(threading.current_thread())
+        return find_stage(name)
+
+    for module in (step_work, plan):
+        monkeypatch.setattr(module, "find_stage", find)
+    run(folder, two_workers, step("a", "squares"), step("b", "squares"))
+    assert threads == {threading.main_thread()}
 
 
 # --- failures ---
