@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ _PUT_SECONDS = 10.0
 def log_to_file(url: str) -> Iterator[None]:
     """Write the log of radps and distributed to the run folder at ``url``, after what is there."""
     place = join_url(url, LOG)
-    handler = logging.FileHandler(local_path(place), encoding="utf-8") if is_local(url) else ObjectHandler(place)
+    handler = DiskHandler(local_path(place), encoding="utf-8") if is_local(url) else ObjectHandler(place)
     formatter = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
     formatter.converter = time.gmtime
     handler.setFormatter(formatter)
@@ -41,6 +42,20 @@ def log_to_file(url: str) -> Iterator[None]:
             each.removeHandler(handler)
         loggers[0].setLevel(level)
         handler.close()
+
+
+class DiskHandler(logging.FileHandler):
+    """Writes a log to a file; what finds no room on a full disk is lost: the run has an error of its own."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say nothing of a disk that is full."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+    def close(self) -> None:
+        """Close the file, though its end may not be written."""
+        with contextlib.suppress(OSError):
+            super().close()
 
 
 class ObjectHandler(logging.Handler):

@@ -56,7 +56,7 @@ def run(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     data = folder / "NGC5921.fits"
     data.write_bytes(lzma.decompress((shared_data / "ngc5921" / "NGC5921.fits.xz").read_bytes()))
     config = yaml.safe_load(CONFIG.read_text())
-    cleaned = {step["id"]: step["params"] for step in config["steps"] if isinstance(step, dict) and "id" in step}
+    cleaned = {step["id"]: step["params"] for step in config["steps"] if isinstance(step, dict) and "params" in step}
     dirty = {"weighting": "natural", "max_iterations": 0}
     config["steps"] += [
         {"id": "dirty", "stage": "image_continuum", "params": {**cleaned["continuum"], **dirty}},

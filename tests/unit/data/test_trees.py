@@ -18,7 +18,7 @@ def test_tables_of_different_steps_open_as_one_tree(folder: str) -> None:
     create_convergence(f"{root}/cube-1/star/convergence", np.array([1.0e9, 1.1e9]), 3, {"step": "cube"})
     save_density(np.ones((4, 2)), f"{root}/cube-1/star/weight_density")
     create_convergence(f"{root}/continuum-2/star/convergence", np.array([1.0e9]), 3, {"step": "continuum"})
-    tree = open_tree({"cube": f"{root}/cube-1", "continuum": f"{root}/continuum-2", "flag": f"{root}/flag-1"})
+    tree = open_tree({"cube": [f"{root}/cube-1"], "continuum": [f"{root}/continuum-2"], "flag": [f"{root}/flag-1"]})
     assert sorted(tree.children) == ["continuum", "cube"]
     assert tree["cube/star/convergence"].attrs == {"step": "cube"}
     np.testing.assert_array_equal(tree["cube/star/convergence/frequency"], [1.0e9, 1.1e9])
@@ -38,7 +38,7 @@ def test_no_chunk_is_read_before_its_values_are_asked_for(folder: str, monkeypat
             return await _get(self, key, *args, **options)
 
         monkeypatch.setattr(store, "get", get)
-    tree = open_tree({"cube": root})
+    tree = open_tree({"cube": [root]})
     assert tree["cube/star/weight_density"].shape == (4, 2)
     assert "weight_density" in repr(tree)
     assert read, "the metadata are read through the store that is watched"

@@ -79,3 +79,10 @@ def test_a_message_that_cannot_be_formatted_ends_nothing(capsys: pytest.CaptureF
     handler.emit(record)
     handler.close()
     assert "Logging error" in capsys.readouterr().err
+
+
+def test_a_disk_that_is_full_raises_no_error_of_the_log(capsys: pytest.CaptureFixture[str]) -> None:
+    handler = log_file.DiskHandler("/dev/full")
+    handler.emit(logging.LogRecord("radps", logging.INFO, __file__, 1, "no room", None, None))
+    handler.close()
+    assert capsys.readouterr().err == ""
