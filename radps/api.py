@@ -27,7 +27,7 @@ from radps.context.model import Context, Workspace
 from radps.context.records import Outcome, StepRecord
 from radps.context.store import RunStore
 from radps.data.urls import absolute_url
-from radps.errors import ConfigError
+from radps.errors import ConfigError, StageError
 from radps.execution.clusters import InProcessCluster, open_engine
 from radps.execution.engine import Engine
 from radps.terminal import make_observer
@@ -151,11 +151,15 @@ class Run:
         """
         redo = () if name is None else (name,)
         name = name or self._next_step()
-        if params:
-            self.workflow = self._changed(name, params)
+        workflow = self._changed(name, params) if params else self.workflow
         with open_engine(InProcessCluster()) as engine:
             selection = Selection(only=(name,), redo=redo)
-            context = _compute(self.workflow, selection, progress=progress, engine=engine)
+            try:
+                context = _compute(workflow, selection, progress=progress, engine=engine)
+            except (StageError, KeyboardInterrupt):
+                self.workflow = workflow  # the step has begun, so that the run folder has these parameters
+                raise
+        self.workflow = workflow
         record = context.steps[name]
         if record.outcome is None:
             raise ConfigError(self.url, [f"step {name!r} is {record.state} and was not done: {record.error}"])

@@ -14,7 +14,7 @@ import hashlib
 import json
 import pickle
 from typing import Any, NamedTuple
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from radps.data.files import delete_file, list_names, read_file, read_files, replace_file
 from radps.data.urls import join_url
@@ -58,6 +58,11 @@ def entry_name(key: str) -> str:
     return f"{name[: _LONGEST_NAME - 17]}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
 
 
+def task_of(name: str) -> str:
+    """Return the name of the task of a file; empty where a long name was cut."""
+    return unquote(name) if len(name) < _LONGEST_NAME else ""
+
+
 def save_entry(ledger_url: str, key: str, entry: Entry) -> bool:
     """Keep the entry of a task; False if it is too large to be kept, or cannot be pickled."""
     try:
@@ -91,16 +96,16 @@ def require_entry(ledger_url: str, key: str) -> Entry:
     return entry
 
 
-def load_done(ledger_url: str) -> frozenset[str]:
-    """Return the file names of all tasks whose results are kept; what failed, or is torn, is removed."""
-    done = set()
+def load_done(ledger_url: str) -> dict[str, Entry]:
+    """Return file name -> entry of all tasks whose results are kept; what failed, or is torn, is removed."""
+    done = {}
     for name, text in read_files(ledger_url, list_names(ledger_url)):
         entry = None if name.endswith(_FAILURES) else _parse(text)
         if entry is not None and entry.error is None:
-            done.add(name)
+            done[name] = entry
         else:
             delete_file(join_url(ledger_url, name))
-    return frozenset(done)
+    return done
 
 
 def load_failures(ledger_url: str, key: str) -> tuple[str, ...]:

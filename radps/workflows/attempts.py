@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from radps.context.damage import stamp_outputs
 from radps.context.model import Context, Workspace
@@ -22,7 +22,8 @@ from radps.node_tasks import ledger
 from radps.node_tasks.guard import TaskHost, TaskRules
 from radps.node_tasks.ledger import ledger_url
 from radps.workflows.model import Step, Workflow
-from radps.workflows.plan import step_provenance
+from radps.workflows.plan import PlannedStep, PlanState, step_provenance
+from radps.workflows.policy import When
 from radps.workflows.task_book import TaskBook
 
 logger = logging.getLogger(__name__)
@@ -60,6 +61,41 @@ def waiting_record(step: Step, start_s: float | None = None) -> StepRecord:
         params=step.params.model_dump(mode="json"),
         start_s=time.time() if start_s is None else start_s,
     )
+
+
+def planned_records(plan: Sequence[PlannedStep], records: Mapping[str, StepRecord]) -> dict[str, StepRecord]:
+    """Return the records of the steps of a plan before anything is done.
+
+    What is done stays until it begins, unless its plan says that it runs and a step that it needs has no result any
+    more, which happens when a step gets another name or leaves the config.
+    """
+    found: dict[str, StepRecord] = {}
+    for planned in plan:
+        step, old = planned.step, records.get(planned.step.id)
+        if old is None:
+            found[step.id] = waiting_record(step)
+        elif planned.state is PlanState.SKIPPED and old.state is not StepState.DONE:
+            update = {"state": StepState.SKIPPED, "error": planned.reason, "outcome": None, "traceback": None}
+            found[step.id] = old.model_copy(update=update)
+        elif planned.runs and old.state is StepState.DONE and not _has_inputs(step, found):
+            found[step.id] = _waiting_again(planned, without_result(old))
+        elif planned.runs and old.state is not StepState.DONE:
+            found[step.id] = _waiting_again(planned, old)
+        else:
+            found[step.id] = old
+    return found
+
+
+def _has_inputs(step: Step, records: Mapping[str, StepRecord]) -> bool:
+    """Return True if every step before one has a result, or is not needed to have one."""
+    return step.when is not When.SUCCESS or all(records[name].outcome is not None for name in step.after)
+
+
+def _waiting_again(planned: PlannedStep, old: StepRecord) -> StepRecord:
+    """Return the record of a step that waits; what is needed to go on with its last attempt is kept."""
+    kept = ("attempt", "fingerprint", "resources", "resumed", "retries", "last_error", "versions", "parts", "outputs")
+    update = {"error": planned.reason, **{name: getattr(old, name) for name in kept}}
+    return waiting_record(planned.step).model_copy(update=update)
 
 
 def running_record(
@@ -134,14 +170,20 @@ def finished_record(
 
 def outdated_followers(workflow: Workflow, step: str, records: Mapping[str, StepRecord]) -> dict[str, StepRecord]:
     """Return new records of the steps that are done and need a step which is done again: they wait."""
-    reason = f"step {step} was done again"
-    # Without a fingerprint the attempt, which was finished, does not go on: the next one is new.
-    update = {"state": StepState.PENDING, "outcome": None, "error": reason, "fingerprint": ""}
     return {
-        later.id: records[later.id].model_copy(update=update)
+        later.id: without_result(records[later.id], f"step {step} was done again")
         for later in workflow.descendants(step)
         if records[later.id].state is StepState.DONE
     }
+
+
+def without_result(record: StepRecord, reason: str | None = None) -> StepRecord:
+    """Return the record of a step that waits, though it was done: of an attempt that was finished nothing goes on."""
+    if record.state is not StepState.DONE:
+        return record
+    # An attempt goes on if its fingerprint is the same; this one has ended.
+    update = {"state": StepState.PENDING, "outcome": None, "error": reason, "fingerprint": ""}
+    return record.model_copy(update=update)
 
 
 def failure_text(error: BaseException, task: str) -> str:
@@ -208,13 +250,22 @@ def step_context(
             timeout_s=step.policy.task_timeout,
             faults=workflow.faults,
         ),
-        finished={attempt: ledger.load_done(ledger_url(url, step.id, attempt)) for attempt in used},
+        finished={attempt: frozenset(ledger.load_done(ledger_url(url, step.id, attempt))) for attempt in used},
         parts=record.parts,
     )
     return context.with_records(ancestors).at(workspace)
 
 
 # --- what is kept of its tasks ---
+
+
+def open_book(run_url: str, record: StepRecord) -> TaskBook:
+    """Return the book of an attempt that begins or goes on: with the tasks that had ended before it was interrupted."""
+    if not record.resumed:
+        return TaskBook()
+    done = ledger.load_done(ledger_url(run_url, record.id, record.attempt))
+    ended = {key: entry for name, entry in done.items() if (key := ledger.task_of(name))}
+    return TaskBook(record.retries, record.last_error, ended)
 
 
 def keep_task_records(run_url: str, record: StepRecord, book: TaskBook) -> None:

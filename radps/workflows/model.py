@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, SerializeAsAny
@@ -94,6 +95,7 @@ class Workflow(_Model):
     def as_config(self) -> dict[str, Any]:
         """Return the workflow as plain data that :func:`load_workflow` reads again."""
         return {
+            "source": os.path.abspath(self.source) if os.path.isfile(self.source) else self.source,
             "data": {"path": list(self.data.path), "intents": {k: list(v) for k, v in self.data.intents.items()}},
             "run": self.run,
             "project": self.project,

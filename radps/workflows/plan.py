@@ -173,6 +173,10 @@ def _plan_step(
     record = records.get(step.id)
     done = record is not None and record.state is StepState.DONE
     if step.id not in selected:
+        gone = [name for name in step.after if planned[name].runs or planned[name].state is PlanState.STALE]
+        if done and gone:
+            reason = f"not selected; what it made is dropped, after {', '.join(gone)}, until it is done again"
+            return PlannedStep(step, PlanState.STALE, False, reason)
         reason = "not selected; what it made before stays" if done else "not selected"
         return PlannedStep(step, PlanState.LEFT_OUT, False, reason)
     if step.id in redo:
@@ -254,7 +258,9 @@ def _check_inputs(workflow: Workflow, planned: dict[str, PlannedStep], records: 
             continue
         for name in step.after:
             record = records.get(name)
-            if planned[name].state is PlanState.LEFT_OUT and (record is None or record.state is not StepState.DONE):
+            is_there = record is not None and record.state is StepState.DONE
+            dropped = planned[name].state is PlanState.STALE and not planned[name].runs
+            if dropped or (planned[name].state is PlanState.LEFT_OUT and not is_there):
                 problems.append(
                     f"step {step.id!r} needs step {name!r}, which is not done; run it first: --until {name}"
                 )

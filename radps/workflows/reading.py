@@ -36,6 +36,8 @@ _STEP = ("id", "stage", "after", "when", "params", *POLICY_KEYS)
 _DATA = ("path", "intents")
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _CASADATA = "casadata:"
+_NO_FILE = "<dict>"
+"""Source of a config that was given in Python."""
 
 
 def load_workflow(
@@ -56,7 +58,12 @@ def load_workflow(
         With every problem.
     """
     if isinstance(config, Mapping):
-        document, folder = Document("<dict>", config, {}), Path.cwd()
+        # A workflow that was kept says which file it came from: stages beside it are found from elsewhere, too.
+        source = config.get("source")
+        plain = {key: value for key, value in config.items() if key != "source"}
+        is_kept = isinstance(source, str) and source != _NO_FILE
+        document = Document(str(source) if is_kept else _NO_FILE, plain, {})
+        folder = Path(str(source)).parent if is_kept else Path.cwd()
     else:
         document, folder = _read_file(os.fspath(config)), Path(config).parent
     return _Reader(document, folder).read(overrides or {})

@@ -49,6 +49,7 @@ logger = logging.getLogger(__name__)
 
 _LOOK_S = 0.2
 _BETWEEN_SAVES_S = 2.0
+_BETWEEN_SAVES_OF_RETRIES_S = 0.5
 
 
 class _Running(NamedTuple):
@@ -130,11 +131,11 @@ class Runner:
             self._context = committed or self._context
             plan = plan_steps(self.workflow, committed, self._selection)
             stack.enter_context(log_to_file(self.workflow.run))
-            runs = any(planned.runs for planned in plan)
-            where = self._place.engine().description if runs else "nowhere"
-            if not runs:
-                self._observer.planned(plan, where)
+            if not any(planned.runs for planned in plan):
+                self._observer.planned(plan, "nowhere")
+                self._take_over(plan)
                 return self._context
+            where = self._place.engine().description
             log = stack.enter_context(EventLog(self.workflow.run, run_id=self._context.run_id))
             self._observer = LoggedObserver(self._observer, log)
             if driver.taken_over_from:
@@ -167,16 +168,18 @@ class Runner:
 
     def _prepare(self, plan: tuple[PlannedStep, ...]) -> None:
         """Note what waits."""
-        now = time.time()
-        for planned in plan:
-            step, old = planned.step, self._context.steps.get(planned.step.id)
-            waits = old is None or (planned.runs and old.state is not StepState.DONE)
-            self._records[step.id] = _pending(planned, old, now) if waits or old is None else old
-            if planned.runs:
-                self._waiting[step.id] = step
+        self._records = attempts.planned_records(plan, self._context.steps)
+        self._waiting = {planned.step.id: planned.step for planned in plan if planned.runs}
         self._context = self._fold(self._records)
         self._store.save_workflow(self.workflow.as_config())
         self._store.save_progress(self._context)
+
+    def _take_over(self, plan: tuple[PlannedStep, ...]) -> None:
+        """Keep what a config changes though no step has to be done: steps that left it, how steps are run."""
+        context = attempts.fold(self._context, self.workflow, attempts.planned_records(plan, self._context.steps))
+        if context != self._context:
+            self._context = self._store.commit(context, "workflow")
+        self._store.save_workflow(self.workflow.as_config())
 
     def _run_steps(self) -> None:
         """Start steps and take messages until nothing is left to do."""
@@ -217,7 +220,8 @@ class Runner:
             return False
         with contextlib.suppress(queue.Empty):
             self._take(self._messages.get(timeout=_LOOK_S))
-            while True:
+            # No more than are there now: whoever wants to stop is heard in between.
+            for _ in range(self._messages.qsize()):
                 self._take(self._messages.get_nowait())
         return True
 
@@ -274,12 +278,13 @@ class Runner:
         try:
             engine, offered = self._engine()
         except ClusterError as error:
-            self._records[step.id] = self._begin(step, None)
-            self._end(step, TaskBook(), {}, StepEnded(step.id, None, error, ""))
+            # Nothing has begun: the attempt before, if it was not finished, goes on when there is a cluster.
+            self._records[step.id] = attempts.without_result(self._records[step.id])
+            self._commit_end(self._failed(self._records[step.id], error, ""))
             return
         record = self._records[step.id] = self._begin(step, offered)
         tell = self._messages.put if engine.concurrent else self._take
-        work, book = StepWork(step, engine, tell), TaskBook(record.retries, record.last_error)
+        work, book = StepWork(step, engine, tell), attempts.open_book(self.workflow.run, record)
         host = engine.host(work.on_task)
         context = attempts.step_context(self._context, self.workflow, step, self._records, record, host)
         if engine.concurrent:
@@ -312,7 +317,7 @@ class Runner:
                 self._observer.noted("cluster.started", {"where": engine.description})
             return engine, offered
 
-    def _begin(self, step: Step, offered: Resources | None) -> StepRecord:
+    def _begin(self, step: Step, offered: Resources) -> StepRecord:
         """Return the record of a step that runs now, saved; what needs the step is taken out of the context."""
         self._records.update(attempts.outdated_followers(self.workflow, step.id, self._records))
         old = self._records[step.id]
@@ -349,17 +354,16 @@ class Runner:
             return {}
         return old.parts
 
-    def _keeps_plan(self, old: StepRecord, offered: Resources | None) -> bool:
+    def _keeps_plan(self, old: StepRecord, offered: Resources) -> bool:
         """Return True if a new attempt plans its chunks as the last one did, so that parts that are the same count."""
         return (
             bool(old.parts)
             and old.id not in self._selection.redo
-            and offered is not None
             and old.resources is not None
             and old.resources.memory_bytes <= offered.memory_bytes
         )
 
-    def _goes_on(self, old: StepRecord, fingerprint: str, offered: Resources | None) -> bool:
+    def _goes_on(self, old: StepRecord, fingerprint: str, offered: Resources) -> bool:
         """Return True if the last attempt of a step goes on: it was not finished, and nothing changed since.
 
         It keeps its plan of chunks, so that those that are finished count; their memory has to fit.
@@ -369,7 +373,6 @@ class Runner:
             and old.state is not StepState.DONE
             and old.fingerprint == fingerprint
             and old.id not in self._redo
-            and offered is not None
             and old.resources is not None
             and old.resources.memory_bytes <= offered.memory_bytes
         )
@@ -387,7 +390,7 @@ class Runner:
         elif isinstance(message, TaskEnded):
             running.book.add(message.event)
             self._observer.task(message.step, message.event)
-            self._save_progress(running, at_once=message.event.end is TaskEnd.RETRY)
+            self._save_progress(running, is_retry=message.event.end is TaskEnd.RETRY)
         else:
             del self._running[message.step]
             if running.work.stop.is_set() and isinstance(message.error, ClusterLostError):
@@ -396,10 +399,10 @@ class Runner:
             if not self._restart(running, message):
                 self._end(running.step, running.book, running.context.place().parts_used, message)
 
-    def _save_progress(self, running: _Running, *, at_once: bool) -> None:
+    def _save_progress(self, running: _Running, *, is_retry: bool) -> None:
         """Note how far a step is, for those who ask from outside; not with every task."""
         now = time.monotonic()
-        if at_once or now - self._saved_s > _BETWEEN_SAVES_S:
+        if now - self._saved_s > (_BETWEEN_SAVES_OF_RETRIES_S if is_retry else _BETWEEN_SAVES_S):
             self._saved_s = now
             name = running.step.id
             self._records[name] = self._records[name].model_copy(update=running.book.counts())
@@ -439,10 +442,9 @@ class Runner:
         elif error is not None:
             record = self._failed(record, error, message.task)
         attempts.keep_task_records(self.workflow.run, record, book)
-        self._commit(record)
+        self._commit_end(record)
         if record.state is StepState.DONE:
             attempts.drop_ledger(self.workflow.run, record)
-        self._observer.ended(record)
 
     def _failed(self, record: StepRecord, error: BaseException, task: str) -> StepRecord:
         """Return the record of a step that raised."""
@@ -457,7 +459,10 @@ class Runner:
     def _leave_out(self, step: Step, state: StepState) -> None:
         """Record that a step does not start."""
         update = {"state": state, "error": explain(step, self._records), "outcome": None, "traceback": None}
-        record = self._records[step.id].model_copy(update=update)
+        self._commit_end(self._records[step.id].model_copy(update=update))
+
+    def _commit_end(self, record: StepRecord) -> None:
+        """Commit the record of a step that ended, and tell of it."""
         self._commit(record)
         self._observer.ended(record)
 
@@ -491,15 +496,6 @@ def _run_and_tell(work: StepWork, context: Context, messages: queue.SimpleQueue[
     except BaseException as error:  # a stage that raises KeyboardInterrupt: the main thread waits for an answer
         ended = work.broken_off(error)
     messages.put(ended)
-
-
-def _pending(planned: PlannedStep, old: StepRecord | None, now: float) -> StepRecord:
-    """Return the record of a step that waits; what is needed to go on with its last attempt is kept."""
-    waiting = attempts.waiting_record(planned.step, now)
-    if old is None:
-        return waiting
-    kept = ("attempt", "fingerprint", "resources", "resumed", "retries", "last_error", "versions", "parts", "outputs")
-    return waiting.model_copy(update={"error": planned.reason, **{name: getattr(old, name) for name in kept}})
 
 
 def _new_run_id() -> str:

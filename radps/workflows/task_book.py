@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from radps.context.task_records import TaskRecord
 from radps.node_tasks.guard import TaskEnd, TaskEvent
+from radps.node_tasks.ledger import Entry
 
 
 class TaskBook:
@@ -17,10 +19,12 @@ class TaskBook:
         What it counted before it was interrupted.
     last_error : str
         Of then.
+    ended : mapping, optional
+        Names of tasks that had ended then -> what the ledger has of them.
     """
 
-    def __init__(self, retries: int = 0, last_error: str = "") -> None:
-        self._records: dict[str, TaskRecord] = {}
+    def __init__(self, retries: int = 0, last_error: str = "", ended: Mapping[str, Entry] | None = None) -> None:
+        self._records = {key: _kept(key, entry) for key, entry in (ended or {}).items()}
         self._done: set[str] = set()
         self._tasks = 0
         self._retries = retries
@@ -66,3 +70,18 @@ class TaskBook:
     def records(self) -> tuple[TaskRecord, ...]:
         """Return the record of every task that ended."""
         return tuple(self._records.values())
+
+
+def _kept(key: str, entry: Entry) -> TaskRecord:
+    """Return the record of a task whose result is in the ledger."""
+    return TaskRecord(
+        key=key,
+        state=str(TaskEnd.KEPT),
+        worker=entry.worker,
+        start_s=entry.start_s,
+        stop_s=entry.stop_s,
+        tries=entry.tries,
+        bytes_written=entry.bytes_written,
+        peak_memory_bytes=entry.peak_memory_bytes,
+        error="",
+    )

@@ -35,14 +35,15 @@ def test_names_of_fields_and_long_names_make_names_of_files(url: str) -> None:
     for number, key in enumerate(keys):
         ledger.save_entry(url, key, entry(number))
     assert [ledger.require_entry(url, key).result for key in keys] == [0, 1, 2]
-    assert ledger.load_done(url) == {ledger.entry_name(key) for key in keys}
+    assert ledger.load_done(url).keys() == {ledger.entry_name(key) for key in keys}
     assert max(map(len, ledger.load_done(url))) <= 180
+    assert [ledger.task_of(ledger.entry_name(key)) for key in keys] == [keys[0], "", ""]
 
 
 def test_large_results_and_what_cannot_be_pickled_are_not_kept(url: str) -> None:
     assert not ledger.save_entry(url, "a", entry(np.zeros(ledger.MAX_BYTES)))
     assert not ledger.save_entry(url, "b", entry(threading.Lock()))
-    assert ledger.load_done(url) == frozenset()
+    assert ledger.load_done(url) == {}
 
 
 @pytest.mark.parametrize("damage", [b"", b"\0" * 40, None])
@@ -54,7 +55,7 @@ def test_a_torn_entry_counts_as_none(tmp_path: Path, damage: bytes | None) -> No
     assert ledger.load_entry(url, "a") is None
     with pytest.raises(DataError, match=r"the result of task a is no longer in .*; somebody removed or changed it"):
         ledger.require_entry(url, "a")
-    assert ledger.load_done(url) == frozenset()
+    assert ledger.load_done(url) == {}
     assert not path.exists()
 
 
@@ -64,6 +65,6 @@ def test_a_resumed_attempt_forgets_failures_and_keeps_results(url: str) -> None:
     assert ledger.note_failure(url, "bad", "ValueError: no") == 1
     assert ledger.note_failure(url, "bad", "ValueError: still no") == 2
     assert ledger.load_failures(url, "bad") == ("ValueError: no", "ValueError: still no")
-    assert ledger.load_done(url) == {"good"}
+    assert ledger.load_done(url) == {"good": entry(1)}
     assert ledger.load_failures(url, "bad") == ()
     assert ledger.load_entry(url, "bad") is None

@@ -394,3 +394,19 @@ def test_data_of_casadata_are_found_or_the_way_to_get_them(tmp_path: Path, monke
     assert load_workflow(config).data.path == (str(tmp_path / "casadata/__data__/demo/a.fits"),)
     (problem,) = problems_of({**config, "data": {"path": "casadata:b.fits"}})
     assert "the installed package casadata has no file 'b.fits'" in problem
+
+
+def test_a_kept_workflow_finds_the_stages_beside_its_config_from_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "beside_a_config.py").write_text(
+        "from radps import Outcome, StageParams\n\n\nclass Params(StageParams):\n    pass\n\n\n"
+        "def find_me(context, params: Params):\n    return Outcome()\n"
+    )
+    config = tmp_path / "config.yaml"
+    config.write_text("run: runs/x\ncluster: none\nsteps: ['beside_a_config:find_me']\n")
+    kept = load_workflow(config).as_config()
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place != str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "beside_a_config")
+    monkeypatch.chdir("/")
+    assert [step.id for step in load_workflow(kept).steps] == ["find_me"]

@@ -16,14 +16,16 @@ import pytest
 import radps
 from radps.context.events import read_events
 from radps.context.model import Context
-from radps.context.records import OutcomeStatus, StepRecord, StepState
+from radps.context.records import OutcomeStatus, Resources, StepRecord, StepState
 from radps.context.store import RunStore
+from radps.context.task_records import load_task_records, task_records_url
 from radps.data import stores
 from radps.errors import ClusterError, ConfigError, ContextError, StageError
+from radps.execution.engine import InProcess
 from radps.node_tasks.guard import TaskEvent
 from radps.workflows.model import Workflow
 from radps.workflows.observers import Silent
-from radps.workflows.plan import PlannedStep, Selection
+from radps.workflows.plan import PlannedStep, Selection, plan_steps
 from radps.workflows.reading import load_workflow
 from radps.workflows.run import Runner, run_workflow
 
@@ -410,3 +412,83 @@ def test_a_run_in_another_thread_leaves_the_signals_alone(folder: Path) -> None:
     thread.start()
     thread.join()
     assert found[0].steps["squares"].state is StepState.DONE
+
+
+# --- what a config changes though nothing has to be done ---
+
+
+def test_a_step_that_left_a_finished_workflow_leaves_the_context_though_nothing_runs(folder: Path) -> None:
+    run_workflow(workflow(folder, "user_stages:direct", "user_stages:squares"))
+    context = run_workflow(workflow(folder, "user_stages:direct"))
+    assert list(context.steps) == ["direct"]
+    assert list(RunStore(str(folder)).load().steps) == ["direct"]
+    assert [step["id"] for step in RunStore(str(folder)).load_workflow()["steps"]] == ["direct"]
+
+
+def test_a_step_that_got_another_name_is_done_again_with_what_needs_it(folder: Path) -> None:
+    steps = [{"id": "a", "stage": "user_stages:squares"}, {"id": "b", "stage": "user_stages:direct"}]
+    run_workflow(workflow(folder, *steps))
+    steps[0] = {"id": "renamed", "stage": "user_stages:squares"}
+    context = run_workflow(workflow(folder, *steps))
+    assert {name: (str(one.state), one.attempt) for name, one in context.steps.items()} == {
+        "renamed": ("done", 1),
+        "b": ("done", 2),
+    }
+
+
+def test_a_skipped_step_of_a_run_that_was_cut_short_is_skipped_in_the_end(folder: Path) -> None:
+    steps = [
+        {"id": "a", "stage": "user_stages:squares"},
+        {"id": "alarm", "stage": "user_stages:direct", "when": "failure"},
+        {"id": "b", "stage": "user_stages:direct", "after": ["a"]},
+    ]
+    run_workflow(workflow(folder, *steps), selection=Selection(until="a"))
+    run_workflow(workflow(folder, *steps))
+    context = run_workflow(workflow(folder, *steps))
+    assert {name: str(record.state) for name, record in context.steps.items()} == {
+        "a": "done",
+        "alarm": "skipped",
+        "b": "done",
+    }
+    assert read_events(str(folder))[-1].fields["state"] == "done"
+
+
+class Unreachable(InProcess):
+    """An engine that has no workers, as often as it is told."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__(2**30)
+        self._times = times
+
+    def resources(self) -> Resources:
+        self._times -= 1
+        if self._times >= 0:
+            raise ClusterError("the cluster has no workers; start some")
+        return super().resources()
+
+
+def test_a_cluster_that_is_not_there_takes_no_attempt_and_what_was_finished_counts(folder: Path) -> None:
+    wanted = workflow(folder, {"user_stages:task_fails": {"text": "once"}})
+    run_workflow(wanted)
+    records = load_task_records(task_records_url(str(folder), "task_fails", 1))
+    finished = {one.key for one in records if one.state == "done"}
+    context = run_workflow(wanted, engine=Unreachable(1))
+    record = context.steps["task_fails"]
+    assert (str(record.state), record.attempt, record.error) == ("failed", 1, "the cluster has no workers; start some")
+    record = run_workflow(wanted).steps["task_fails"]
+    assert (record.attempt, record.resumed) == (1, 1)
+    records = load_task_records(task_records_url(str(folder), "task_fails", 1))
+    assert {one.key for one in records if one.state == "kept"} == finished != set()
+
+
+def test_steps_whose_input_is_done_again_without_them_lose_their_results_as_planned(folder: Path) -> None:
+    steps = [{"id": name, "stage": "user_stages:direct"} for name in ("a", "b", "c")]
+    run_workflow(workflow(folder, *steps))
+    selection = Selection(only=("a",), redo=("a",))
+    planned = plan_steps(workflow(folder, *steps), RunStore(str(folder)).load(), selection)
+    assert [(str(one.state), one.runs) for one in planned] == [("again", True), ("stale", False), ("stale", False)]
+    assert planned[1].reason == "not selected; what it made is dropped, after a, until it is done again"
+    context = run_workflow(workflow(folder, *steps), selection=selection)
+    assert [str(record.state) for record in context.steps.values()] == ["done", "pending", "pending"]
+    with pytest.raises(ConfigError, match="needs step 'b', which is not done"):
+        plan_steps(workflow(folder, *steps), context, Selection(only=("a", "c"), redo=("a",)))
