@@ -193,7 +193,7 @@ class Runner:
         except BaseException as error:
             self._stop_all(error)
             raise
-        self._observer.noted("run.ended", {"state": self._state()})
+        self._observer.noted("run.ended", {"state": self._state(), "exit_code": int(bool(self.failures))})
 
     def _start_ready(self) -> bool:
         """Start, block or skip every step whose predecessors have ended; returns True if there was one."""
@@ -257,7 +257,9 @@ class Runner:
         while self._running:
             with contextlib.suppress(queue.Empty):
                 self._take(self._messages.get(timeout=_LOOK_S))
-        self._observer.noted("run.ended", {"state": "stopped"})
+        # By the numbers of the command line: stopped, or ended by an error.
+        code = 130 if isinstance(error, KeyboardInterrupt) else 1
+        self._observer.noted("run.ended", {"state": "stopped", "exit_code": code})
 
     def _state(self) -> str:
         """Return how the run ended."""
@@ -405,7 +407,9 @@ class Runner:
         if now - self._saved_s > (_BETWEEN_SAVES_OF_RETRIES_S if is_retry else _BETWEEN_SAVES_S):
             self._saved_s = now
             name = running.step.id
-            self._records[name] = self._records[name].model_copy(update=running.book.counts())
+            parts = {**self._records[name].parts, **running.context.place().parts_used}
+            update = {**running.book.counts(), "parts": parts}
+            self._records[name] = self._records[name].model_copy(update=update)
             self._context = self._context.model_copy(
                 update={"steps": {**self._context.steps, name: self._records[name]}}
             )
@@ -428,7 +432,10 @@ class Runner:
 
     def _end(self, step: Step, book: TaskBook, parts: dict[str, int], message: StepEnded) -> None:
         """Record and commit how a step ended."""
-        record = self._records[step.id].model_copy(update={"stop_s": time.time(), **book.counts()})
+        before = self._records[step.id]
+        # Parts that an attempt has begun are taken over by the next one, finished or not.
+        update = {"stop_s": time.time(), **book.counts(), "parts": {**before.parts, **parts}}
+        record = before.model_copy(update=update)
         error = message.error
         if error is None and message.outcome is not None:
             try:

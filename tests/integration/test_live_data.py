@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 import radps
+import radps.errors
 from radps.context.task_records import load_task_records, task_records_url
 from radps.data import stores
 from radps.data.demo_observation import demo_observation
@@ -86,3 +88,22 @@ def test_what_does_not_depend_on_the_new_data_is_not_done_again(
                 for each in (run, at_once)
             )
             np.testing.assert_array_equal(one, other)
+
+
+def test_parts_of_an_attempt_that_failed_are_taken_over_when_data_are_added(
+    tiny_config: Callable[..., dict[str, Any]], days: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    first = config(tiny_config, folder, days[0])
+    last = importlib.import_module("radps.stages.flag")._finish
+
+    def fail(*_: Any) -> None:
+        raise ValueError("at the very end")
+
+    monkeypatch.setattr("radps.stages.flag._finish", fail)
+    with pytest.raises(radps.errors.StageError, match="at the very end"):
+        radps.run(first, until="flag", progress=False)
+    monkeypatch.setattr("radps.stages.flag._finish", last)
+    run = radps.run(config(tiny_config, folder, *days), until="flag", progress=False)
+    assert run.context.steps["flag"].attempts_used() == (1, 2)
+    assert {key.partition("-day")[2][:1] for key in done_tasks(run, "flag") if ".flag-" in key} == {"2"}
