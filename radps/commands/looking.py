@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from radps.commands.common import EXIT_STEP_FAILED, EXIT_STOPPED, AsJson, RunPlace, errors, exit_code
+from radps.commands.common import AsJson, RunPlace, errors, exit_code
 
 
 def status_command(run: RunPlace, as_json: AsJson = False) -> None:
@@ -38,9 +38,7 @@ def watch_command(run: RunPlace) -> None:
         for event in follow_events(url):
             typer.echo(describe_event(event))
         if event is not None and event.event == "run.ended":
-            # What was not to be done is no failure, so that every other state is fine.
-            state = str(event.fields["state"])
-            raise typer.Exit({"failed": EXIT_STEP_FAILED, "stopped": EXIT_STOPPED}.get(state, 0))
+            raise typer.Exit(int(event.fields["exit_code"]))
         # The driver died without a word, or the run is from before there were events.
         state = str(summarize_run(url).state)
         typer.echo(f"Nobody drives {url}: it is {state}")

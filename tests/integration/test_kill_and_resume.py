@@ -23,6 +23,8 @@ from radps.context.records import StepState
 from radps.context.store import RunStore
 from radps.context.task_records import load_task_records, task_records_url
 
+pytestmark = pytest.mark.slow
+
 KILLS = 20
 """Moments at which a driver or a worker is killed."""
 

@@ -14,6 +14,8 @@ import pytest
 
 from radps.execution.local import WORKER_ENVIRONMENT
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).with_name("imaging_memory.py")
 PLANE_BYTES = 256 * 256 * 4
 

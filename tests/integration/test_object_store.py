@@ -22,6 +22,8 @@ from radps.context.events import read_events
 from radps.data.files import list_names, read_file
 from radps.data.stores import file_system, open_store
 
+pytestmark = pytest.mark.slow
+
 KILLS = 3
 
 
