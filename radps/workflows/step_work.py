@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
 from radps.context.model import Context
-from radps.context.parts import written_parts
 from radps.context.records import Outcome
+from radps.context.shared_fields import written_fields
 from radps.errors import ClusterLostError, StageError, TaskTimeoutError
 from radps.execution.engine import Engine, Order, Stop, StoppedError
 from radps.graph_tasks.shapes import count_tasks
@@ -164,7 +164,7 @@ def check_outcome(result: object, step: Step) -> Outcome:
             f"stage {step.stage} ended with a {type(result).__name__}; it has to return an Outcome, or a graph "
             "that computes to one"
         )
-    _check_parts(result, step)
+    _check_fields(result, step)
     try:
         return Outcome.model_validate_json(result.model_dump_json())
     except PydanticSerializationError as error:
@@ -178,10 +178,10 @@ def check_outcome(result: object, step: Step) -> Outcome:
         ) from error
 
 
-def _check_parts(outcome: Outcome, step: Step) -> None:
+def _check_fields(outcome: Outcome, step: Step) -> None:
     """Refuse an outcome that fills parts of the context that other steps may be filling at the same time."""
     named = step.params.writes
-    if unnamed := [part for part in written_parts(outcome) if part not in named]:
+    if unnamed := [part for part in written_fields(outcome) if part not in named]:
         raise StageError(
             f"stage {step.stage} fills {', '.join(unnamed)} of the context, which its parameters do not name (they "
             f"name {', '.join(named) or 'none'}); write `writes = {tuple(sorted({*named, *unnamed}))}` in the class of "
