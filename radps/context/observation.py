@@ -155,6 +155,8 @@ class Partition(Record):
     """0 = the data do not say."""
     scans: dict[str, tuple[int, int]]
     """Scan -> its first time, and one after its last."""
+    content: str = ""
+    """Hash of the data set, if it is used where the user has it: there its path does not tell versions apart."""
     groups: dict[str, DataGroup]
     """Versions of the data by name, oldest first: ``base``, ``corrected``, ``continuum_subtracted``."""
 

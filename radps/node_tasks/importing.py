@@ -169,7 +169,7 @@ def create_partitions(
     datasets : sequence of DataSet
         At least one.
     url : str
-        The new processing set; it is not made where nothing has to be copied.
+        Folder of the new processing sets, one for each data set of which something has to be copied.
     recipes : str
         Where the recipes go.
     intents : mapping
@@ -191,26 +191,27 @@ def create_partitions(
     ResourceError
         The copy would not fit on the disk.
     """
-    parts = [(dataset.name, _describe(dataset, data_group)) for dataset in datasets]
+    # A copy that an attempt before has made holds nothing but what was asked for then.
+    parts = [(one.name, _describe(one, "base" if one.is_imported else data_group)) for one in datasets]
     joined = join_parts(parts, intents, matching, min_overlap)
     copied = [one for one in joined.partitions if not (one.is_kept and (keep or datasets[one.dataset].is_imported))]
     longest_m, idle = _measure_array(joined)
     needed = sum(int(np.prod(one.description.shape)) for one in copied) * _BYTES_ON_DISK
     stores.check_free_bytes(url, needed, f"stage import_data: the copy of {len(copied)} partitions")
+    # A repeated task creates what is there already, which changes nothing: data may have been copied since.
+    sets = {one.dataset: processing_set_url(url, datasets[one.dataset].name) for one in copied}
+    for place in sets.values():
+        measurement_set.create_processing_set(place)
     if copied:
-        # A repeated task begins again; what needs its result has not begun.
-        for place in (url, recipes):
-            stores.delete(place)
-        measurement_set.create_processing_set(url)
         stores.create_group(recipes)
     partitions = []
     for one in joined.partitions:
         if any(one is other for other in copied):
-            partitions.append(_create(one, url, recipes))
+            partitions.append(_create(one, sets[one.dataset], recipes))
         else:
             partitions.append(_keep(one))
-    if copied:
-        measurement_set.consolidate_processing_set(url)
+    for place in sets.values():
+        measurement_set.consolidate_processing_set(place)
     return ImportPlan(
         datasets=tuple(_dataset(joined, number) for number in range(len(datasets))),
         antennas=joined.antennas,
@@ -219,6 +220,11 @@ def create_partitions(
         longest_baseline_m=longest_m,
         idle_antennas=idle,
     )
+
+
+def processing_set_url(folder: str, dataset: str) -> str:
+    """Return where the copy of a data set is."""
+    return stores.join_url(folder, f"{dataset}.ps.zarr")
 
 
 def copy_block(block: CopyBlock) -> CopySummary:

@@ -88,7 +88,9 @@ def _image_target(context: Context, params: Params, target: ImageTarget, window:
     grid = choose_grid(context, params, window, target.planned)
     frequency_hz = np.linspace(*window.frequency_hz, window.n_channels)[first:last]
     description = describe_image(context, target.field, window, grid, frequency_hz, abs(window.channel_width_hz))
-    context = context.for_part(target, description, context.require_observation().antennas)
+    observation = context.require_observation()
+    array = (observation.telescope, observation.antennas, observation.longest_baseline_m)
+    context = context.for_part(target, description, array)
     stores, image_path, table_path = plan_stores(context, params, target, description)
     ready = [
         run_task(

@@ -47,6 +47,7 @@ from radps.node_tasks.importing import (
     create_partitions,
     find_dataset,
     merge_copy_summaries,
+    processing_set_url,
     remove_scratch,
 )
 from radps.stages.base import StageParams
@@ -113,7 +114,7 @@ def import_data(context: Context, params: Params) -> Generator[Delayed, Any, Out
         context,
         create_partitions,
         [_find(context, job, number, scratch) for number, job in enumerate(jobs)],
-        context.locate(context.new_path("visibilities", suffix=".ps.zarr")),
+        context.locate(context.new_path("visibilities", suffix="")),
         recipes,
         intents,
         params.data_group,
@@ -140,7 +141,7 @@ def _plan_job(context: Context, path: str, name: str, intents: dict[str, tuple[s
 def _find(context: Context, job: _Job, number: int, scratch: str) -> Delayed | DataSet:
     """Return where a data set is: as the user has it, or as it was imported before."""
     if job.is_imported:
-        copy = job.part.locate(job.part.new_path("visibilities", suffix=".ps.zarr"))
+        copy = processing_set_url(job.part.locate(job.part.new_path("visibilities", suffix="")), job.name)
         return DataSet(job.name, copy, SourceKind.MSV4, job.path, is_imported=True)
     converted = context.locate(f"{scratch}/{job.name}.ps.zarr")
     return run_task(context, find_dataset, job.path, job.name, converted, name=f"find_dataset-{number}")
@@ -239,7 +240,7 @@ def _outcome(
     copied: CopySummary | None,
 ) -> Outcome:
     """Return the observation and what is to be said of it."""
-    observation = _observation(context, params, plan, [job.name for job in jobs])
+    observation = _observation(context, params, plan, jobs)
     n_in_place = sum(not one.is_copied and not jobs[one.dataset].is_imported for one in plan.partitions)
     silent = _silent_antennas(plan, copied if n_in_place == 0 else None)
     fraction = None if copied is None else 1 - copied.n_flagged / max(1, copied.n_visibilities - copied.n_missing)
@@ -316,8 +317,9 @@ def _silent_antennas(plan: ImportPlan, copied: CopySummary | None) -> tuple[str,
     return tuple(name for name, count in zip(plan.antennas.names, copied.n_unflagged, strict=True) if not count)
 
 
-def _observation(context: Context, params: Params, plan: ImportPlan, names: Sequence[str]) -> Observation:
+def _observation(context: Context, params: Params, plan: ImportPlan, jobs: Sequence[_Job]) -> Observation:
     """Return the observation as the context keeps it."""
+    names = [job.name for job in jobs]
     edges = [edge for window in plan.windows for edge in (window.frequency_hz.min(), window.frequency_hz.max())]
     center_hz = (min(edges) + max(edges)) / 2
     project = _project(context, plan, names)
@@ -329,7 +331,7 @@ def _observation(context: Context, params: Params, plan: ImportPlan, names: Sequ
         windows=_windows(plan),
         virtual_matching=params.virtual_windows,
         scans=_scans(plan.partitions),
-        partitions=tuple(_partition(context, plan, one, names) for one in plan.partitions),
+        partitions=tuple(_partition(context, plan, one, jobs) for one in plan.partitions),
         longest_baseline_m=plan.longest_baseline_m,
         synthesized_beam_rad=float(SPEED_OF_LIGHT_M_S / center_hz / plan.longest_baseline_m),
         extension=describe_telescope(
@@ -406,12 +408,14 @@ def _scans(partitions: Sequence[ImportedPartition]) -> tuple[Scan, ...]:
     return tuple(sorted(scans.values(), key=lambda scan: scan.start_s))
 
 
-def _partition(context: Context, plan: ImportPlan, one: ImportedPartition, names: Sequence[str]) -> Partition:
+def _partition(context: Context, plan: ImportPlan, one: ImportedPartition, jobs: Sequence[_Job]) -> Partition:
+    """Return a partition as the context keeps it."""
     path = context.relative(one.url)
+    run_url, stamps = context.place().url, context.place().data_stamps
     visibility, flag, weight, uvw = (join_url(path, name) for name in one.variables)
     return Partition(
         name=one.name,
-        dataset=names[one.dataset],
+        dataset=jobs[one.dataset].name,
         path=path,
         field=one.field,
         window=plan.windows[one.window].name,
@@ -421,5 +425,6 @@ def _partition(context: Context, plan: ImportPlan, one: ImportedPartition, names
         polarizations=one.polarizations,
         integration_time_s=one.integration_time_s,
         scans={scan.name: (scan.first, scan.stop) for scan in one.scans},
+        content="" if one.url.startswith(run_url) else stamps.get(jobs[one.dataset].path, ""),
         groups={"base": DataGroup(visibility=visibility, flag=flag, weight=weight, uvw=uvw)},
     )

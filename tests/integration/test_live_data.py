@@ -107,3 +107,42 @@ def test_parts_of_an_attempt_that_failed_are_taken_over_when_data_are_added(
     run = radps.run(config(tiny_config, folder, *days), until="flag", progress=False)
     assert run.context.steps["flag"].attempts_used() == (1, 2)
     assert {key.partition("-day")[2][:1] for key in done_tasks(run, "flag") if ".flag-" in key} == {"2"}
+
+
+def test_each_data_set_keeps_to_itself_whatever_is_added_replaced_or_removed(
+    tiny_config: Callable[..., dict[str, Any]], days: tuple[str, str], tmp_path: Path
+) -> None:
+    third = str(tmp_path / "day3.ps.zarr")
+    later = demo_observation("tiny")
+    simulate_observation(third, later.model_copy(update={"start": later.start + timedelta(days=2), "seed": 9}))
+
+    def shapes(folder: str, *paths: str) -> dict[str, tuple[int, ...]]:
+        run = radps.run(config(tiny_config, tmp_path / folder, *paths), only=["import_data"], progress=False)
+        observation = run.context.require_observation()
+        outcome = run.context.steps["import_data"].outcome
+        assert outcome is not None
+        assert outcome.summary["visibilities"] == sum(int(np.prod(one.shape)) for one in observation.partitions)
+        return {one.name.rpartition("_")[0]: one.shape for one in observation.partitions}  # windows are numbered anew
+
+    fresh = shapes("fresh", *days, third)
+    shapes("grown", *days)
+    assert shapes("grown", *days, third) == fresh
+    assert shapes("grown", days[0], third) == {name: one for name, one in fresh.items() if "day2" not in name}
+    assert shapes("grown", days[0]) == {name: one for name, one in fresh.items() if "day1" in name}
+
+
+def test_data_that_are_used_where_they_are_and_change_are_flagged_anew(
+    tiny_config: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    path = str(tmp_path / "mine.ps.zarr")
+    simulate_observation(path, demo_observation("tiny"))
+    settings = config(tiny_config, tmp_path / "run", path)
+    settings["steps"][0] = "import_data"
+    before = radps.run(settings, until="flag", progress=False).context
+    partition = before.require_observation().partitions[0]
+    visibilities = stores.open_array(f"{partition.path}/VISIBILITY", mode="r+")
+    visibilities[...] = np.zeros(visibilities.shape, visibilities.dtype)
+    after = radps.run(settings, until="flag", progress=False).context
+    outcomes = [each.steps["flag"].outcome for each in (before, after)]
+    flagged = [one.summary["fields"][partition.field]["after"] for one in outcomes if one is not None]
+    assert flagged[0] < flagged[1] == int(np.prod(partition.shape))

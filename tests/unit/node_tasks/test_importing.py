@@ -34,7 +34,7 @@ from radps.node_tasks.importing import (
 def create(folder: Path, *datasets: DataSet, **changes: Any) -> ImportPlan:
     """Create the partitions of data sets."""
     options = {"intents": {}, "data_group": "base", "keep": True, **changes}
-    return create_partitions(list(datasets), str(folder / "out.ps.zarr"), str(folder / "recipes.zarr"), **options)
+    return create_partitions(list(datasets), str(folder / "out"), str(folder / "recipes.zarr"), **options)
 
 
 def copy(folder: Path, plan: ImportPlan, *, step: int | None = None) -> CopySummary:
@@ -104,7 +104,7 @@ def test_the_copy_does_not_depend_on_how_it_is_cut(tmp_path: Path, datasets: Mod
         smaller = [partition._replace(chunks=(2, 3)) for partition in plan.partitions]
         for partition, part in zip(smaller, _parts(folder, plan), strict=True):
             stores.delete(partition.url)
-            measurement_set.create_measurement_set(str(folder / "out.ps.zarr"), part, chunks=(2, 3))
+            measurement_set.create_measurement_set(str(folder / "out/a.ps.zarr"), part, chunks=(2, 3))
         summary = copy(folder, plan._replace(partitions=tuple(smaller)), step=step)
         arrays = [
             stores.load_array(stores.join_url(partition.url, variable))
@@ -159,7 +159,7 @@ def test_an_msv4_that_suits_is_not_copied(tmp_path: Path, datasets: ModuleType) 
     dataset, _ = uvfits(tmp_path, datasets)
     first = create(tmp_path, dataset)
     copy(tmp_path, first)
-    again = DataSet("b", str(tmp_path / "out.ps.zarr"), SourceKind.MSV4, str(tmp_path / "out.ps.zarr"))
+    again = DataSet("b", str(tmp_path / "out/a.ps.zarr"), SourceKind.MSV4, str(tmp_path / "out/a.ps.zarr"))
     kept = create(tmp_path / "second", again)
     assert [partition.is_copied for partition in kept.partitions] == [False, False]
     # groups come in the order of their names
@@ -208,7 +208,7 @@ def test_a_copy_that_does_not_fit_on_the_disk_is_refused_before_it_begins(
     monkeypatch.setattr(stores, "free_bytes", lambda url: 100)
     with pytest.raises(ResourceError, match=r"stage import_data: the copy of 2 partitions needs .* has 100 B free"):
         create(tmp_path, dataset)
-    assert not (tmp_path / "out.ps.zarr").exists()
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_second_part_fills_what_the_first_one_leaves(tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_memory_of_a_copy_stays_within_the_plan(tmp_path: Path, datasets: Module
     plan = create(tmp_path, dataset)
     if kind == "msv4":
         copy(tmp_path, plan)
-        again = DataSet("b", str(tmp_path / "out.ps.zarr"), SourceKind.MSV4, str(tmp_path / "out.ps.zarr"))
+        again = DataSet("b", str(tmp_path / "out/a.ps.zarr"), SourceKind.MSV4, str(tmp_path / "out/a.ps.zarr"))
         tmp_path = tmp_path / "second"
         plan = create(tmp_path, again, keep=False)
     copy(tmp_path, plan._replace(partitions=plan.partitions[1:]))  # what is made once: caches, imports
@@ -249,3 +249,14 @@ def test_memory_of_a_copy_stays_within_the_plan(tmp_path: Path, datasets: Module
     # 1.3: what a task may use beyond the plan
     assert peak < 1.3 * COPY_BYTES_PER_VISIBILITY * n_visibilities
     assert peak > 0.4 * COPY_BYTES_PER_VISIBILITY * n_visibilities, "the plan asks for far more than is used"
+
+
+def test_partitions_that_are_created_again_keep_what_was_copied_since(tmp_path: Path, datasets: ModuleType) -> None:
+    dataset, _ = uvfits(tmp_path, datasets)
+    plan = create(tmp_path, dataset)
+    copy(tmp_path, plan)
+    urls = [stores.join_url(partition.url, "VISIBILITY") for partition in plan.partitions]
+    before = [stores.load_array(url) for url in urls]
+    create(tmp_path, dataset)
+    for url, values in zip(urls, before, strict=True):
+        np.testing.assert_array_equal(stores.load_array(url), values)

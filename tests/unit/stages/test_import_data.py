@@ -83,7 +83,7 @@ def test_partitions_are_complete_and_scratch_is_gone(tmp_path: Path, datasets: M
         ("N5921_2", "spw0"),
         ("N5921_2", "spw1"),
     ]
-    assert sorted(path.name for path in (tmp_path / "run" / "visibilities").iterdir()) == ["import_data-1.ps.zarr"]
+    assert sorted(path.name for path in (tmp_path / "run" / "visibilities").iterdir()) == ["import_data-1"]
     bound = context.at(_place(tmp_path))
     total = 0
     for one in partitions:
@@ -104,7 +104,7 @@ def test_the_processing_set_opens_in_xradio(tmp_path: Path, datasets: ModuleType
 
     datasets.write_uvfits(tmp_path / "a.fits")
     run(tmp_path, [tmp_path / "a.fits"])
-    tree = open_processing_set(str(tmp_path / "run" / "visibilities" / "import_data-1.ps.zarr"))
+    tree = open_processing_set(str(tmp_path / "run" / "visibilities" / "import_data-1" / "a.ps.zarr"))
     assert len(tree.children) == 2
     for child in tree.children.values():
         assert not check_datatree(child)
@@ -129,7 +129,7 @@ def test_two_data_sets_share_antennas_fields_and_virtual_windows(tmp_path: Path,
     assert [one.dataset for one in observation.partitions] == ["day1", "day1", "day2", "day2"]
     # the intents of the MSv2 stay where the config says nothing
     assert observation.fields[1].intents == ("OBSERVE_TARGET#ON_SOURCE",)
-    assert sorted(path.name for path in (tmp_path / "run" / "visibilities").iterdir()) == ["import_data-1.ps.zarr"]
+    assert sorted(path.name for path in (tmp_path / "run" / "visibilities").iterdir()) == ["import_data-1"]
 
 
 def test_data_of_the_user_are_used_in_place_or_copied(tmp_path: Path) -> None:
