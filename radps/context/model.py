@@ -47,7 +47,7 @@ from radps.context.scores import StepScore, find_scores
 from radps.context.views import context_html
 from radps.data.addresses import VisibilityAddress
 from radps.data.urls import is_absolute, join_url
-from radps.errors import ContextError, SelectionError
+from radps.errors import ContextError, SelectionError, StageError
 from radps.node_tasks.guard import TaskRules
 from radps.node_tasks.ledger import entry_name, ledger_url
 
@@ -88,6 +88,9 @@ class Workspace(Record):
     """Digest of a part of the step that an attempt before made -> that attempt."""
     parts_used: dict[str, int] = Field(default_factory=dict)
     """The same of the parts that this attempt consists of; filled while the stage asks for them, read by the runner."""
+
+    names_given: set[str] = Field(default_factory=set)
+    """Of the tasks of this step so far: a result is known by the name of its task."""
 
     def of_attempt(self, attempt: int) -> Self:
         """Return the place of another attempt of this step."""
@@ -384,6 +387,19 @@ class Context(Record):
         place = self.place()
         finished = place.finished.get(place.attempt)
         return finished is not None and entry_name(key) in finished
+
+    def claim(self, key: str) -> None:
+        """Give a name to one task of a run.
+
+        Raises
+        ------
+        StageError
+            Another task of the step has it: the result of one would be taken for that of the other.
+        """
+        place = self.place()
+        if place.rules is not None and key in place.names_given:
+            raise StageError(f"two tasks of step {place.step!r} are called {key!r}; give each of them a `name`")
+        place.names_given.add(key)
 
     def for_part(self, *inputs: Any) -> Self:
         """Return this context for a part of the step's work that depends on the inputs alone.

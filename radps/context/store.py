@@ -167,6 +167,12 @@ class RunStore:
                 # The other one won; this entry was never current.
                 self._files.delete(entry)
                 self._refuse()
+            except ContextError:
+                # A full disk: nothing was committed. If the entry cannot be removed either, the next commit is refused.
+                self._sequence = None
+                with contextlib.suppress(ContextError):
+                    self._files.delete(entry)
+                raise
             self._sequence = committed.sequence
         return committed
 

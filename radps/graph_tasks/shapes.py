@@ -21,6 +21,7 @@ from typing import Any, Protocol
 import dask
 from dask.delayed import Delayed
 
+from radps.errors import StageError
 from radps.node_tasks.guard import TaskRules, load_result, run_guarded
 
 
@@ -38,6 +39,9 @@ class TaskNames(Protocol):
 
     def is_finished(self, key: str) -> bool:
         """Return True if the result of a task is kept."""
+
+    def claim(self, key: str) -> None:
+        """Give a name to one task; raises StageError if another one has it."""
 
 
 FAN_IN = 8
@@ -102,7 +106,16 @@ def reduce_tree(
         ``function(list of results) -> result``; it has to accept its own results again.
     parts : sequence of Delayed
         At least one.
+
+    Raises
+    ------
+    StageError
+        There are no parts.
     """
+    if not parts:
+        raise StageError(
+            f"nothing to merge by {function.__name__}: the step has no chunks; return an Outcome that says so"
+        )
     key = names.task_key(name or function.__name__)
     level = 0
     while True:
@@ -144,6 +157,7 @@ def _delayed(
     for argument in (*arguments, *options.values()):
         if type(argument).__module__.partition(".")[0] in ("numpy", "xarray") and getattr(argument, "ndim", None):
             raise TypeError(f"{name}: an array of shape {argument.shape} as an argument; pass its address instead")
+    names.claim(name)
     mark, rules = names.run_mark(), names.task_rules()
     key = f"{name}@{mark}" if mark else name
     if rules is not None and names.is_finished(name):

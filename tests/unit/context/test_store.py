@@ -17,6 +17,7 @@ from fsspec import AbstractFileSystem
 
 from radps.context.model import Context
 from radps.context.records import StepState
+from radps.context.run_files import RunFiles
 from radps.context.store import RunStore
 from radps.data import files
 from radps.data.stores import file_system
@@ -266,3 +267,25 @@ def test_a_commit_does_the_same_few_things_however_many_there_were(
     assert late == early
     assert 1 < len(late) < 40
     assert not {"ls", "os.listdir", "os.scandir"} & set(late)
+
+
+def test_a_commit_that_could_not_be_finished_leaves_no_entry_and_its_number_to_the_next_one(
+    folder: Path,
+    commit_steps: Callable[..., Context],
+    with_step: Callable[..., Context],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = RunStore(str(folder))
+    context = commit_steps(store, "a")
+    replace = RunFiles.replace
+
+    def fail(self: RunFiles, name: str, data: bytes, *, version: str | None = None) -> str | None:
+        raise ContextError("no space") if name == "context.json" else OSError(name)
+
+    monkeypatch.setattr(RunFiles, "replace", fail)
+    with pytest.raises(ContextError, match="no space"):
+        store.commit(with_step(context, "b"), "b")
+    monkeypatch.setattr(RunFiles, "replace", replace)
+    store.commit(with_step(context, "c"), "c")
+    assert store.history() == ("0001-a.json", "0002-c.json")
+    assert list(RunStore(str(folder)).load().steps) == ["a", "c"]

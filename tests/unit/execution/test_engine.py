@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from radps.context.model import Context, Workspace
-from radps.errors import TaskTimeoutError
+from radps.errors import StageError, TaskTimeoutError
 from radps.execution.engine import InProcess, Order, Stop, StoppedError
 from radps.graph_tasks.shapes import map_chunks, reduce_tree, run_task
 from radps.node_tasks.guard import TaskEnd, TaskEvent, TaskRules
@@ -119,3 +119,16 @@ def test_tasks_run_in_the_thread_of_the_caller_so_that_breakpoints_work(names: C
 def test_a_task_may_use_part_of_the_memory() -> None:
     resources = InProcess(10 * 2**30).resources()
     assert (resources.slots, resources.memory_bytes) == (1, 4 * 2**30)
+
+
+def test_two_tasks_of_one_name_are_refused() -> None:
+    names = guarded([])
+    run_task(names, double, 1)
+    with pytest.raises(StageError, match=r"two tasks of step 's' are called 's.double-2'; give each of them a `name`"):
+        run_task(names, double, 2)
+    run_task(names, double, 2, name="double-again")
+
+
+def test_nothing_cannot_be_merged(names: Context) -> None:
+    with pytest.raises(StageError, match="nothing to merge by add: the step has no chunks; return an Outcome"):
+        reduce_tree(names, add, [])
