@@ -74,7 +74,7 @@ def planned_records(plan: Sequence[PlannedStep], records: Mapping[str, StepRecor
         step, old = planned.step, records.get(planned.step.id)
         if old is None:
             found[step.id] = waiting_record(step)
-        elif planned.state is PlanState.SKIPPED and old.state is not StepState.DONE:
+        elif planned.state is PlanState.SKIPPED and old.state not in (StepState.DONE, StepState.SKIPPED):
             update = {"state": StepState.SKIPPED, "error": planned.reason, "outcome": None, "traceback": None}
             found[step.id] = old.model_copy(update=update)
         elif planned.runs and old.state is StepState.DONE and not _has_inputs(step, found):

@@ -81,7 +81,8 @@ def test_each_state_of_a_step_is_said_and_done(call, config: Path, tmp_path: Pat
     found = check_run(call, config, "--redo", "note", "--until", "note")
     again, left_out = ("again", "yes", "asked for by --redo"), ("left out", "no")
     assert found["note"] == again
-    assert found["last"][:2] == found["own"][:2] == left_out
+    assert found["own"][:2] == left_out
+    assert found["last"][:2] == ("stale", "no")  # it needs the note, so that its result is dropped
     assert check_run(call, config)["last"] == ("stale", "yes", "step note was done again")
 
     (tmp_path / "dry_run_stage.py").write_text(STAGE.format(text="another"))
