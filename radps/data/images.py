@@ -101,7 +101,7 @@ def create_image(
         Names that start with SKY, POINT_SPREAD_FUNCTION, PRIMARY_BEAM, MASK or FLAG. ``SKY`` is the main image
         (restored), ``SKY_RESIDUAL``, ``SKY_MODEL``, ``SKY_DIRTY`` its companions, each in a data group of its own.
     provenance : mapping, optional
-        Who made it (run, step, stage, attempt, parameters, fingerprint, versions, lineage); JSON-able, stored in
+        Who made it (step, stage, attempt, parameters, fingerprint, versions, lineage); JSON-able, stored in
         the attribute ``provenance``.
     units : mapping, optional
         Unit of a variable that is not in Jy/beam, such as a moment.
