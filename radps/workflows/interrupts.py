@@ -48,9 +48,10 @@ class Interrupts:
         KeyboardInterrupt
             The user asked to stop, now or since the last time.
         """
-        self.check()
+        # A signal between a look and the permission would only be noted, and the whole step would compute on.
         self._allowed = True
         try:
+            self.check()
             yield
         finally:
             self._allowed = False
