@@ -13,6 +13,8 @@ from radps.errors import ClusterError
 from radps.execution import worker_signals
 from radps.execution.client import OnClient, first_line
 
+logger = logging.getLogger(__name__)
+
 ONE_THREAD = {
     name: "1"
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "DUCC0_NUM_THREADS")
@@ -96,7 +98,11 @@ def open_local(
             # A scheduler that is gone is asked to end, too, and answers no more.
             patience = {} if cluster.scheduler.status is Status.running else {_CONNECT_TIMEOUT: "1 s"}
             with dask.config.set(patience):
-                stack.close()
+                try:
+                    stack.close()
+                except RuntimeError:
+                    # Its event loop has ended before, so that there is nothing left to close.
+                    logger.info("closing the cluster failed", exc_info=True)
 
 
 @contextlib.contextmanager

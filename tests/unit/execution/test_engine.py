@@ -11,7 +11,7 @@ import pytest
 
 from radps.context.model import Context, Workspace
 from radps.errors import StageError, TaskTimeoutError
-from radps.execution.engine import InProcess, Order, Stop, StoppedError
+from radps.execution.engine import DriverProcess, InProcess, Order, Stop, StoppedError
 from radps.graph_tasks.shapes import map_chunks, reduce_tree, run_task
 from radps.node_tasks.guard import TaskEnd, TaskEvent, TaskRules
 
@@ -77,7 +77,7 @@ def test_the_error_of_a_task_comes_through_and_its_task_is_named() -> None:
 
 def test_a_task_is_repeated_after_pauses_that_double(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr("time.sleep", pauses.append)
+    monkeypatch.setattr(DriverProcess, "pause", lambda self, seconds: pauses.append(seconds))
     events: list[TaskEvent] = []
     names = guarded(events, retries=2, retry_delay_s=3.0)
     with pytest.raises(ValueError, match="not 2"):
