@@ -16,6 +16,11 @@ from typing import NamedTuple
 import pytest
 
 
+def pytest_configure() -> None:
+    """Forget the width of the terminal: it is not that of what the tests read."""
+    os.environ.pop("COLUMNS", None)
+
+
 def find_shared() -> Path | None:
     """Return the folder of reference material: RADPS_SHARED, or ``../shared`` beside the checkout."""
     named = os.environ.get("RADPS_SHARED")

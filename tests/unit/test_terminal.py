@@ -167,7 +167,7 @@ def test_exported_files_are_named_rather_than_stores(tmp_path: Path) -> None:
     assert "Products:\n  /run/sky.fits\nRun folder" in text_of(screen)
 
 
-@pytest.mark.parametrize(("columns", "width"), [(None, 160), ("100", 100)])
+@pytest.mark.parametrize(("columns", "width"), [(None, 1000), ("100", 100)])
 def test_a_file_gets_room_for_tables(monkeypatch: pytest.MonkeyPatch, columns: str | None, width: int) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
     if columns is not None:
