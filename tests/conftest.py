@@ -21,6 +21,11 @@ def pytest_configure() -> None:
     os.environ.pop("COLUMNS", None)
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Share all tests out to a process a core; what is asked for by name runs in this one, where a debugger works."""
+    return min(os.cpu_count() or 1, 4) if config.args_source is not pytest.Config.ArgsSource.ARGS else 0
+
+
 def find_shared() -> Path | None:
     """Return the folder of reference material: RADPS_SHARED, or ``../shared`` beside the checkout."""
     named = os.environ.get("RADPS_SHARED")

@@ -2,7 +2,7 @@
 
 Run on demand::
 
-    pytest -n 0 tests/benchmarks/bench_commits.py
+    pytest tests/benchmarks/bench_commits.py
 """
 
 from __future__ import annotations

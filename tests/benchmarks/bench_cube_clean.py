@@ -3,7 +3,7 @@
 Run on demand, on a machine that does nothing else, with one folder that holds the same visibilities as an MSv2 and an
 MSv4 processing set::
 
-    RADPS_BENCHMARK_DATA=folder RADPS_BENCHMARK_SET=M pytest -n 0 tests/benchmarks/bench_cube_clean.py
+    RADPS_BENCHMARK_DATA=folder RADPS_BENCHMARK_SET=M pytest tests/benchmarks/bench_cube_clean.py
 
 ``folder/M.ms`` and ``folder/M.ps.zarr``: 128 channels, 512 x 512 pixels of 3 arcsec, Briggs 0.5. Each program is asked
 for the same: gain 0.1, at most 5,000 iterations a channel, threshold 5 mJy/beam, a minor cycle down to 0.2 of the peak.

@@ -2,7 +2,7 @@
 
 Run on demand, on a machine that does nothing else::
 
-    pytest -n 0 tests/benchmarks/bench_orchestration.py
+    pytest tests/benchmarks/bench_orchestration.py
 """
 
 from __future__ import annotations
