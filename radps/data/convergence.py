@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from radps.data import stores
 
 QUANTITIES = ("peak_residual", "model_flux", "iterations")
-STATISTICS = ("max", "min", "sum", "sum_squares", "n_pixels", "noise")
+STATISTICS = ("max", "min", "sum", "sum_squares", "n_pixels", "noise", "residual_rms")
 
 
 class PlaneStatistics(NamedTuple):
@@ -36,6 +36,8 @@ class PlaneStatistics(NamedTuple):
     """Finite pixels."""
     noise: float
     """Robust standard deviation of the residual [Jy/beam]."""
+    residual_rms: float = 0.0
+    """Standard deviation of the residual [Jy/beam]; above the noise where sources or their sidelobes are left."""
 
 
 class Convergence(NamedTuple):

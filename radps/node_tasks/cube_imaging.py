@@ -119,9 +119,11 @@ def history_table(solution: SolverResult) -> NDArray[np.float64]:
 
 def measure_plane(restored: NDArray[np.float32], residual: NDArray[np.float32]) -> PlaneStatistics:
     """Return the statistics of a plane; one without a beam is not restored, and has the noise of its residual alone."""
-    noise = 0.0 if np.isnan(residual).any() else robust_rms(residual)
+    with_data = not np.isnan(residual).any()
+    noise = robust_rms(residual) if with_data else 0.0
+    scatter = float(residual.std(dtype=np.float64)) if with_data else 0.0
     if np.isnan(restored).any():  # all of it, or nothing
-        return PlaneStatistics(0.0, 0.0, 0.0, 0.0, 0.0, noise)
+        return PlaneStatistics(0.0, 0.0, 0.0, 0.0, 0.0, noise, scatter)
     values = restored.astype(np.float64)
     return PlaneStatistics(
         max=float(restored.max()),
@@ -130,6 +132,7 @@ def measure_plane(restored: NDArray[np.float32], residual: NDArray[np.float32]) 
         sum_squares=float(np.square(values).sum()),
         n_pixels=restored.size,
         noise=noise,
+        residual_rms=scatter,
     )
 
 

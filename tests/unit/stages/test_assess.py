@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from radps.context.records import Beam, ImageRecord, StatisticsRecord
+from radps.context.records import Beam, ImageRecord, Partition, PlannedImage, StatisticsRecord
 from radps.node_tasks.assessment import ImageQuality
 from radps.node_tasks.cube_imaging import measure_plane
+from radps.node_tasks.visibility_quality import VisibilityQuality
+from radps.stages._image_scores import find_planned, score_image
 from radps.stages._imaging import describe_beamless
-from radps.stages.assess import score_image
+from radps.stages._visibility_scores import score_visibilities, summarise_visibilities
 
 
 def image(beam: Beam | None, channels: dict[str, int]) -> ImageRecord:
@@ -47,6 +49,37 @@ def test_the_beam_is_scored(beam: Beam | None, name: str, score: float) -> None:
     assert scores["converged channels"] == scores["largest residual over noise"] == 1.0
 
 
+PLANNED = PlannedImage(
+    name="plan",
+    mode="cube",
+    field="galaxy",
+    virtual_windows=(0,),
+    image_size=64,
+    cell_size_rad=1e-5,
+    beam_rad=1e-4,
+    noise_jy=2e-4,
+    size_bytes=1,
+)
+
+
+def test_noise_and_beam_are_compared_with_what_was_planned() -> None:
+    made = image(ROUND, {"n_sigma": 4}).model_copy(update={"noise_jy": 1.2e-3, "planned": "plan"})
+    assert find_planned([PLANNED], made) is PLANNED
+    scores = {one.name: one for one in score_image(made, QUALITY, PLANNED)}
+    assert scores["noise over the expected thermal noise"].value == pytest.approx(6.0)
+    assert scores["noise over the expected thermal noise"].score == pytest.approx(0.5)
+    assert scores["beam over the expected beam"].value == pytest.approx(2.0)
+    unknown = PLANNED.model_copy(update={"noise_jy": None})
+    assert "noise over the expected thermal noise" not in {one.name for one in score_image(made, QUALITY, unknown)}
+
+
+def test_what_is_left_in_the_residual_is_scored() -> None:
+    bad = QUALITY._replace(deepest_negative=40.0, residual_excess=2.1)
+    scores = {one.name: one.score for one in score_image(image(ROUND, {"n_sigma": 4}), bad)}
+    assert scores["deepest negative over noise"] == 0.0
+    assert scores["residual rms over noise"] == pytest.approx(0.5)
+
+
 def test_an_image_without_data_has_one_score_that_says_so() -> None:
     (score,) = score_image(image(None, {"no_data": 4}), ImageQuality(0, 0, 0.0, 0.0))
     assert score.score == 0.0
@@ -68,3 +101,31 @@ def test_a_plane_that_is_not_restored_keeps_the_noise_of_its_residual() -> None:
     assert found.n_pixels == found.max == 0
     assert found.noise == pytest.approx(0.5, rel=0.05)  # 4,096 samples: 1.6 %
     assert measure_plane(blank, blank).noise == 0.0
+
+
+CALIBRATOR = Partition(
+    name="p",
+    dataset="d",
+    path="p",
+    field="3C286",
+    window="L",
+    intents=(),
+    shape=(1, 1, 1, 1),
+    chunks=(1, 1),
+    polarizations=("RR",),
+    integration_time_s=1.0,
+    scans={},
+    groups={},
+)
+
+
+def test_calibrated_data_are_scored_by_what_is_known() -> None:
+    found = VisibilityQuality(36, 0.11, np.deg2rad(5.5), np.deg2rad(50.0), np.deg2rad(10.0), 0.6)
+    scores = {one.name: one.score for one in score_visibilities(CALIBRATOR, found)}
+    assert scores["phase rms of long baselines in L"] == pytest.approx(0.5)
+    assert scores["closure error of phases in L"] == pytest.approx(0.5)
+    assert scores["closure error of amplitudes in L"] == pytest.approx(0.5)
+    short = found._replace(closure_amplitude=np.nan, closure_phase_rad=np.nan)
+    assert [one.name for one in score_visibilities(CALIBRATOR, short)] == ["phase rms of long baselines in L"]
+    assert summarise_visibilities(short)["closure_phase_deg"] is None
+    assert score_visibilities(CALIBRATOR, found._replace(n_baselines=0)) == []
