@@ -17,7 +17,10 @@ hand of polarization by itself. The gains minimise :math:`\chi^2 = \sum w |V_{ij
    visibilities A/B and its :math:`\nu` degrees of freedom. So it follows from the scatter between baselines, closure
    errors included, and needs no absolute weights. The signal-to-noise is :math:`|g_i| / \sigma_i`. CASA's
    agrees on average and to 5 % for well-constrained gains (10 to 20 % for single channels).
-5. **Reference.** Phases are turned so that the reference antenna has phase 0.
+5. **Mode.** For phases alone the gains of step 3 have modulus 1. For amplitudes alone the complex gains are solved and
+   their phases dropped, so that phases left in the data do not lower the amplitudes. (CASA ``calmode="a"`` drops
+   the phases of the visibilities instead, whose moduli are biased upwards by the noise.)
+6. **Reference.** Phases are turned so that the reference antenna has phase 0.
 
 Where it fails: with a wrong model; where the phase winds within an interval (the amplitudes come out low); where the
 signal of the interval is below the noise on every baseline (the iteration then ends at a local minimum; the solutions
@@ -26,7 +29,7 @@ are flagged by their signal-to-noise). The scheme is the least-squares one: a si
 References
 ----------
 Salvini & Wijnholds 2014, A&A 571, A97 (StefCal); CASA ``gaincal`` and ``bandpass`` for the behaviour
-(``minblperant`` 4, ``minsnr`` 3, no normalisation of the bandpass: it carries the flux scale).
+(``calmode`` p, a, ap; ``minblperant`` 4, ``minsnr`` 3, no normalisation of the bandpass: it carries the flux scale).
 """
 
 from __future__ import annotations
@@ -51,6 +54,8 @@ class GainMode(enum.StrEnum):
 
     PHASE = "phase"
     """Phases only; all amplitudes are 1."""
+    AMPLITUDE = "amplitude"
+    """Amplitudes only: the moduli of the complex gains."""
     AMPLITUDE_PHASE = "amplitude_phase"
     """Complex gains."""
 
@@ -59,7 +64,7 @@ class GainOptions(NamedTuple):
     """What is asked of a solution."""
 
     mode: GainMode = GainMode.AMPLITUDE_PHASE
-    """Complex gains, or their phases only."""
+    """Complex gains, their phases or their amplitudes only."""
     min_baselines: int = 4
     """Antennas with fewer baselines that have data are flagged (CASA ``minblperant``)."""
     min_snr: float = 3.0
@@ -159,7 +164,7 @@ def solve_cell(
         history.append(solution)
         good = valid & (found_snr >= options.min_snr) & solution.stop_reason.is_converged
         flags[:, polarization] = ~good
-        gains[good, polarization] = found[good]
+        gains[good, polarization] = np.abs(found[good]) if options.mode is GainMode.AMPLITUDE else found[good]
         snr[valid, polarization] = found_snr[valid]
     return GainSolution(
         _refer_to_unflagged(gains, flags, order),

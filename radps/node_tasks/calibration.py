@@ -28,6 +28,7 @@ from radps.domain.interpolation import InterpolatedGains, apply_gains, interpola
 from radps.domain.polarization import parallel_hands
 from radps.domain.reference_antennas import rank_reference_antennas
 from radps.domain.sky import Component, predict_components
+from radps.domain.solution_intervals import SolutionInterval, number_intervals
 from radps.domain.solver import StopReason
 from radps.node_tasks.blocks import Block
 
@@ -171,19 +172,19 @@ def solve_scan_gains(
     n_antennas: int,
     reference_order: Sequence[int],
     options: GainOptions,
-    interval_s: float | None,
+    solution_interval: SolutionInterval,
 ) -> ScanGains:
     """Solve one gain an antenna, hand and interval of a scan from all channels, after the bandpass is divided out.
 
     The data come in pieces, disjoint blocks that cover the scan, and are summed one piece after the other: the memory
-    is that of a piece. ``interval_s`` is the length of a solution interval; None is one interval for the scan.
+    is that of a piece.
     """
     store = pieces[0].address.store
     times = slice(min(piece.times[0] for piece in pieces), max(piece.times[1] for piece in pieces))
     channels = slice(min(piece.channels[0] for piece in pieces), max(piece.channels[1] for piece in pieces))
     time_s = load_array(join_url(store, "time"), (times,))
     frequency_hz = load_array(join_url(store, "frequency"), (channels,))
-    interval = _intervals(time_s, interval_s)
+    interval = number_intervals(time_s, solution_interval)
     parts = []
     for piece in pieces:
         own = interval[piece.times[0] - times.start : piece.times[1] - times.start]
@@ -325,14 +326,6 @@ def _sum_piece(
         channel=np.zeros(len(data.frequency_hz), np.int64),
         n_intervals=n_intervals,
     )
-
-
-def _intervals(time_s: NDArray[np.float64], interval_s: float | None) -> NDArray[np.int64]:
-    """Return the solution interval of each time of a scan, counted from 0 without gaps."""
-    if interval_s is None:
-        return np.zeros(len(time_s), np.int64)
-    _, numbers = np.unique((time_s - time_s[0]) // interval_s, return_inverse=True)
-    return np.asarray(numbers, np.int64)
 
 
 def _gains_for(data: VisibilityChunk, applied: AppliedTable, block: Block) -> InterpolatedGains:

@@ -59,6 +59,9 @@ from radps.units import Duration
 COPIES = 4.0
 """Memory of a solution task, in units of its visibilities: the data, the model, and the corrected copy."""
 
+Interval = Literal["scan", "integration"] | Annotated[Duration, Field(gt=0.0)]
+"""Length of a solution: a word, or a time."""
+
 
 class Params(StageParams):
     """Parameters of the stage `calibrate`."""
@@ -71,10 +74,10 @@ class Params(StageParams):
     """Fields that gains are solved on."""
     gain_channels: ChannelRange | None = None
     """Channels that gains are averaged over, such as "6~56"; by default the inner 80 % of the band."""
-    solution_interval: Literal["scan"] | Annotated[Duration, Field(gt=0.0)] = "scan"
-    """Length of a gain solution: a scan, or a time such as "60 s" within scans."""
+    solution_interval: Interval = "scan"
+    """Length of a gain solution: a scan, an integration, or a time such as "60 s" within scans (CASA `solint`)."""
     mode: GainMode = GainMode.AMPLITUDE_PHASE
-    """Gains in amplitude and phase, or in phase alone."""
+    """Gains in amplitude and phase, in phase alone, or in amplitude alone (CASA `calmode`)."""
     reference_antenna: str = "auto"
     """Antenna whose phase is zero; "auto" takes one near the centre of the array with few flags."""
     min_snr: float = Field(default=3.0, ge=0.0)
@@ -250,7 +253,7 @@ def _solve_gains(
             len(plan.antennas),
             order,
             options,
-            None if params.solution_interval == "scan" else params.solution_interval,
+            params.solution_interval,
             name=f"solve_gains-{plan.window}-{number:04d}",
             after=after,
         )

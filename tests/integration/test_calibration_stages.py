@@ -693,7 +693,7 @@ def test_an_intent_that_no_field_has_is_refused(steady: Bench) -> None:
         ("flag", {"edge_channels": 0.5}, "less than 0.5"),
         ("calibrate", {"solution_interval": "0 s"}, "greater than 0"),
         ("calibrate", {"solution_interval": "scans"}, "not a duration"),
-        ("calibrate", {"mode": "amplitude"}, "'phase' or 'amplitude_phase'"),
+        ("calibrate", {"mode": "delay"}, "'phase', 'amplitude' or 'amplitude_phase'"),
         ("calibrate", {"min_baselines": 1}, "greater than or equal to 2"),
         ("apply_calibration", {"time_interpolation": "cubic"}, "'linear' or 'nearest'"),
         ("subtract_continuum", {}, "Field required"),

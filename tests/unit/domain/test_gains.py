@@ -132,6 +132,7 @@ def test_gains_are_those_of_a_general_least_squares_solver(draw: Draw, mode: Gai
         twin = least_squares(residuals, start, args=(hand,), xtol=1e-15, ftol=1e-15, gtol=1e-15)
         expected = gains_of(twin.x)
         expected = expected * np.exp(-1j * np.angle(expected[REFERENCE]))
+        expected = np.abs(expected) if mode is GainMode.AMPLITUDE else expected
         # the general solver stops where the sum of squares changes by less than rounding: gains good to its root
         np.testing.assert_allclose(found.gains[:, hand], expected, atol=1e-6)
 
