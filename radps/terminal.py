@@ -297,11 +297,18 @@ def show_status(console: Console, status: Status) -> None:
         console.print(table)
     if status.flux_densities:
         table = make_table(
-            "field", "flux density [Jy]", "+-", "at [GHz]", "from", right=("flux density [Jy]", "+-", "at [GHz]")
+            "field",
+            "window",
+            "flux density [Jy]",
+            "+-",
+            "at [GHz]",
+            "from",
+            right=("flux density [Jy]", "+-", "at [GHz]"),
         )
-        for field, flux in status.flux_densities.items():
-            numbers = (f"{flux.flux_jy:.5g}", f"{flux.error_jy:.2g}", f"{flux.frequency_hz / 1e9:.6g}")
-            table.add_row(Text(field), *numbers, Text(flux.origin))
+        for field, windows in status.flux_densities.items():
+            for window, flux in windows.items():
+                numbers = (f"{flux.flux_jy:.5g}", f"{flux.error_jy:.2g}", f"{flux.frequency_hz / 1e9:.6g}")
+                table.add_row(Text(field), Text(window), *numbers, Text(flux.origin))
         console.print(table)
     if status.images:
         table = make_table("image", "kind", "max", "min", "rms", "beam", right=("max", "min", "rms"))

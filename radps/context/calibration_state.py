@@ -22,9 +22,11 @@ _ORDER = ("bandpass", "gain")
 
 
 class FluxDensityRecord(Record):
-    """The flux density of a calibrator, and where it comes from."""
+    """The flux density of a calibrator in a spectral window, and where it comes from."""
 
     field: str
+    window: str = ""
+    """Name of the spectral window; empty = the same in all of them."""
     flux_jy: float
     error_jy: float
     frequency_hz: float

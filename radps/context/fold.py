@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TypeVar
 
 from radps.context.base import Record
@@ -11,10 +12,11 @@ from radps.errors import ContextError
 T = TypeVar("T", bound=Record)
 
 
-def merge(old: tuple[T, ...], new: tuple[T, ...], key: str = "name") -> tuple[T, ...]:
-    """Return ``old`` with the records of ``new`` put in, in place of those with the same key."""
-    merged = {getattr(record, key): record for record in old}
-    merged.update({getattr(record, key): record for record in new})
+def merge(old: tuple[T, ...], new: tuple[T, ...], *keys: str) -> tuple[T, ...]:
+    """Return ``old`` with the records of ``new`` put in, in place of those with the same keys; by default the name."""
+    key = attrgetter(*(keys or ("name",)))
+    merged = {key(record): record for record in old}
+    merged.update({key(record): record for record in new})
     return tuple(merged.values())
 
 

@@ -150,13 +150,13 @@ class Context(Record):
             update={
                 "observation": observation,
                 "dataset_paths": self.dataset_paths + outcome.dataset_paths,
-                "sky_models": merge(self.sky_models, outcome.sky_models, key="field"),
+                "sky_models": merge(self.sky_models, outcome.sky_models, "field"),
                 "calibration": self._changed_calibration(step, outcome, observation),
-                "flux_densities": merge(self.flux_densities, outcome.flux_densities, key="field"),
+                "flux_densities": merge(self.flux_densities, outcome.flux_densities, "field", "window"),
                 "line_free": self.line_free if outcome.line_free is None else outcome.line_free,
                 "imaging": self.imaging.changed(outcome.planned_images, images),
                 "images": merge(self.images, images),
-                "products": merge(self.products, products, key="path"),
+                "products": merge(self.products, products, "path"),
                 "qa": {**self.qa, **({step: outcome.qa} if outcome.qa else {})},
             }
         )
@@ -302,7 +302,7 @@ class Context(Record):
         SelectionError
             There is no such product; lists those there are.
         """
-        return find_one(self.products, path, "product", key="path")
+        return find_one(self.products, path, "product", "path")
 
     def scores(
         self,

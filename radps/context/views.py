@@ -18,10 +18,13 @@ def context_html(context: Context) -> str:
     parts = [html_heading(f"Context of run {context.run_id} {context.project}".rstrip())]
     if context.observation is not None:
         parts += _observation_tables(context.observation)
-    fluxes = ((one.field, f"{one.flux_jy:.5g}", f"{one.error_jy:.2g}", one.origin) for one in context.flux_densities)
+    fluxes = (
+        (one.field, one.window, f"{one.flux_jy:.5g}", f"{one.error_jy:.2g}", one.origin)
+        for one in context.flux_densities
+    )
     images = ((one.name, one.kind, one.field, f"{one.statistics.max:.4g}", one.path) for one in context.images)
     parts += [
-        html_table("Flux densities", ("field", "Jy", "+-", "from"), fluxes),
+        html_table("Flux densities", ("field", "window", "Jy", "+-", "from"), fluxes),
         _calibration_table(context),
         _planned_table(context),
         html_table("Images", ("name", "kind", "field", "max", "path"), images),

@@ -122,6 +122,20 @@ def rescale_gains(table: GainTable, transfer: NDArray[np.bool_], scale: float) -
     return table._replace(gains=table.gains * factor)
 
 
+def flag_gains(table: GainTable, selected: NDArray[np.bool_]) -> GainTable:
+    """Flag all gains of the selected times, because they have no scale; they become 1.
+
+    Parameters
+    ----------
+    table : GainTable
+        Gains; unchanged.
+    selected : ndarray of bool, shape (time,)
+        True = the solutions of the transfer field.
+    """
+    flags = table.flags | selected[:, np.newaxis, np.newaxis, np.newaxis]
+    return table._replace(gains=np.where(flags, 1.0, table.gains), flags=flags)
+
+
 def _mean_amplitudes(table: GainTable, selected: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Return the mean amplitude over the selected times and all channels, shape (antenna, polarization); or NaN."""
     valid = ~table.flags[selected]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from dask.delayed import Delayed
@@ -31,7 +31,8 @@ from radps.context.selection import ChannelRange, channels_of
 from radps.context.sky import to_components
 from radps.data import solutions
 from radps.data.solutions import Solution, SolutionDescription
-from radps.domain.flux_transfer import FluxTransfer, rescale_gains, transfer_flux
+from radps.domain.flux_spectrum import FluxSpectrum, fit_flux_spectrum
+from radps.domain.flux_transfer import FluxTransfer, flag_gains, rescale_gains, transfer_flux
 from radps.domain.gains import GainOptions
 from radps.domain.polarization import parallel_hands
 from radps.domain.stefcal import GainMode
@@ -84,6 +85,9 @@ class Params(StageParams):
     """Solutions with a lower signal-to-noise ratio are flagged (CASA `minsnr`)."""
     min_baselines: int = Field(default=4, ge=2)
     """Antennas with fewer baselines that have data are flagged (CASA `minblperant`)."""
+    spectral_order: int = Field(default=1, ge=1, le=3)
+    """Order of the polynomial log S over log frequency through the flux densities that a calibrator has in several
+    spectral windows (CASA `fluxscale`, `fitorder`)."""
 
 
 class _Plan(NamedTuple):
@@ -136,7 +140,7 @@ def calibrate(context: Context, params: Params) -> Delayed:
     observation = context.require_observation()
     options = GainOptions(mode=params.mode, min_baselines=params.min_baselines, min_snr=params.min_snr)
     ends = [_solve_window(context, params, options, window) for window in observation.windows]
-    return run_task(context, _finish, ends)
+    return run_task(context, _finish, ends, params.spectral_order)
 
 
 def _solve_window(context: Context, params: Params, options: GainOptions, window: SpectralWindow) -> Delayed:
@@ -365,7 +369,7 @@ def _finish_window(plan: _Plan, bandpass: SolveSummary, parts: Sequence[ScanGain
         message="; ".join(problems),
         tables=_tables(plan, plan.antennas[reference]),
         flux_densities=transfer.fluxes,
-        qa=_scores(plan, bandpass, solved, transfer.fluxes),
+        qa=_scores(plan, bandpass, summarise_gains(gains.table, "time"), transfer.fluxes),
         summary={
             plan.window: {
                 "reference_antenna": plan.antennas[reference],
@@ -396,10 +400,11 @@ def _transfer_fluxes(plan: _Plan, gains: MergedGains) -> _Transfer:
         try:
             found = transfer_flux(table, chosen, reference, field_name=field)
         except DataError as error:
-            problems.append(str(error))
+            problems.append(f"{error}; its gains are flagged, because their scale is that of a model of 1 Jy")
+            table = flag_gains(table, chosen)
             continue
         table = rescale_gains(table, chosen, found.scale)
-        fluxes.append(_flux_record(field, found, float(table.frequency_hz[0])))
+        fluxes.append(_flux_record(plan.window, field, found, float(table.frequency_hz[0])))
     return _Transfer(gains._replace(table=table), tuple(fluxes), tuple(problems))
 
 
@@ -436,9 +441,10 @@ def _tables(plan: _Plan, reference_antenna: str) -> tuple[CalibrationTable, Cali
     return bandpass, gain
 
 
-def _flux_record(field: str, found: FluxTransfer, frequency_hz: float) -> FluxDensityRecord:
+def _flux_record(window: str, field: str, found: FluxTransfer, frequency_hz: float) -> FluxDensityRecord:
     return FluxDensityRecord(
         field=field,
+        window=window,
         flux_jy=found.flux_jy,
         error_jy=found.error_jy if math.isfinite(found.error_jy) else 0.0,
         frequency_hz=frequency_hz,
@@ -530,11 +536,54 @@ def _counts(summary: SolveSummary) -> dict[str, float]:
     }
 
 
-def _finish(outcomes: Iterable[Outcome]) -> Outcome:
+def _fit_spectra(fluxes: Sequence[FluxDensityRecord], order: int) -> dict[str, dict[str, Any]]:
+    """Fit the spectra of the fields with flux densities in several windows; returns them as plain JSON."""
+    by_field: dict[str, list[FluxDensityRecord]] = {}
+    for flux in fluxes:
+        by_field.setdefault(flux.field, []).append(flux)
+    spectra = {
+        field: fit_flux_spectrum(
+            [one.frequency_hz for one in found],
+            [one.flux_jy for one in found],
+            [one.error_jy for one in found],
+            order=order,
+        )
+        for field, found in by_field.items()
+        if len({one.frequency_hz for one in found}) == len(found) > 1
+    }
+    return {field: _to_json(spectrum) for field, spectrum in spectra.items()}
+
+
+def _to_json(spectrum: FluxSpectrum) -> dict[str, Any]:
+    """Return a spectrum as plain JSON; None is what nothing tells."""
+    return {
+        "reference_frequency_hz": spectrum.reference_frequency_hz,
+        "flux_jy": spectrum.flux_jy,
+        "flux_error_jy": _finite(spectrum.flux_error_jy),
+        "terms": list(spectrum.terms),
+        "term_errors": [_finite(error) for error in spectrum.term_errors],
+        "reduced_chi_squared": _finite(spectrum.reduced_chi_squared),
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _finish(outcomes: Iterable[Outcome], order: int) -> Outcome:
     """Join the outcomes of the spectral windows."""
     outcomes = tuple(outcomes)
     fluxes = tuple(flux for one in outcomes for flux in one.flux_densities)
-    texts = [f"{flux.field}: {flux.flux_jy:.4f} +- {flux.error_jy:.4f} Jy" for flux in fluxes]
+    several = len(outcomes) > 1
+    texts = [
+        f"{flux.field}{f' in {flux.window}' if several else ''}: {flux.flux_jy:.4f} +- {flux.error_jy:.4f} Jy"
+        for flux in fluxes
+    ]
+    spectra = _fit_spectra(fluxes, order)
+    texts += [
+        f"{field}: spectral index {one['terms'][0]:.3f} +- {one['term_errors'][0] or 0:.3f}"
+        for field, one in spectra.items()
+    ]
     caveats = any(one.status is OutcomeStatus.CAVEATS for one in outcomes)
     return Outcome(
         status=OutcomeStatus.CAVEATS if caveats else OutcomeStatus.SUCCESS,
@@ -542,5 +591,8 @@ def _finish(outcomes: Iterable[Outcome]) -> Outcome:
         tables=tuple(table for one in outcomes for table in one.tables),
         flux_densities=fluxes,
         qa=tuple(score for one in outcomes for score in one.qa),
-        summary={name: value for one in outcomes for name, value in one.summary.items()},
+        summary={
+            **{name: value for one in outcomes for name, value in one.summary.items()},
+            **({"spectra": spectra} if spectra else {}),
+        },
     )

@@ -74,9 +74,9 @@ def set_model(context: Context, params: Params) -> Outcome:
             point = SkyComponent(flux_jy=1.0, reference_frequency_hz=observation.windows[0].frequency_hz[0])
             models[name] = SkyModel(field=name, components=(point,), origin=ASSUMED)
     known = [model for model in models.values() if model.origin != ASSUMED]
-    fluxes = tuple(_flux_record(model, observation.windows[0]) for model in known)
+    fluxes = tuple(_flux_record(model, window) for model in known for window in _windows_of(context, model.field))
     return Outcome(
-        message="; ".join(f"{flux.field}: {flux.flux_jy:.4f} Jy ({flux.origin})" for flux in fluxes),
+        message=_describe(fluxes, observation.windows),
         sky_models=tuple(models.values()),
         flux_densities=fluxes,
         summary={"models": {model.field: model.origin for model in models.values()}},
@@ -114,10 +114,26 @@ def _catalogue_model(field: ObservedField, windows: Sequence[SpectralWindow]) ->
 
 
 def _flux_record(model: SkyModel, window: SpectralWindow) -> FluxDensityRecord:
-    """Return the flux density of a model in the middle of the first window."""
+    """Return the flux density of a model in the middle of a spectral window."""
     middle = 0.5 * sum(window.frequency_hz)
     flux = float(component_flux(to_components(model), np.array([middle])).sum())
-    return FluxDensityRecord(field=model.field, flux_jy=flux, error_jy=0.0, frequency_hz=middle, origin=model.origin)
+    return FluxDensityRecord(
+        field=model.field, window=window.name, flux_jy=flux, error_jy=0.0, frequency_hz=middle, origin=model.origin
+    )
+
+
+def _windows_of(context: Context, field: str) -> tuple[SpectralWindow, ...]:
+    """Return the spectral windows that a field was observed in."""
+    names = {partition.window for partition in context.visibilities(field)}
+    return tuple(window for window in context.require_observation().windows if window.name in names)
+
+
+def _describe(fluxes: Sequence[FluxDensityRecord], windows: Sequence[SpectralWindow]) -> str:
+    """Return the flux densities in words; the spectral window is named where there are several."""
+    places = [f"{flux.field} in {flux.window}" if len(windows) > 1 else flux.field for flux in fluxes]
+    return "; ".join(
+        f"{place}: {flux.flux_jy:.4f} Jy ({flux.origin})" for place, flux in zip(places, fluxes, strict=True)
+    )
 
 
 def _fields_that_exist(context: Context, words: Sequence[str]) -> tuple[str, ...]:

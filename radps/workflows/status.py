@@ -171,8 +171,8 @@ class Status(Record):
     steps: tuple[StepStatus, ...]
     """In the order of the workflow."""
     qa: tuple[ScoreStatus, ...]
-    flux_densities: dict[str, FluxDensityStatus]
-    """By field."""
+    flux_densities: dict[str, dict[str, FluxDensityStatus]]
+    """By field, then by spectral window."""
     images: tuple[ImageStatus, ...]
     line_free: tuple[LineFreeRange, ...] | None
     """None before anything was found out about lines; empty if no range is free of lines."""
@@ -233,16 +233,21 @@ def make_status(context: Context, url: str, driver: str = "") -> Status:
         driver=driver or None,
         steps=steps,
         qa=tuple(_score(step, score) for step, scores in context.qa.items() for score in scores),
-        flux_densities={
-            one.field: FluxDensityStatus(
-                flux_jy=one.flux_jy, error_jy=one.error_jy, frequency_hz=one.frequency_hz, origin=one.origin
-            )
-            for one in context.flux_densities
-        },
+        flux_densities=_flux_densities(context),
         images=tuple(_image(image, context.products, url) for image in context.images),
         line_free=None if context.line_free is None else tuple(_line_free(one) for one in context.line_free),
         products=tuple(_product(product, url) for product in context.products),
     )
+
+
+def _flux_densities(context: Context) -> dict[str, dict[str, FluxDensityStatus]]:
+    """Return the flux densities by field and spectral window."""
+    found: dict[str, dict[str, FluxDensityStatus]] = {}
+    for one in context.flux_densities:
+        found.setdefault(one.field, {})[one.window] = FluxDensityStatus(
+            flux_jy=one.flux_jy, error_jy=one.error_jy, frequency_hz=one.frequency_hz, origin=one.origin
+        )
+    return found
 
 
 def _step(record: StepRecord, *, alive: bool) -> StepStatus:

@@ -483,6 +483,25 @@ def test_two_spectral_windows_are_calibrated_each_by_itself(tmp_path_factory: py
     solved = bench.after("calibrate").outcome
     fluxes = [solved.summary[window]["flux_densities"][PHASE] for window in windows]
     assert fluxes == [pytest.approx(2.5, rel=1e-5)] * 2
+    assert {(one.field, one.window) for one in bench.context.flux_densities} == {
+        (field, window) for field in (FLUX, PHASE) for window in windows
+    }
+    (index,) = solved.summary["spectra"][PHASE]["terms"]
+    # 1e-5 of a flux density over a ratio of frequencies of 1.024
+    assert index == pytest.approx(0.0, abs=1e-3)
+    assert f"{PHASE}: spectral index" in solved.message
+
+
+def test_gains_without_a_flux_scale_are_applied_to_nothing(steady: Bench) -> None:
+    # the bandpass comes from the phase calibrator, so that its gains are solved, and none of the flux calibrator
+    bench = steady.after("flag", manual=[{"fields": [FLUX]}]).after("set_model")
+    solved = bench.after("calibrate", bandpass_calibrator=PHASE)
+    assert solved.outcome.status is OutcomeStatus.CAVEATS
+    assert "its gains are flagged, because their scale is that of a model of 1 Jy" in solved.outcome.message
+    assert solved.outcome.qa[1].score == 0.0
+    assert solved.table("gain").table.flags.all()
+    applied = solved.after("apply_calibration")
+    assert f"nothing is left of {FLUX}, {PHASE}, {TARGET}" in applied.outcome.message
 
 
 def test_quack_edges_times_and_baselines_are_flagged(steady: Bench) -> None:

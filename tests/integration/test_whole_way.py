@@ -153,7 +153,7 @@ def test_status_tells_programs_everything(tiny_run: Run) -> None:
     assert {image["kind"] for image in status["images"]} == {"cube", "continuum", "moment"}
     assert all(image["file"].endswith(".fits") for image in status["images"])
     assert status["line_free"]
-    assert status["flux_densities"]["J1445+0958"]["flux_jy"] > 0
+    assert status["flux_densities"]["J1445+0958"]["spw0"]["flux_jy"] > 0
 
 
 def test_run_lives_in_an_object_store(tiny_run: Run, tiny_config: Callable[..., dict[str, Any]]) -> None:

@@ -210,6 +210,6 @@ def test_status_has_the_numbers_for_programs(run: Run) -> None:
     assert {image["name"]: image["max"] for image in status["images"]}["N5921_2_cube"] == pytest.approx(
         0.0564, rel=0.05
     )
-    assert status["flux_densities"][PHASE_CALIBRATOR]["flux_jy"] == pytest.approx(2.5265, rel=0.003)
+    assert status["flux_densities"][PHASE_CALIBRATOR]["spw0"]["flux_jy"] == pytest.approx(2.5265, rel=0.003)
     assert len(status["line_free"]) == 2
     assert set(ImageStatus.model_fields) == set(status["images"][0])

@@ -146,7 +146,7 @@ def full_status(folder: Path) -> Status:
     )
     flux = FluxDensityStatus(flux_jy=2.526531, error_jy=0.00218, frequency_hz=1.4134e9, origin="flux transfer")
     return load_status(str(folder)).model_copy(
-        update={"qa": (score,), "images": (image,), "flux_densities": {"1445+099": flux}}
+        update={"qa": (score,), "images": (image,), "flux_densities": {"1445+099": {"spw0": flux}}}
     )
 
 
@@ -155,7 +155,7 @@ def test_the_tables_of_a_run_show_what_it_found(tmp_path: Path) -> None:
     show_status(screen, full_status(tmp_path / "run"))
     text = text_of(screen)
     assert re.search(r"noise\s+0\.30\s+bad\s+\[star\]\s+too \[noisy\]", text)
-    assert re.search(r"1445\+099\s+2\.5265\s+0\.0022\s+1\.4134\s+flux transfer", text)
+    assert re.search(r"1445\+099\s+spw0\s+2\.5265\s+0\.0022\s+1\.4134\s+flux transfer", text)
     assert re.search(r'sky\s+cube\s+1\.5\s+-0\.25\s+0\.01235\s+20" x 10\.5", PA -30', text)
     assert text.endswith(f"Products:\n  /run/sky.zarr\nRun folder: {tmp_path / 'run'}\n")
 

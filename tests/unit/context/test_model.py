@@ -116,11 +116,13 @@ def test_the_fold_takes_only_what_is_done() -> None:
     assert list(context.steps) == ["import_data", "calibrate"]
 
 
-def test_a_later_flux_density_replaces_the_one_of_the_same_field(context: Context) -> None:
-    for flux in (1.0, 2.0):
-        one = FluxDensityRecord(field="cal", flux_jy=flux, error_jy=0.1, frequency_hz=1e9, origin="config")
+def test_a_later_flux_density_replaces_the_one_of_the_same_field_and_window(context: Context) -> None:
+    for window, flux in (("low", 1.0), ("high", 3.0), ("low", 2.0)):
+        one = FluxDensityRecord(
+            field="cal", window=window, flux_jy=flux, error_jy=0.1, frequency_hz=1e9, origin="config"
+        )
         context = context.with_outcome("calibrate", Outcome(flux_densities=(one,)))
-    assert [flux.flux_jy for flux in context.flux_densities] == [2.0]
+    assert [(one.window, one.flux_jy) for one in context.flux_densities] == [("low", 2.0), ("high", 3.0)]
 
 
 def test_scores_are_kept_by_step(context: Context) -> None:

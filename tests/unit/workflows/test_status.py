@@ -74,7 +74,9 @@ def full_outcome() -> Outcome:
         status=OutcomeStatus.CAVEATS,
         message="one channel diverged",
         flux_densities=(
-            FluxDensityRecord(field="cal", flux_jy=2.5, error_jy=0.01, frequency_hz=1.4e9, origin="flux transfer"),
+            FluxDensityRecord(
+                field="cal", window="low", flux_jy=2.5, error_jy=0.01, frequency_hz=1.4e9, origin="flux transfer"
+            ),
         ),
         line_free=(FrequencyRange(start_hz=1.41e9, stop_hz=1.42e9, frame="LSRK", origin="config"),),
         images=(image, continuum),
@@ -130,7 +132,7 @@ def test_a_beam_is_in_arcseconds_and_degrees(status: Status) -> None:
 
 def test_scores_fluxes_and_ranges_are_there(status: Status) -> None:
     assert [(score.step, score.name, score.score) for score in status.qa] == [("cube", "noise", 0.7)]
-    assert status.flux_densities["cal"].flux_jy == 2.5
+    assert status.flux_densities["cal"]["low"].flux_jy == 2.5
     assert status.line_free is not None
     assert status.line_free[0].stop_hz == 1.42e9
     assert [product.kind for product in status.products] == ["fits", "fits"]
