@@ -1,4 +1,4 @@
-"""The restoring beam, the restored image, and the primary beam.
+"""The restoring beam and the restored image.
 
 Restoring beam (:func:`fit_restoring_beam`):
 
@@ -16,15 +16,9 @@ an error.
 Restored image (:func:`restore_image`): the model convolved with a Gaussian of peak 1, plus the residual. The Gaussian
 is written down in Fourier space; the image is padded so that nothing wraps around.
 
-Primary beam (:func:`primary_beam`): the power pattern 1 + a X 10^-3 + b X^2 10^-7 + c X^3 10^-10, X = (distance
-[arcmin] * frequency [GHz])^2, for the VLA, an Airy pattern of the dish elsewhere. Both hold for the main lobe; beyond
-the cutoff the value is 0.
-
 References
 ----------
 Condon 1997, PASP 109, 166 (Gaussian fits). Keys 1981, IEEE Trans. ASSP 29, 1153 (cubic convolution).
-AIPS task PBCOR, coefficients of the VLA before 2010.
-Perley 2016, EVLA Memo 195 (Jansky VLA, L and S band).
 """
 
 from __future__ import annotations
@@ -35,11 +29,9 @@ from typing import Any, NamedTuple
 import ducc0
 import numpy as np
 import scipy.ndimage
-import scipy.special
 from numpy.typing import NDArray
 
-from radps.domain.geometry import SPEED_OF_LIGHT_M_S, ImageGrid, find_good_size
-from radps.errors import DataError
+from radps.domain.geometry import ImageGrid, find_good_size
 
 PSF_CUTOFF = 0.35
 """Level of the PSF down to which pixels are fitted: CASA's default ``psfcutoff``."""
@@ -55,60 +47,6 @@ LOBE_POINTS = 3001
 
 MAX_FIT_STEPS = 30
 """Gauss-Newton steps; five are usual."""
-
-VLA_PRIMARY_BEAM: dict[str, dict[float, tuple[float, float, float]]] = {
-    # AIPS PBCOR; one row for each receiver band
-    "VLA": {
-        0.0738e9: (-0.897, 2.71, -0.242),
-        0.3275e9: (-0.935, 3.23, -0.378),
-        1.465e9: (-1.343, 6.579, -1.186),
-        4.885e9: (-1.372, 6.940, -1.309),
-        8.435e9: (-1.306, 6.253, -1.100),
-        14.965e9: (-1.305, 6.155, -1.030),
-        22.485e9: (-1.417, 7.332, -1.352),
-        43.315e9: (-1.321, 6.185, -0.983),
-    },
-    # Perley 2016, EVLA Memo 195
-    "EVLA": {
-        1.040e9: (-1.529, 8.69, -1.88),
-        1.104e9: (-1.486, 8.15, -1.68),
-        1.168e9: (-1.439, 7.53, -1.45),
-        1.232e9: (-1.450, 7.87, -1.63),
-        1.296e9: (-1.428, 7.62, -1.54),
-        1.360e9: (-1.449, 8.02, -1.74),
-        1.424e9: (-1.462, 8.23, -1.83),
-        1.488e9: (-1.455, 7.92, -1.63),
-        1.552e9: (-1.435, 7.54, -1.49),
-        1.680e9: (-1.443, 7.74, -1.57),
-        1.744e9: (-1.462, 8.02, -1.69),
-        1.808e9: (-1.488, 8.38, -1.83),
-        1.872e9: (-1.486, 8.26, -1.75),
-        1.936e9: (-1.469, 7.93, -1.62),
-        2.000e9: (-1.508, 8.31, -1.68),
-        2.052e9: (-1.429, 7.52, -1.47),
-        2.180e9: (-1.389, 7.06, -1.33),
-        2.436e9: (-1.377, 6.90, -1.27),
-        2.564e9: (-1.381, 6.92, -1.26),
-        2.692e9: (-1.402, 7.23, -1.40),
-        2.820e9: (-1.433, 7.62, -1.54),
-        2.948e9: (-1.433, 7.46, -1.42),
-        3.052e9: (-1.467, 8.05, -1.70),
-        3.180e9: (-1.497, 8.38, -1.80),
-        3.308e9: (-1.504, 8.37, -1.77),
-        3.436e9: (-1.521, 8.63, -1.88),
-        3.564e9: (-1.505, 8.37, -1.75),
-        3.692e9: (-1.521, 8.51, -1.79),
-        3.820e9: (-1.534, 8.57, -1.77),
-        3.948e9: (-1.516, 8.30, -1.66),
-    },
-}
-"""Coefficients a, b, c of the power pattern by telescope name and frequency [Hz]."""
-
-VLA_DISH_DIAMETER_M = 25.0
-"""Used outside of the frequencies of the table."""
-
-MAX_FREQUENCY_RATIO = 1.25
-"""A row of the table is used up to this ratio of frequencies; the polynomial scales with frequency within a band."""
 
 
 class RestoringBeam(NamedTuple):
@@ -305,87 +243,3 @@ def restore_image(
     if not beam.is_valid:
         return np.full(grid.shape, np.nan, np.float32)
     return convolve_with_beam(model, beam, grid) + residual
-
-
-def primary_beam(
-    grid: ImageGrid,
-    frequency_hz: float,
-    telescope: str,
-    *,
-    dish_diameter_m: float | None = None,
-    cutoff: float = 0.1,
-) -> NDArray[np.float32]:
-    """Return the power pattern of the antennas, pointed at the phase centre.
-
-    Parameters
-    ----------
-    grid : ImageGrid
-        The image.
-    frequency_hz : float
-        Frequency [Hz].
-    telescope : str
-        "VLA" (before 2010) and "EVLA" have measured patterns.
-    dish_diameter_m : float, optional
-        Diameter of the dishes [m], for an Airy pattern where there is no measured one.
-    cutoff : float
-        Beyond the radius where the pattern falls below this, it is set to 0; 0.03 to 1.
-
-    Returns
-    -------
-    ndarray of float32, shape (n_l, n_m)
-        1 at the centre, 0 beyond the cutoff.
-
-    Raises
-    ------
-    DataError
-        For a telescope without pattern and without diameter, or a cutoff out of its range.
-    """
-    if not 0.03 <= cutoff < 1:
-        raise DataError(f"primary beam cutoff {cutoff}: allowed are 0.03 (the polynomials end there) to 1")
-    coefficients = _find_coefficients(telescope, frequency_hz)
-    if dish_diameter_m is None and telescope in VLA_PRIMARY_BEAM:
-        dish_diameter_m = VLA_DISH_DIAMETER_M
-    if coefficients is None and dish_diameter_m is None:
-        raise DataError(
-            f"no primary beam for telescope {telescope!r} at {frequency_hz / 1e9:.4g} GHz: known are "
-            f"{', '.join(VLA_PRIMARY_BEAM)}; give the diameter of the dishes for an Airy pattern"
-        )
-
-    def pattern(radius_rad: NDArray[np.float64]) -> NDArray[np.float64]:
-        if coefficients is not None:
-            return _polynomial_pattern(radius_rad, frequency_hz, coefficients)
-        return _airy_pattern(radius_rad, frequency_hz, dish_diameter_m or VLA_DISH_DIAMETER_M)
-
-    radius = np.arcsin(np.sqrt(grid.l[:, np.newaxis] ** 2 + grid.m[np.newaxis, :] ** 2))
-    samples = np.linspace(0, float(radius.max()), 4096)
-    below = np.flatnonzero(pattern(samples) < cutoff)
-    edge = samples[below[0]] if below.size else math.inf
-    return np.where(radius < edge, pattern(radius), 0).astype(np.float32)
-
-
-def correct_primary_beam(image: NDArray[np.float32], pattern: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the image divided by the primary beam; NaN where the beam is 0."""
-    return np.divide(image, pattern, out=np.full(image.shape, np.nan, np.float32), where=pattern > 0)
-
-
-def _find_coefficients(telescope: str, frequency_hz: float) -> tuple[float, float, float] | None:
-    """Return the row of the table that is nearest in the logarithm of the frequency, or None."""
-    table = VLA_PRIMARY_BEAM.get(telescope, {})
-    nearest = min(table, key=lambda row: abs(math.log(row / frequency_hz)), default=None)
-    if nearest is None or abs(math.log(nearest / frequency_hz)) > math.log(MAX_FREQUENCY_RATIO):
-        return None
-    return table[nearest]
-
-
-def _polynomial_pattern(
-    radius_rad: NDArray[np.float64], frequency_hz: float, coefficients: tuple[float, float, float]
-) -> NDArray[np.float64]:
-    x = (np.degrees(radius_rad) * 60 * frequency_hz / 1e9) ** 2
-    a, b, c = coefficients
-    return 1 + x * (a * 1e-3 + x * (b * 1e-7 + x * c * 1e-10))
-
-
-def _airy_pattern(radius_rad: NDArray[np.float64], frequency_hz: float, diameter_m: float) -> NDArray[np.float64]:
-    argument = math.pi * diameter_m * frequency_hz / SPEED_OF_LIGHT_M_S * np.sin(radius_rad)
-    safe = np.where(argument > 0, argument, 1)
-    return np.where(argument > 0, (2 * scipy.special.j1(safe) / safe) ** 2, 1.0)

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from radps.data.convergence import PlaneStatistics, load_stop_reasons, write_convergence
 from radps.data.images import write_beams, write_planes, write_weight_sums
-from radps.domain.beam import correct_primary_beam, primary_beam
 from radps.domain.geometry import ImageGrid
 from radps.domain.imaging import CleanOptions, PlaneImages, image_plane
+from radps.domain.primary_beam import correct_primary_beam, primary_beam
 from radps.domain.solver import IterationControl, SolverResult
 from radps.domain.statistics import robust_rms
 from radps.node_tasks.samples import Source, WeightingRule, load_samples, weigh_samples

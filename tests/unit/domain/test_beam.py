@@ -11,17 +11,13 @@ import pytest
 
 from radps.domain.beam import (
     NO_BEAM,
-    VLA_PRIMARY_BEAM,
     RestoringBeam,
     convolve_with_beam,
-    correct_primary_beam,
     fit_restoring_beam,
     gaussian_image,
-    primary_beam,
     restore_image,
 )
-from radps.domain.geometry import SPEED_OF_LIGHT_M_S, ImageGrid
-from radps.errors import DataError
+from radps.domain.geometry import ImageGrid
 
 ARCSEC = math.radians(1 / 3600)
 GRID = ImageGrid(96, 80, 3 * ARCSEC)
@@ -127,65 +123,3 @@ def test_the_restored_image_is_the_convolved_model_plus_the_residual() -> None:
     restored = restore_image(model, residual, beam, GRID)
     np.testing.assert_array_equal(restored, convolve_with_beam(model, beam, GRID) + residual)
     assert np.isnan(restore_image(model, residual, NO_BEAM, GRID)).all()
-
-
-def test_the_primary_beam_of_the_vla_is_its_polynomial() -> None:
-    grid = ImageGrid(128, 128, 20 * ARCSEC)
-    pattern = primary_beam(grid, 1.42e9, "VLA")
-    # AIPS PBCOR, L band: 1 - 1.343e-3 X + 6.579e-7 X^2 - 1.186e-10 X^3, X in (arcmin GHz)^2
-    offset = 40  # pixels
-    x = (math.degrees(math.asin(offset * 20 * ARCSEC)) * 60 * 1.42) ** 2
-    expected = 1 - 1.343e-3 * x + 6.579e-7 * x**2 - 1.186e-10 * x**3
-    assert pattern[64 - offset, 64] == pytest.approx(expected, rel=1e-6)
-    assert pattern[64, 64 + offset] == pytest.approx(expected, rel=1e-6)
-    assert pattern[64, 64] == 1
-    assert pattern.dtype == np.float32
-
-
-@pytest.mark.parametrize(("telescope", "frequency_hz"), [("VLA", 1.465e9), ("VLA", 4.885e9), ("EVLA", 3.052e9)])
-def test_the_half_power_width_of_the_vla_is_as_measured(telescope: str, frequency_hz: float) -> None:
-    # 45 arcmin / frequency [GHz] (VLA Observational Status Summary), to the few per cent by which the bands differ
-    width = 45 / (frequency_hz / 1e9) * 60 * ARCSEC
-    grid = ImageGrid(256, 256, width / 120)
-    pattern = primary_beam(grid, frequency_hz, telescope)
-    assert 2 * (pattern[128:, 128] > 0.5).sum() / 120 == pytest.approx(1, abs=0.08)
-
-
-def test_a_vla_beam_falls_steadily_and_is_zero_beyond_the_cutoff() -> None:
-    for telescope, table in VLA_PRIMARY_BEAM.items():
-        for frequency_hz in table:
-            width = 45 / (frequency_hz / 1e9) * 60 * ARCSEC
-            pattern = primary_beam(ImageGrid(256, 256, width / 80), frequency_hz, telescope, cutoff=0.1)
-            cut = pattern[128:, 128]
-            inside = cut > 0
-            assert (np.diff(cut[inside]) < 0).all(), (telescope, frequency_hz)
-            assert cut[inside].min() >= 0.1
-            assert not inside[inside.argmin() :].any()  # no second lobe
-            assert pattern[0, 0] == 0
-
-
-def test_elsewhere_the_pattern_is_that_of_a_round_dish() -> None:
-    frequency_hz, diameter_m = 100e9, 12.0
-    width = 1.0290 * SPEED_OF_LIGHT_M_S / frequency_hz / diameter_m  # FWHM of the Airy pattern
-    grid = ImageGrid(256, 256, width / 100)
-    pattern = primary_beam(grid, frequency_hz, "ALMA", dish_diameter_m=diameter_m)
-    assert pattern[128 - 50, 128] == pytest.approx(0.5, abs=2e-4)
-    assert pattern[128, 128] == 1
-    # the VLA beyond its measured bands: a dish of 25 m
-    between = primary_beam(ImageGrid(64, 64, 60 * ARCSEC), 0.6e9, "VLA")
-    np.testing.assert_array_equal(
-        between, primary_beam(ImageGrid(64, 64, 60 * ARCSEC), 0.6e9, "other", dish_diameter_m=25.0)
-    )
-
-
-def test_correction_divides_inside_and_blanks_outside() -> None:
-    pattern = np.array([[1.0, 0.5], [0.25, 0.0]], np.float32)
-    corrected = correct_primary_beam(np.ones((2, 2), np.float32), pattern)
-    np.testing.assert_array_equal(corrected, np.array([[1, 2], [4, np.nan]], np.float32))
-
-
-def test_unknown_telescopes_and_cutoffs_are_named() -> None:
-    with pytest.raises(DataError, match=r"no primary beam for telescope 'GMRT' at 1\.4 GHz: known are VLA, EVLA"):
-        primary_beam(GRID, 1.4e9, "GMRT")
-    with pytest.raises(DataError, match=r"cutoff 0\.01: allowed are 0\.03"):
-        primary_beam(GRID, 1.4e9, "VLA", cutoff=0.01)
