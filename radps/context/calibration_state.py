@@ -55,11 +55,26 @@ class SkyComponent(Record):
     """North through east."""
 
 
+class SkyImage(Record):
+    """A model image whose pixels have a common spectrum."""
+
+    path: str
+    """Its brightness with the sum 1, an array (l, m)."""
+    size: tuple[int, int]
+    """Pixels along l and m."""
+    cell_size_rad: float
+    center: tuple[float, float] = (0.0, 0.0)
+    """Direction cosines (l, m) of pixel ``n // 2`` from the phase centre of the field."""
+    spectrum: SkyComponent
+    """Its flux density along frequency."""
+
+
 class SkyModel(Record):
-    """What is known of a calibrator's brightness."""
+    """What is known of a calibrator's brightness: the sum of components and of an image."""
 
     field: str
-    components: tuple[SkyComponent, ...]
+    components: tuple[SkyComponent, ...] = ()
+    image: SkyImage | None = None
     origin: str
 
 

@@ -17,6 +17,7 @@ from radps.context.calibration_state import (
     CalibrationTable,
     FluxDensityRecord,
     SkyComponent,
+    SkyImage,
     SkyModel,
 )
 from radps.context.imaging_state import (
@@ -77,6 +78,7 @@ __all__ = [
     "ScoreScope",
     "SizeReduction",
     "SkyComponent",
+    "SkyImage",
     "SkyModel",
     "SpectralWindow",
     "StatisticsRecord",

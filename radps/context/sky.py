@@ -2,10 +2,39 @@
 
 from __future__ import annotations
 
-from radps.context.records import SkyModel
-from radps.domain.sky import Component
+import numpy as np
+from numpy.typing import NDArray
+
+from radps.context.model import Context
+from radps.context.records import SkyComponent, SkyModel
+from radps.domain.geometry import ImageGrid
+from radps.domain.model_image import ImagePlace
+from radps.domain.sky import Component, component_flux
+from radps.node_tasks.prediction import FieldModel, ModelImage
 
 
-def to_components(model: SkyModel) -> tuple[Component, ...]:
-    """Return the components of a model: small, and pickled with a task."""
-    return tuple(Component(**component.model_dump()) for component in model.components)
+def to_component(record: SkyComponent) -> Component:
+    """Return a component of a model."""
+    return Component(**record.model_dump())
+
+
+def to_field_model(context: Context, model: SkyModel) -> FieldModel:
+    """Return a model as tasks predict from it: its components, and where its image is."""
+    image = model.image
+    return FieldModel(
+        components=tuple(map(to_component, model.components)),
+        image=None
+        if image is None
+        else ModelImage(
+            url=context.locate(image.path),
+            place=ImagePlace(ImageGrid(*image.size, image.cell_size_rad), image.center),
+            spectrum=to_component(image.spectrum),
+        ),
+    )
+
+
+def total_flux(model: SkyModel, frequency_hz: float) -> float:
+    """Return the flux density of all of a model at a frequency [Jy]."""
+    spectra = (*model.components, *([model.image.spectrum] if model.image else []))
+    frequency: NDArray[np.float64] = np.array([frequency_hz])
+    return float(component_flux(tuple(map(to_component, spectra)), frequency).sum())

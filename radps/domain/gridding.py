@@ -172,6 +172,7 @@ def predict(
     frequency_hz: NDArray[np.float64],
     grid: ImageGrid,
     *,
+    center: tuple[float, float] = (0.0, 0.0),
     epsilon: float = DEFAULT_EPSILON,
     w_term: bool = True,
 ) -> Visibilities:
@@ -183,6 +184,8 @@ def predict(
         Flux densities [Jy/pixel]. A double-precision model gives complex128.
     uvw_m, frequency_hz, grid, epsilon, w_term
         As for :func:`dirty_sum`.
+    center : tuple of float
+        Direction cosines (l, m) of pixel ``n // 2``, if it is not the phase centre.
 
     Returns
     -------
@@ -201,6 +204,9 @@ def predict(
         uvw=uvw_m,
         freq=np.atleast_1d(frequency_hz),
         dirty=model.astype(np.float32 if single else np.float64, copy=False),
+        # l falls with the index, and the flip of v turns the sign of the second one too
+        center_x=-center[0],
+        center_y=-center[1],
         **_transform_options(grid, epsilon, w_term),
     )
     return result

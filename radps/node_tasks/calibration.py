@@ -27,10 +27,10 @@ from radps.domain.gains import (
 from radps.domain.interpolation import InterpolatedGains, apply_gains, interpolate_gains, multiply_gains
 from radps.domain.polarization import parallel_hands
 from radps.domain.reference_antennas import rank_reference_antennas
-from radps.domain.sky import Component, predict_components
 from radps.domain.solution_intervals import SolutionInterval, number_intervals
 from radps.domain.solver import StopReason
 from radps.node_tasks.blocks import Block
+from radps.node_tasks.prediction import FieldModel, predict_field
 
 
 class AntennaFlags(NamedTuple):
@@ -138,7 +138,7 @@ def rank_solved_antennas(order: Sequence[int], bandpass: SolveSummary, preferred
 
 def solve_bandpass_channels(
     block: Block,
-    components: tuple[Component, ...],
+    model: FieldModel,
     n_antennas: int,
     reference_order: Sequence[int],
     options: GainOptions,
@@ -148,7 +148,7 @@ def solve_bandpass_channels(
     data = _parallel_hands(block.load())
     table = solve_bandpass(
         data.visibilities,
-        _predict(data, components),
+        _predict(data, model),
         data.flags,
         data.weights,
         data.antenna1,
@@ -168,7 +168,7 @@ def solve_scan_gains(
     field: str,
     scan: str,
     bandpass_url: str,
-    components: tuple[Component, ...],
+    model: FieldModel,
     n_antennas: int,
     reference_order: Sequence[int],
     options: GainOptions,
@@ -188,7 +188,7 @@ def solve_scan_gains(
     parts = []
     for piece in pieces:
         own = interval[piece.times[0] - times.start : piece.times[1] - times.start]
-        parts.append(_sum_piece(piece, bandpass_url, components, own, int(interval.max()) + 1))
+        parts.append(_sum_piece(piece, bandpass_url, model, own, int(interval.max()) + 1))
     data = pieces[0].load(())
     table = solve_gain_sums(
         place_empty_intervals(functools.reduce(add_gain_sums, parts), time_s, interval),
@@ -287,17 +287,17 @@ def _parallel_hands(data: VisibilityChunk) -> VisibilityChunk:
     )
 
 
-def _predict(data: VisibilityChunk, components: tuple[Component, ...]) -> NDArray[np.complex128]:
+def _predict(data: VisibilityChunk, model: FieldModel) -> NDArray[np.complex128]:
     """Return the model of a field, shape (time, baseline, channel, 1): the same in both hands."""
     n_times, n_baselines = data.uvw_m.shape[:2]
-    model = predict_components(data.uvw_m.reshape(-1, 3), data.frequency_hz, components)
-    return model.reshape(n_times, n_baselines, len(data.frequency_hz), 1)
+    visibilities = predict_field(data.uvw_m.reshape(-1, 3), data.frequency_hz, model)
+    return visibilities.reshape(n_times, n_baselines, len(data.frequency_hz), 1)
 
 
 def _sum_piece(
     piece: Block,
     bandpass_url: str,
-    components: tuple[Component, ...],
+    model: FieldModel,
     interval: NDArray[np.int64],
     n_intervals: int,
 ) -> GainSums:
@@ -318,7 +318,7 @@ def _sum_piece(
     )
     return accumulate_gain_sums(
         corrected.visibilities,
-        _predict(data, components),
+        _predict(data, model),
         corrected.flags,
         corrected.weights,
         time_s=data.time_s,

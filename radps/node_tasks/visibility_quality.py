@@ -20,8 +20,8 @@ from radps.domain.closure import (
 )
 from radps.domain.gains import accumulate_gain_sums
 from radps.domain.polarization import parallel_hands
-from radps.domain.sky import Component, predict_components
 from radps.node_tasks.blocks import Block
+from radps.node_tasks.prediction import FieldModel, predict_field
 
 
 class VisibilityQuality(NamedTuple):
@@ -41,15 +41,15 @@ class VisibilityQuality(NamedTuple):
     """Of log rms against log length."""
 
 
-def sum_errors(block: Block, components: tuple[Component, ...]) -> BaselineSums:
+def sum_errors(block: Block, model: FieldModel) -> BaselineSums:
     """Compare a block of calibrated data with the model, all its channels together."""
     data = block.load()
     cross = np.flatnonzero(data.antenna1 != data.antenna2)
     hands = parallel_hands(data.polarizations)
-    model = predict_components(data.uvw_m[:, cross].reshape(-1, 3), data.frequency_hz, components)
+    expected = predict_field(data.uvw_m[:, cross].reshape(-1, 3), data.frequency_hz, model)
     sums = accumulate_gain_sums(
         data.visibilities[:, cross][..., hands],
-        model.reshape(len(data.time_s), len(cross), len(data.frequency_hz), 1),
+        expected.reshape(len(data.time_s), len(cross), len(data.frequency_hz), 1),
         data.flags[:, cross][..., hands],
         data.weights[:, cross][..., hands],
         time_s=data.time_s,

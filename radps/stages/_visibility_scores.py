@@ -11,7 +11,7 @@ from radps.context.model import Context
 from radps.context.planning import SUM_BLOCK_BYTES, VISIBILITY_BYTES
 from radps.context.records import Partition, QAScore, ScoreScope
 from radps.context.scores import score_between
-from radps.context.sky import to_components
+from radps.context.sky import to_field_model
 from radps.graph_tasks.shapes import map_chunks, reduce_tree, run_task
 from radps.node_tasks.blocks import Block
 from radps.node_tasks.visibility_quality import VisibilityQuality, add_error_sums, save_quality, sum_errors
@@ -25,7 +25,7 @@ def find_calibrators(context: Context) -> tuple[Partition, ...]:
     """Return the calibrated data of fields whose model is known; none as long as nothing was calibrated."""
     if context.observation is None:
         return ()
-    known = {model.field for model in context.sky_models if model.components}
+    known = {model.field for model in context.sky_models}
     return tuple(one for one in context.visibilities("all") if one.field in known and GROUP in one.groups)
 
 
@@ -35,7 +35,7 @@ def quality_graph(context: Context, partition: Partition) -> Delayed:
     context = context.for_part(partition, model)
     name = partition.name
     parts = map_chunks(
-        context, sum_errors, _time_blocks(context, partition), to_components(model), name=f"sum_errors-{name}"
+        context, sum_errors, _time_blocks(context, partition), to_field_model(context, model), name=f"sum_errors-{name}"
     )
     return run_task(
         context,

@@ -28,7 +28,7 @@ from radps.context.records import (
 )
 from radps.context.scores import score_between
 from radps.context.selection import ChannelRange, channels_of
-from radps.context.sky import to_components
+from radps.context.sky import to_field_model
 from radps.data import solutions
 from radps.data.solutions import Solution, SolutionDescription
 from radps.domain.flux_spectrum import FluxSpectrum, fit_flux_spectrum
@@ -224,7 +224,7 @@ def _solve_bandpass(
         context,
         solve_bandpass_channels,
         blocks,
-        to_components(_model(context, partition.field)),
+        to_field_model(context, _model(context, partition.field)),
         len(plan.antennas),
         order,
         options,
@@ -253,7 +253,7 @@ def _solve_gains(
             scan.field,
             scan.scan,
             context.locate(plan.bandpass_path),
-            to_components(_model(context, scan.field)),
+            to_field_model(context, _model(context, scan.field)),
             len(plan.antennas),
             order,
             options,

@@ -6,17 +6,21 @@ import importlib
 import itertools
 import uuid
 from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import Any
 
 import dask
 import numpy as np
 import pytest
+from astropy.io import fits
+from astropy.table import QTable
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from radps.context.model import Context, Workspace
 from radps.context.records import (
     Applicability,
+    ObservedField,
     Outcome,
     OutcomeStatus,
     Resources,
@@ -38,6 +42,8 @@ from radps.errors import ContextError, ModelError, SelectionError
 FLUX, PHASE, TARGET = "3C286", "J1445+0958", "N5921"
 TINY = demo_observation("tiny")
 CARRIERS = ["3", "13"]
+CELL = np.deg2rad(10.0 / 3600)
+"""Side of a pixel of model images [rad]."""
 CHUNKS = (3, 8)
 """Integrations and channels of a zarr chunk: two each way for the target."""
 _FLAT = SimulatedComponent(flux=2.5, reference_frequency=1413.4e6)
@@ -439,6 +445,96 @@ def test_a_model_of_several_components_is_predicted_with_their_places(make_bench
     assert np.nanmax(difference_from_truth(wrong, FLUX)) > 0.01
 
 
+COMPONENTS = [
+    {"flux": 10.0, "east": 2 * CELL * 12, "north": -CELL * 9, "reference_frequency": 1.4e9, "spectral_index": -0.7},
+    {"flux": 5.0, "north": CELL * 20, "reference_frequency": 1.4e9, "spectral_index": -0.7},
+]
+"""Of a resolved calibrator: at the centres of pixels of a model image."""
+
+
+@pytest.fixture(scope="module")
+def resolved(make_bench: Callable[..., Bench]) -> Bench:
+    """Noiseless data of a resolved calibrator."""
+    crowded = STEADY.model_dump()
+    crowded["fields"][0]["components"] = COMPONENTS
+    return make_bench(ObservationModel.model_validate(crowded)).after("flag")
+
+
+def test_a_table_of_components_is_as_good_as_the_config(resolved: Bench, tmp_path: Path) -> None:
+    names = ("flux", "east", "north", "reference_frequency", "spectral_index")
+    QTable(rows=[[one.get(name, 0.0) for name in names] for one in COMPONENTS], names=names).write(
+        tmp_path / "model.ecsv"
+    )
+    bench = resolved.after("set_model", model_tables={FLUX: str(tmp_path / "model.ecsv")})
+    assert bench.outcome.summary["models"][FLUX] == "component table"
+    given = resolved.after("set_model", models={FLUX: COMPONENTS})
+    assert bench.context.sky_models[-1].components == given.context.sky_models[0].components
+
+
+def write_model_image(path: Path, observed: ObservedField) -> str:
+    """Write the components as a FITS image in Jy/pixel about the phase centre of the field."""
+    data = np.zeros((64, 64), np.float32)
+    for one in COMPONENTS:
+        column, row = 32 - round(one.get("east", 0.0) / CELL), 32 + round(one.get("north", 0.0) / CELL)
+        data[row, column] = one["flux"]
+    hdu = fits.PrimaryHDU(data)
+    degrees = np.rad2deg((observed.direction.ra_rad, observed.direction.dec_rad))
+    hdu.header.update({"BUNIT": "Jy/pixel", "RADESYS": "ICRS"})
+    for axis, (name, value, step) in enumerate(zip(("RA---SIN", "DEC--SIN"), degrees, (-1, 1), strict=True), 1):
+        hdu.header.update(
+            {
+                f"CTYPE{axis}": name,
+                f"CRVAL{axis}": value,
+                f"CRPIX{axis}": 33.0,
+                f"CDELT{axis}": step * np.rad2deg(CELL),
+                f"CUNIT{axis}": "deg",
+            }
+        )
+    hdu.writeto(path)
+    return str(path)
+
+
+def test_gains_are_solved_against_a_model_image(resolved: Bench, tmp_path: Path) -> None:
+    observed = next(one for one in resolved.context.require_observation().fields if one.name == FLUX)
+    url = write_model_image(tmp_path / "model.fits", observed)
+    image = {"image": url, "reference_frequency": 1.4e9, "spectral_index": -0.7}
+    bench = resolved.after("set_model", model_images={FLUX: image}).after("calibrate")
+    # the accuracy of the gridder, 1e-7 of 15 Jy over the weakest fringe of the model, and complex64 data
+    assert np.nanmax(difference_from_truth(bench, FLUX)) < 3e-6
+    (flux,) = [one for one in bench.context.flux_densities if one.field == FLUX]
+    assert flux.flux_jy == pytest.approx(15.0 * (flux.frequency_hz / 1.4e9) ** -0.7, rel=1e-6)
+    half = resolved.after("set_model", model_images={FLUX: {**image, "flux": "7.5 Jy"}})
+    assert half.outcome.flux_densities[0].flux_jy == pytest.approx(flux.flux_jy / 2)
+    scaled = resolved.after("set_model", model_images={FLUX: {"image": url, "flux": "catalogue"}})
+    assert scaled.outcome.flux_densities[0].flux_jy == pytest.approx(15.012, rel=1e-3)
+    assert scaled.outcome.summary["models"][FLUX] == "model image, Perley-Butler 2017"
+    with pytest.raises(ModelError, match="has no frequency; give its reference_frequency"):
+        resolved.after("set_model", model_images={FLUX: {"image": url}})
+
+
+def test_an_image_of_the_run_is_a_model(resolved: Bench) -> None:
+    calibrated = resolved.after("set_model", models={FLUX: COMPONENTS}).after("calibrate").after("apply_calibration")
+    imaging = {"field": FLUX, "image_size": 128, "cell_size": CELL, "n_sigma": 0, "threshold": 0.02}
+    imaged = calibrated.after("image_continuum", **imaging, channels=["0~15"])
+    (image,) = imaged.context.images
+    bench = imaged.after("set_model", model_images={FLUX: {"image": image.name}})
+    (flux,) = [one for one in bench.outcome.flux_densities if one.field == FLUX]
+    assert flux.flux_jy == pytest.approx(15.0, rel=0.01)
+    assert np.nanmax(difference_from_truth(bench.after("calibrate"), FLUX)) < 0.01
+    cubes = [one.model_copy(update={"kind": "cube"}) for one in imaged.context.images]
+    other = Bench(resolved.model, imaged.context.model_copy(update={"images": tuple(cubes)}))
+    with pytest.raises(SelectionError, match=f"model image '{image.name}' of field '3C286' is a cube; a continuum"):
+        other.graph("set_model", model_images={FLUX: {"image": image.name}})
+
+
+def test_models_that_say_too_little_are_refused(resolved: Bench, tmp_path: Path) -> None:
+    (tmp_path / "model.csv").write_text("east\n0.0\n")
+    with pytest.raises(
+        ModelError, match=r"row 1 of the component table of field '3C286': flux: Field required; reference_frequency"
+    ):
+        resolved.after("set_model", model_tables={FLUX: str(tmp_path / "model.csv")})
+
+
 def test_solution_intervals_within_scans(steady: Bench) -> None:
     bench = steady.after("set_model").after("calibrate", solution_interval="30 s")
     solution = bench.table("gain")
@@ -719,6 +815,8 @@ def test_an_intent_that_no_field_has_is_refused(steady: Bench) -> None:
         ("subtract_continuum", {"line_free": []}, "at least 1 item"),
         ("subtract_continuum", {"line_free": ["1"], "order": 6}, "less than or equal to 5"),
         ("set_model", {"models": {FLUX: [{"flux": "8 km", "reference_frequency": 1e9}]}}, "not a flux density"),
+        ("set_model", {"model_tables": {FLUX: "a.csv"}, "model_images": {FLUX: {"image": "a"}}}, "more than one model"),
+        ("set_model", {"models": {FLUX: [{"flux": 1, "reference_frequency": 1e9, "ra": 1.0}]}}, "or ra and dec"),
     ],
 )
 def test_parameters_with_mistakes_are_refused(steady: Bench, stage: str, params: dict[str, Any], text: str) -> None:

@@ -14,6 +14,7 @@ from radps.data.demo_observation import demo_observation
 from radps.data.simulate import simulate_observation, true_components
 from radps.data.visibilities import load_visibilities, write_chunk
 from radps.node_tasks.blocks import Block
+from radps.node_tasks.prediction import FieldModel
 from radps.node_tasks.visibility_quality import VisibilityQuality, add_error_sums, save_quality, sum_errors
 
 FIELD = "J1445+0958"
@@ -21,7 +22,7 @@ PERFECT = demo_observation("tiny").model_copy(
     update={"gains": None, "bandpasses": None, "noise": None, "interference": None, "dead_antennas": ()}
 )
 PERFECT = PERFECT.model_copy(update={"noisy_antennas": (), "late_integrations": 0})
-COMPONENTS = true_components(PERFECT, FIELD)
+MODEL = FieldModel(true_components(PERFECT, FIELD))
 
 
 def measure(address: VisibilityAddress, url: str, *cuts: int) -> VisibilityQuality:
@@ -31,7 +32,7 @@ def measure(address: VisibilityAddress, url: str, *cuts: int) -> VisibilityQuali
         Block(partition="p", address=address, times=times, channels=(0, n_channels))
         for times in itertools.pairwise(edges)
     ]
-    return save_quality(add_error_sums([sum_errors(block, COMPONENTS) for block in blocks]), address.store, url)
+    return save_quality(add_error_sums([sum_errors(block, MODEL) for block in blocks]), address.store, url)
 
 
 @pytest.fixture
