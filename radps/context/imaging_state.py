@@ -66,7 +66,11 @@ class ImageRecord(Record):
     """Name of the entry in the list of images to make that it comes from."""
     field: str
     window: str
-    """Spectral window that the spectral coordinate comes from: its frame, its rest frequency."""
+    """Spectral window that the spectral coordinate comes from; the first one, if there are several."""
+    spectral_frame: str = ""
+    """Frame of the frequencies; empty = that of the window."""
+    rest_frequency_hz: float | None = None
+    """Of the line that velocities are of; None = that of the window, if it has one."""
     shape: tuple[int, int, int]
     """Channels, pixels along l, pixels along m."""
     cell_size_rad: float

@@ -15,7 +15,8 @@ from radps.domain.imaging import CleanOptions, PlaneImages, image_plane
 from radps.domain.primary_beam import correct_primary_beam, primary_beam
 from radps.domain.solver import IterationControl, SolverResult
 from radps.domain.statistics import robust_rms
-from radps.node_tasks.samples import Source, WeightingRule, load_samples, weigh_samples
+from radps.node_tasks.cube_samples import load_piece
+from radps.node_tasks.samples import Source, WeightingRule, weigh_samples
 
 
 class PrimaryBeamRule(NamedTuple):
@@ -58,14 +59,9 @@ def clean_channels(part: CubePart, rules: ImagingRules, image_url: str, converge
         todo = [channel for channel in range(start, stop) if not done[channel - first]]
         if not todo:
             continue
-        samples = load_samples([_cut(source, start - first, stop - first) for source in part.sources])
+        data = load_piece(part.sources, first, start, stop)
         for channel in todo:
-            one = slice(channel - start, channel - start + 1)
-            piece = samples._replace(
-                frequency_hz=samples.frequency_hz[one],
-                visibilities=np.ascontiguousarray(samples.visibilities[:, one]),
-                weights=np.ascontiguousarray(samples.weights[:, one]),
-            )
+            piece = data.samples(channel)
             plane = image_plane(
                 piece.uvw_m,
                 float(piece.frequency_hz[0]),
@@ -139,9 +135,3 @@ def measure_plane(restored: NDArray[np.float32], residual: NDArray[np.float32]) 
 def sum_parts(parts: Sequence[int]) -> int:
     """Add up the numbers of channels."""
     return sum(parts)
-
-
-def _cut(source: Source, start: int, stop: int) -> Source:
-    """Return the channels of a source that a piece needs, counted from the start of the part."""
-    first = source.channels[0]
-    return source._replace(channels=(first + start, first + stop))

@@ -13,7 +13,18 @@ from radps.data.stores import load_array, require_parents, save_array
 from radps.data.visibilities import load_visibilities
 from radps.domain.geometry import ImageGrid
 from radps.domain.polarization import to_stokes_i
+from radps.domain.regridding import SpectralAxis
+from radps.domain.spectral_frames import DopplerRule
 from radps.domain.weights import Weighting, density_grid, imaging_weights
+
+
+class Regridding(NamedTuple):
+    """How the channels of a partition are brought to the axis of a cube."""
+
+    axis: SpectralAxis
+    doppler: DopplerRule
+    channel_width_hz: float
+    """Of the partition [Hz]."""
 
 
 class Source(NamedTuple):
@@ -23,7 +34,9 @@ class Source(NamedTuple):
     times: tuple[int, int]
     """First time, and one after the last."""
     channels: tuple[int, int]
-    """First channel of the partition, and one after the last."""
+    """First channel of the partition, and one after the last; with ``regridding`` all that may be used."""
+    regridding: Regridding | None = None
+    """None: the channels are those of the image."""
 
 
 class WeightingRule(NamedTuple):

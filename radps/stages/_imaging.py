@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 from typing import Annotated, Literal, NamedTuple
 
@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field
 
 from radps.context.lineage import product_attributes
 from radps.context.model import Context
+from radps.context.observation import join_distinct
 from radps.context.planning import SUM_BLOCK_BYTES, VISIBILITY_BYTES
 from radps.context.records import Beam, ImageRecord, Partition, PlannedImage, SpectralWindow, StatisticsRecord
 from radps.data.convergence import STATISTICS, Convergence, load_convergence
@@ -29,6 +30,7 @@ from radps.domain.geometry import (
     suggest_image_size,
 )
 from radps.domain.imaging import CleanOptions
+from radps.domain.regridding import SpectralAxis
 from radps.domain.solver import IterationControl, StopReason
 from radps.domain.weights import Weighting
 from radps.errors import SelectionError
@@ -118,6 +120,8 @@ class ImageTarget(NamedTuple):
     """Of each partition: half-open ranges of channels."""
     planned: PlannedImage | None = None
     """Its entry in the list of images to make."""
+    axis: SpectralAxis | None = None
+    """The axis of a cube that has one of its own; its channels are then those that it may be made of."""
 
 
 def variables_of(params: ImagingParams) -> tuple[str, ...]:
@@ -208,10 +212,15 @@ def describe_image(
     grid: ImageGrid,
     frequency_hz: NDArray[np.float64],
     channel_width_hz: float,
+    datasets: Collection[str] | None = None,
 ) -> ImageDescription:
-    """Return the coordinates of an image."""
+    """Return the coordinates of an image; ``datasets`` are those that it is made of, by default all.
+
+    Who observed other data is no part of it: they would otherwise have the image made again.
+    """
     observation = context.require_observation()
     field = next(field for field in observation.fields if field.name == field_name)
+    observers = [one.observer for one in observation.project.datasets if datasets is None or one.name in datasets]
     starts = [scan.start_s for scan in observation.scans if scan.field == field_name]
     centre = np.mean([antenna.position_m for antenna in observation.antennas], axis=0)
     return ImageDescription(
@@ -228,7 +237,7 @@ def describe_image(
         telescope=observation.telescope,
         object_name=field.source,
         telescope_position_m=(float(centre[0]), float(centre[1]), float(centre[2])),
-        observer=observation.observer,
+        observer=join_distinct(observers),
     )
 
 
@@ -344,6 +353,8 @@ def blank_record(
         companions=variables[1:],
         field=field,
         window=window,
+        spectral_frame=description.spectral_frame,
+        rest_frequency_hz=description.rest_frequency_hz if math.isfinite(description.rest_frequency_hz) else None,
         shape=(len(frequency), description.n_l, description.n_m),
         cell_size_rad=description.cell_size_rad,
         frequency_hz=(float(frequency[0]), float(frequency[-1])),

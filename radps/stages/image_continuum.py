@@ -133,7 +133,15 @@ def _image_target(context: Context, params: Params, target: ImageTarget) -> Gene
     centre_hz = 0.5 * (lowest_hz + highest_hz)
     window = max((windows[partition.window] for partition in target.partitions), key=_top)
     grid = choose_grid(context, params, window, target.planned)
-    description = describe_image(context, target.field, window, grid, np.array([centre_hz]), highest_hz - lowest_hz)
+    description = describe_image(
+        context,
+        target.field,
+        window,
+        grid,
+        np.array([centre_hz]),
+        highest_hz - lowest_hz,
+        {partition.dataset for partition in target.partitions},
+    )
     observation = context.require_observation()
     array = (observation.telescope, observation.antennas, observation.longest_baseline_m)
     context = context.for_part(target, description, array)

@@ -12,20 +12,27 @@ from dask.delayed import Delayed
 from radps.context.model import Context
 from radps.context.records import ImageRecord, Outcome, OutcomeStatus, Partition, PlannedImage, SpectralWindow
 from radps.context.selection import ChannelRange, channels_of
-from radps.data.chunks import plan_channel_chunks
-from radps.data.virtual_windows import SAME_CHANNEL
+from radps.data.chunks import ChannelChunk, plan_channel_chunks
+from radps.data.images import ImageDescription
 from radps.domain.geometry import ImageGrid
 from radps.domain.imaging import estimate_plane_memory
 from radps.domain.normal_operator import MAX_TERMS, count_terms
+from radps.domain.regridding import SpectralAxis, count_channel_parts
 from radps.domain.weights import Weighting
 from radps.errors import SelectionError
 from radps.graph_tasks.shapes import map_chunks, reduce_tree, run_task
 from radps.node_tasks.cube_imaging import CubePart, clean_channels, sum_parts
-from radps.node_tasks.image_stores import create_cube_stores
-from radps.node_tasks.samples import Source
+from radps.node_tasks.image_stores import ImageStores, create_cube_stores, create_image_stores
+from radps.node_tasks.samples import Regridding, Source
+from radps.stages._image_axes import (
+    SpectralAxisParams,
+    choose_axis,
+    drift_channels,
+    make_doppler_rule,
+    reaches,
+)
 from radps.stages._imaging import (
     ImageTarget,
-    ImagingParams,
     blank_record,
     choose_grid,
     choose_weighting,
@@ -39,16 +46,19 @@ from radps.stages._imaging import (
     summarise_image,
 )
 
+REGRID_BYTES = 3 * (8 + 4) + 24 + 24 + 16
+"""Memory of a sample while it is brought to the axis of a cube: with its weight, its uvw, and where it comes from."""
+
 READ_BYTES = 4 * (8 + 1 + 4)
 """Memory of a visibility while a piece is read: as stored, made safe, Stokes I, and one copy."""
 
 
-class Params(ImagingParams):
+class Params(SpectralAxisParams):
     """Parameters of the stage `image_cube`."""
 
     channels: ChannelRange | None = None
-    """Channels of the cube, such as "5~50", or frequencies; by default those of the list of images to make, else all
-    of them."""
+    """Channels of the data that are used, such as "5~50", or frequencies; by default those of the list of images to
+    make, else all of them. They are the channels of the cube unless that has an axis of its own."""
     weight_density: Literal["channel", "common"] = "channel"
     """Weight density of each channel by itself, or of all channels together (CASA `perchanweightdensity`)."""
 
@@ -59,50 +69,61 @@ def image_cube(context: Context, params: Params) -> Delayed:
     Channels are independent, so that the cube does not depend on how they are shared out to tasks. A channel that
     diverges or has no data stays in the cube, is counted and listed.
     """
-    windows = {window.name: window for window in context.require_observation().windows}
     targets = find_targets(context, params)
-    records = [_image_target(context, params, target, windows[target.partitions[0].window]) for target in targets]
+    records = [_image_target(context, params, target) for target in targets]
     return run_task(context, _finish, records)
 
 
 def find_targets(context: Context, params: Params) -> tuple[ImageTarget, ...]:
-    """Return one cube for each selected field and virtual spectral window, from all data sets that have it."""
-    windows = {window.name: window for window in context.require_observation().windows}
-    groups: dict[tuple[str, int], list[Partition]] = {}
+    """Return one cube for each selected field and virtual spectral window, from all data sets that have it.
+
+    With ``combine_windows`` one for each field.
+    """
+    wanted = None if params.windows is None else {context.virtual_window(name).number for name in params.windows}
+    groups: dict[tuple[str, int | None], list[Partition]] = {}
     for partition in context.visibilities(params.field):
-        groups.setdefault((partition.field, windows[partition.window].virtual), []).append(partition)
+        number = context.window(partition.window).virtual
+        if wanted is None or number in wanted:
+            groups.setdefault((partition.field, None if params.combine_windows else number), []).append(partition)
+    if not groups:
+        raise SelectionError(
+            f"no data of {params.field!r} in the spectral windows {', '.join(params.windows or ())}; name others"
+        )
     targets = []
     for (field, virtual), partitions in groups.items():
-        planned = context.imaging.find("cube", field, [virtual])
-        channels = tuple((_channels(params, planned, windows[partition.window]),) for partition in partitions)
-        _check_same_channels(partitions, [windows[partition.window] for partition in partitions])
-        is_single = len({key[1] for key in groups}) == 1
-        name = field if is_single else f"{field}-{context.virtual_window(virtual).name}"
-        targets.append(ImageTarget(name.replace("/", "_"), field, tuple(partitions), channels, planned))
+        windows = [context.window(partition.window) for partition in partitions]
+        planned = context.imaging.find("cube", field, {window.virtual for window in windows})
+        used = [_channels(params, planned, window) for window in windows]
+        choice = choose_axis(context, params, partitions, used)
+        is_single = len({key[1] for key in groups if key[0] == field}) == 1
+        name = field if is_single or virtual is None else f"{field}-{context.virtual_window(virtual).name}"
+        channels = tuple((one,) for one in choice.channels)
+        targets.append(
+            ImageTarget(name.replace("/", "_"), field, tuple(partitions), channels, planned, axis=choice.axis)
+        )
     return tuple(targets)
 
 
-def _image_target(context: Context, params: Params, target: ImageTarget, window: SpectralWindow) -> Delayed:
+def _image_target(context: Context, params: Params, target: ImageTarget) -> Delayed:
     """Return the graph of one cube; it computes to its record."""
+    window = context.window(target.partitions[0].window)
     ((first, last),) = target.channels[0]
     grid = choose_grid(context, params, window, target.planned)
     frequency_hz = np.linspace(*window.frequency_hz, window.n_channels)[first:last]
-    description = describe_image(context, target.field, window, grid, frequency_hz, abs(window.channel_width_hz))
+    width_hz = abs(window.channel_width_hz)
+    if target.axis is not None:
+        frequency_hz, width_hz, first = target.axis.frequency_hz(), abs(target.axis.step_hz), 0
+    datasets = {partition.dataset for partition in target.partitions}
+    description = describe_image(context, target.field, window, grid, frequency_hz, width_hz, datasets)
+    if target.axis is not None:
+        description = description._replace(spectral_frame=target.axis.frame)
+    if params.rest_frequency is not None:
+        description = description._replace(rest_frequency_hz=params.rest_frequency)
     observation = context.require_observation()
     array = (observation.telescope, observation.antennas, observation.longest_baseline_m)
     context = context.for_part(target, description, array)
     stores, image_path, table_path = plan_stores(context, params, target, description)
-    ready = [
-        run_task(
-            context,
-            create_cube_stores,
-            stores,
-            description._replace(frequency_hz=frequency_hz[:0]),
-            context.address(target.partitions[0]).store,
-            (first, last),
-            name=f"create-{target.name}",
-        )
-    ]
+    ready = [_create_stores(context, target, stores, description)]
     weighting = choose_weighting(params, target.planned)
     if params.weight_density == "common" and weighting.weighting is not Weighting.NATURAL:
         density, density_url = common_density(
@@ -131,23 +152,34 @@ def _image_target(context: Context, params: Params, target: ImageTarget, window:
     return run_task(context, summarise_image, blank, stores, first, name=f"summarise-{target.name}", after=imaged)
 
 
+def _create_stores(
+    context: Context, target: ImageTarget, stores: ImageStores, description: ImageDescription
+) -> Delayed:
+    """Return the task that creates the stores; channels of the data have the frequencies that the data say."""
+    name = f"create-{target.name}"
+    if target.axis is not None:
+        return run_task(context, create_image_stores, stores, description, name=name)
+    return run_task(
+        context,
+        create_cube_stores,
+        stores,
+        description._replace(frequency_hz=description.frequency_hz[:0]),
+        context.address(target.partitions[0]).store,
+        target.channels[0][0],
+        name=name,
+    )
+
+
 def plan_parts(
     context: Context, params: Params, target: ImageTarget, grid: ImageGrid, n_terms: int
 ) -> tuple[CubePart, ...]:
     """Share out the channels to tasks: as many as keep the slots busy, each within the memory of a slot."""
-    place = context.place()
+    if target.axis is not None:
+        return _plan_regridded_parts(context, params, target, target.axis, grid, n_terms)
     ((first, last),) = target.channels[0]
     width = min(target.partitions[0].chunks[1], last - first)
-    plan = plan_channel_chunks(
-        last - first,
-        stage=place.step,
-        bytes_per_channel=0,
-        bytes_fixed=estimate_task_memory(target, grid, width, n_terms),
-        slots=place.resources.slots,
-        memory_bytes=place.resources.memory_bytes,
-    )
     parts = []
-    for chunk in plan:
+    for chunk in _share_out(context, last - first, estimate_task_memory(target, grid, width, n_terms)):
         # What is read at once ends where a zarr chunk of the data ends: no chunk is read twice by a task.
         borders = range(chunk.start + width - (first + chunk.start) % width, chunk.stop, width)
         edges = [chunk.start, *borders, chunk.stop]
@@ -164,6 +196,85 @@ def plan_parts(
     return tuple(parts)
 
 
+def _plan_regridded_parts(
+    context: Context, params: Params, target: ImageTarget, axis: SpectralAxis, grid: ImageGrid, n_terms: int
+) -> tuple[CubePart, ...]:
+    """Share out the channels of a cube with an axis of its own; each part has the partitions that reach it."""
+    sources = [
+        Source(
+            context.address(partition, params.data_group),
+            (0, partition.shape[0]),
+            used,
+            Regridding(
+                axis,
+                make_doppler_rule(context, partition, axis),
+                abs(context.window(partition.window).channel_width_hz),
+            ),
+        )
+        for partition, (used,) in zip(target.partitions, target.channels, strict=True)
+    ]
+    spans = [
+        reaches(context, partition, used, axis)
+        for partition, (used,) in zip(target.partitions, target.channels, strict=True)
+    ]
+    ratios = [abs(axis.step_hz / context.window(one.window).channel_width_hz) for one in target.partitions]
+    width = max(1, min(int(one.chunks[1] / ratio) for one, ratio in zip(target.partitions, ratios, strict=True)))
+    memory = _estimate_regridded_memory(context, target, axis, spans, width, grid, n_terms)
+    parts = []
+    for chunk in _share_out(context, axis.n_channels, memory):
+        near = [
+            source
+            for source, (start, stop) in zip(sources, spans, strict=True)
+            if start < chunk.stop and stop > chunk.start
+        ]
+        edges = [*range(chunk.start, chunk.stop, width), chunk.stop]
+        # Channels that no data reach are imaged too: a plane without data is a result.
+        parts.append(CubePart((chunk.start, chunk.stop), tuple(pairwise(edges)), tuple(near or sources[:1])))
+    return tuple(parts)
+
+
+def _estimate_regridded_memory(
+    context: Context,
+    target: ImageTarget,
+    axis: SpectralAxis,
+    spans: Sequence[tuple[int, int]],
+    width: int,
+    grid: ImageGrid,
+    n_terms: int,
+) -> int:
+    """Return the memory [byte] of a task that regrids and images ``width`` channels, one after the other."""
+    reading, rows = [], []
+    for partition in target.partitions:
+        own_hz = abs(context.window(partition.window).channel_width_hz)
+        drift = drift_channels(context, partition, axis.frame)
+        channels = min(partition.shape[2], width * abs(axis.step_hz) / own_hz + drift + 3)
+        cells = partition.shape[0] * partition.shape[1]
+        reading.append(int(cells * partition.shape[3] * channels * READ_BYTES))
+        rows.append(cells * count_channel_parts(axis.step_hz, own_hz))
+    # What a piece of the axis is made of is most where the most partitions meet.
+    crowds = [
+        [number for number, (start, stop) in enumerate(spans) if start < first + width and stop > first]
+        for first in {edge for start, _ in spans for edge in (start, start - width + 1)}
+    ]
+    most = max(crowds, key=lambda crowd: sum(reading[number] for number in crowd))
+    n_rows = sum(rows[number] for number in most)
+    plane = estimate_plane_memory(n_rows, grid, n_terms=min(n_terms, MAX_TERMS))
+    return plane + sum(reading[number] for number in most) + n_rows * REGRID_BYTES
+
+
+def _share_out(context: Context, n_channels: int, bytes_fixed: int) -> tuple[ChannelChunk, ...]:
+    """Cut the channels of a cube into as many chunks as keep the slots busy."""
+    place = context.place()
+    return plan_channel_chunks(
+        n_channels,
+        stage=place.step,
+        bytes_per_channel=0,
+        bytes_fixed=bytes_fixed,
+        slots=place.resources.slots,
+        memory_bytes=place.resources.memory_bytes,
+    )
+
+
 def estimate_task_memory(target: ImageTarget, grid: ImageGrid, width: int, n_terms: int) -> int:
     """Return the memory [byte] of a task that reads ``width`` channels at once and images one after the other."""
     rows = sum(partition.shape[0] * partition.shape[1] for partition in target.partitions)
@@ -175,20 +286,6 @@ def _channels(params: Params, planned: PlannedImage | None, window: SpectralWind
     """Return the half-open channels of a window that are imaged."""
     ranges = (params.channels,) if params.channels is not None else planned.channels if planned else None
     return (0, window.n_channels) if ranges is None else channels_of(ranges, window)[0]
-
-
-def _check_same_channels(partitions: Sequence[Partition], windows: Sequence[SpectralWindow]) -> None:
-    """Refuse to put data sets with different channels into one cube."""
-    first = windows[0]
-    for partition, window in zip(partitions, windows, strict=True):
-        shift = max(abs(a - b) for a, b in zip(window.frequency_hz, first.frequency_hz, strict=True))
-        if window.n_channels != first.n_channels or shift > SAME_CHANNEL * abs(first.channel_width_hz):
-            raise SelectionError(
-                f"{partition.name} and {partitions[0].name} have different channels ({window.n_channels} from "
-                f"{window.frequency_hz[0] / 1e6:.6f} MHz, {first.n_channels} from "
-                f"{first.frequency_hz[0] / 1e6:.6f} MHz) and make no common cube; import them with "
-                f"virtual_windows: exact, so that each gets a cube of its own"
-            )
 
 
 def _finish(records: Sequence[ImageRecord]) -> Outcome:

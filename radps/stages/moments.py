@@ -67,7 +67,7 @@ def _cube_moments(context: Context, params: Params, cube: ImageRecord) -> Delaye
     """Return the graph of one cube; it computes to the record of its moments and the numbers behind."""
     window = context.window(cube.window)
     context = context.for_part(cube, window)
-    rest_hz = params.rest_frequency or window.rest_frequency_hz
+    rest_hz = params.rest_frequency or cube.rest_frequency_hz or window.rest_frequency_hz
     if rest_hz is None:
         raise SelectionError(f"the data of {cube.name} name no rest frequency; give rest_frequency")
     n_channels, n_l, n_m = cube.shape
@@ -80,7 +80,7 @@ def _cube_moments(context: Context, params: Params, cube: ImageRecord) -> Delaye
         grid,
         np.array([0.5 * sum(cube.frequency_hz)]),
         cube.channel_width_hz * n_channels,
-    )._replace(rest_frequency_hz=rest_hz)
+    )._replace(rest_frequency_hz=rest_hz, spectral_frame=cube.spectral_frame or window.frame)
     place = context.place()
     check_free_bytes(place.url, image_bytes(description, tuple(VARIABLES)), f"stage {place.step}: {name}")
     path = context.new_path("images", name=f"{name}.zarr", suffix="")

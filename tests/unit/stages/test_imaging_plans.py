@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
@@ -23,6 +24,7 @@ from radps.context.records import (
     Resources,
     SpectralWindow,
 )
+from radps.domain.regridding import SpectralAxis
 from radps.errors import ResourceError, SelectionError
 from radps.stages import _imaging, image_continuum, image_cube
 
@@ -224,8 +226,113 @@ def test_channels_outside_of_the_band_and_unknown_fields_are_named() -> None:
         ({"weighting": "robust"}, "'natural', 'uniform' or 'briggs'"),
         ({"image_size": 63}, "even"),
         ({"image_size": 16}, "at least 32"),
+        ({"width": "0 km/s"}, "a channel of no width"),
+        ({"start": "8 mJy"}, "neither a frequency nor a velocity; write it like '1420.4 MHz' or '1500 km/s'"),
+        ({"windows": ()}, "at least 1 item"),
     ],
 )
 def test_wrong_parameters_are_refused_with_what_is_allowed(parameters: dict[str, object], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         image_cube.Params(**parameters)
+
+
+def axis_of(context: Context, **parameters: object) -> SpectralAxis:
+    """Return the axis of the first cube."""
+    target = image_cube.find_targets(context, image_cube.Params(image_size=64, cell_size=1e-5, **parameters))[0]
+    assert target.axis is not None
+    return target.axis
+
+
+HI_HZ = 1.420405752e9
+
+
+def test_an_axis_in_radio_velocity_is_even_in_frequency_and_falls_as_the_velocity_grows() -> None:
+    axis = axis_of(make_context(), start="4290 km/s", width="3 km/s", n_channels=10)
+    velocity = 299792.458 * (1 - axis.frequency_hz() / HI_HZ)
+    np.testing.assert_allclose(velocity, 4290 + 3 * np.arange(10), atol=1e-7)
+    assert (axis.frame, axis.interpolation) == ("LSRK", "linear")
+
+
+def test_an_axis_in_optical_velocity_has_both_ends_where_they_are_asked_for() -> None:
+    axis = axis_of(
+        make_context(), start="4320 km/s", width="3 km/s", n_channels=10, velocity_convention="optical",
+        interpolation="nearest",
+    )  # fmt: skip
+    velocity = 299792.458 * (HI_HZ / axis.frequency_hz() - 1)
+    assert velocity[[0, -1]] == pytest.approx([4320, 4347], abs=1e-7)
+    # Even in frequency: in between off by c (dv / c)^2 / 4, here 7e-4 km/s.
+    np.testing.assert_allclose(velocity, 4320 + 3 * np.arange(10), atol=1e-3)
+    assert axis.interpolation == "nearest"
+
+
+def test_what_is_left_open_comes_from_the_data() -> None:
+    context = make_context()
+    axis = axis_of(context, width="40 kHz")
+    assert (axis.first_hz, axis.step_hz, axis.n_channels) == (1.4e9, 4e4, 25)
+    axis = axis_of(context, width="-40 kHz", channels="10~49")
+    assert axis.first_hz == pytest.approx(1.4e9 + 49e4)
+    assert (axis.step_hz, axis.n_channels) == (-4e4, 10)
+    # A velocity alone: channels as wide as those of the data, in the direction of the velocity.
+    axis = axis_of(context, start="4200 km/s", rest_frequency="1420 MHz")
+    assert axis.step_hz == pytest.approx(-1e4)
+    assert axis.first_hz == pytest.approx(1.42e9 * (1 - 4200 / 299792.458))
+    # The Earth moves the axis by less than 1e-4, in its width too.
+    axis = axis_of(make_context(window("spw0").model_copy(update={"frame": "TOPO"})), frame="LSRK")
+    assert axis.step_hz == pytest.approx(1e4, rel=1e-4)
+    assert 1e3 < abs(axis.first_hz - 1.4e9) < 1.4e5
+    assert axis.n_channels in (99, 100)
+    descending = window("spw0").model_copy(update={"frequency_hz": (1.4e9, 1.4e9 - 99e4)})
+    axis = axis_of(make_context(descending), start="1399.9 MHz", n_channels=3, width="-12 kHz")
+    assert (axis.first_hz, axis.step_hz) == (1.3999e9, -1.2e4)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        (
+            {"start": "1401.5 MHz"},
+            r"from 1401\.500000 MHz in steps of 0\.01 MHz leaves the data.*1400\.000000 to 1400\.99",
+        ),
+        ({"start": "1500 km/s", "n_channels": 4}, r"axis reaches from 1413\.\d* to .* MHz and the data .*by `windows`"),
+        ({"start": "299000 km/s", "width": "1000 km/s", "n_channels": 3}, "frequencies are positive: change start"),
+        ({"start": 100, "n_channels": 3}, "starts at channel 100 of spw0, which has channels 0~99"),
+        ({"windows": ("spw7",)}, "no virtual window 'spw7'"),
+    ],
+)
+def test_an_axis_outside_of_the_data_is_refused(parameters: dict[str, object], message: str) -> None:
+    with pytest.raises(SelectionError, match=message):
+        axis_of(make_context(), **parameters)
+
+
+def test_a_velocity_without_a_rest_frequency_is_refused() -> None:
+    context = make_context(window("spw0").model_copy(update={"rest_frequency_hz": None}))
+    with pytest.raises(SelectionError, match="name no rest frequency for spw0; give rest_frequency"):
+        axis_of(context, start="1500 km/s")
+
+
+def test_windows_without_data_of_the_field_are_refused() -> None:
+    other = window("spw1", 1.5e9).model_copy(update={"virtual": 1})
+    context = make_context(window("spw0"), other)
+    observation = context.require_observation()
+    without = observation.model_copy(update={"partitions": observation.partitions[:1]})
+    context = context.with_outcome("again", Outcome(observation=without))
+    with pytest.raises(SelectionError, match=r"no data of 'target' in the spectral windows spw1; name others"):
+        image_cube.find_targets(context, image_cube.Params(windows=("spw1",)))
+
+
+def test_parts_of_a_cube_with_its_own_axis_cover_it_and_have_the_windows_that_reach_them() -> None:
+    windows = [window(f"spw{n}", 1.4e9 + n * 9.9e5).model_copy(update={"virtual": n}) for n in range(4)]
+    context = make_context(*windows, slots=8)
+    params = image_cube.Params(image_size=64, cell_size=1e-5, combine_windows=True, width="20 kHz")
+    (target,) = image_cube.find_targets(context, params)
+    grid = _imaging.choose_grid(context, params, windows[0])
+    found = image_cube.plan_parts(context, params, target, grid, 1)
+    covered = [channel for part in found for piece in part.pieces for channel in range(*piece)]
+    assert covered == list(range(target.axis.n_channels))
+    assert {len(part.sources) for part in found} <= {1, 2}
+    for part in found:
+        edges = target.axis.frequency_hz()[[part.channels[0], part.channels[1] - 1]]
+        for number, one in enumerate(windows):
+            touches = one.edges_hz[0] < edges[1] and one.edges_hz[1] > edges[0]
+            has = any(source.address.store.endswith(f"day{number}") for source in part.sources)
+            assert has or not touches
