@@ -59,7 +59,7 @@ class SkyImage(Record):
     """A model image whose pixels have a common spectrum."""
 
     path: str
-    """Its brightness with the sum 1, an array (l, m)."""
+    """Its brightness with the sum 1, an array (1, l, m)."""
     size: tuple[int, int]
     """Pixels along l and m."""
     cell_size_rad: float

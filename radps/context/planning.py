@@ -90,3 +90,26 @@ def plan_blocks(
             for band in bands
         ]
     return blocks
+
+
+def plan_fixed_blocks(context: Context, partition: Partition, group: str | None = None) -> list[Block]:
+    """Cut a partition into blocks of about :data:`SUM_BLOCK_BYTES`, on the borders of zarr chunks, by the data alone.
+
+    For tasks whose numbers depend, to their accuracy, on what is in a block with them: such as those of a gridder.
+    """
+    n_times, n_baselines, n_channels, n_polarizations = partition.shape
+    time_step, channel_step = partition.chunks
+    cell = n_baselines * n_polarizations * VISIBILITY_BYTES
+    times = max(time_step, SUM_BLOCK_BYTES // (cell * channel_step) // time_step * time_step)
+    width = max(channel_step, SUM_BLOCK_BYTES // (cell * min(times, n_times)) // channel_step * channel_step)
+    address = context.address(partition, group)
+    return [
+        Block(
+            partition=partition.name,
+            address=address,
+            times=(first, min(first + times, n_times)),
+            channels=(low, min(low + width, n_channels)),
+        )
+        for first in range(0, n_times, times)
+        for low in range(0, n_channels, width)
+    ]

@@ -5,14 +5,19 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from radps.data.images import load_frequencies, load_planes
 from radps.data.model_images import SkyPlane, load_model_fits
-from radps.data.stores import require_parents, save_array
+from radps.data.stores import exists, require_parents, save_array
+from radps.data.urls import join_url
 from radps.domain.geometry import ImageGrid
 from radps.domain.model_image import ImagePlace, place_image
 from radps.domain.sky import direction_cosines, sky_position
 from radps.errors import DataError, ModelError
+
+TAYLOR_MODEL = "SKY_MODEL_TAYLOR_1"
+"""Variable of the second Taylor term of the model of a continuum image, if it has one."""
 
 
 class ImageSource(NamedTuple):
@@ -33,6 +38,7 @@ class StoredImage(NamedTuple):
     flux_jy: float
     """Sum over its pixels."""
     frequency_hz: float | None
+    """Of the image; None where a file does not say."""
 
 
 def store_model_image(
@@ -48,9 +54,9 @@ def store_model_image(
     frame : {"icrs", "fk5"}
         Frame of the field.
     url : str
-        The array to write, (n_l, n_m).
+        The array to write, (term, n_l, n_m); an image of this run may have Taylor terms.
     normalise : bool
-        Divide it by the sum of its pixels, so that a spectrum can take its place.
+        Write one term, divided by the sum of its pixels, so that a spectrum can take its place.
 
     Raises
     ------
@@ -68,9 +74,17 @@ def store_model_image(
     flux = float(plane.image.sum())
     if normalise and not flux > 0:
         raise ModelError(f"model image {source.url}: the sum of its pixels is {flux:.4g} Jy; it has to be positive")
+    terms = [plane.image / flux] if normalise else [plane.image, *_load_taylor_terms(source)]
     require_parents(url)
-    save_array(url, plane.image / flux if normalise else plane.image, dims=("l", "m"))
+    save_array(url, np.stack(terms).astype(np.float64 if normalise else np.float32), dims=("term", "l", "m"))
     return StoredImage(place, flux, plane.frequency_hz)
+
+
+def _load_taylor_terms(source: ImageSource) -> list[NDArray[np.float64]]:
+    """Read the second Taylor term of the model of an image of this run, if it has one."""
+    if source.cell_size_rad is None or not exists(join_url(source.url, TAYLOR_MODEL)):
+        return []
+    return [np.nan_to_num(load_planes(source.url, TAYLOR_MODEL)[0].astype(np.float64))]
 
 
 def _load_own(source: ImageSource) -> SkyPlane:

@@ -8,18 +8,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from radps.data.stores import load_array
-from radps.domain.model_image import ImagePlace, predict_model_image
+from radps.domain.model_image import ImagePlace, predict_model_image, predict_taylor_images
 from radps.domain.sky import Component, component_flux, predict_components
 
 
 class ModelImage(NamedTuple):
-    """A model image whose pixels have a common spectrum."""
+    """A model image whose pixels have a common spectrum, or each a Taylor series of its own."""
 
     url: str
-    """Brightness, (n_l, n_m), with the sum 1."""
+    """Brightness, (term, n_l, n_m): one term with the sum 1, or Taylor terms [Jy/pixel]."""
     place: ImagePlace
-    spectrum: Component
-    """Its flux density along frequency; its place and size are not used."""
+    spectrum: Component | None = None
+    """Flux density along frequency that the image is multiplied by; its place and size are not used. None: a series."""
+    reference_frequency_hz: float = 0.0
+    """Of a Taylor series."""
 
 
 class FieldModel(NamedTuple):
@@ -34,8 +36,14 @@ def predict_field(
 ) -> NDArray[np.complex128]:
     """Return the visibilities of a model (Stokes I), shape (row, channel) [Jy]; ``uvw_m`` is (row, 3)."""
     visibilities = predict_components(uvw_m, frequency_hz, model.components)
-    if model.image is None:
-        return visibilities
-    flux_jy = component_flux((model.image.spectrum,), frequency_hz)[0]
-    image = load_array(model.image.url)
-    return visibilities + predict_model_image(image, uvw_m, frequency_hz, model.image.place, flux_jy)
+    return visibilities if model.image is None else visibilities + _predict_image(uvw_m, frequency_hz, model.image)
+
+
+def _predict_image(
+    uvw_m: NDArray[np.float64], frequency_hz: NDArray[np.float64], model: ModelImage
+) -> NDArray[np.complex128]:
+    images = load_array(model.url)
+    if model.spectrum is None:
+        return predict_taylor_images(images, uvw_m, frequency_hz, model.place, model.reference_frequency_hz)
+    flux_jy = component_flux((model.spectrum,), frequency_hz)[0]
+    return predict_model_image(images[0], uvw_m, frequency_hz, model.place, flux_jy)

@@ -44,6 +44,7 @@ from radps.stages._imaging import (
     summarise_image,
 )
 from radps.stages.subtract_continuum import GROUP as LINE_GROUP
+from radps.stages.subtract_model import GROUP as MODEL_GROUP
 
 
 class Params(ImagingParams):
@@ -122,7 +123,7 @@ def _channels(
 
 def choose_data_group(params: Params, partition: Partition) -> str:
     """Return the version of the data: the newest that still has its continuum."""
-    return params.data_group or [name for name in partition.groups if name != LINE_GROUP][-1]
+    return params.data_group or [name for name in partition.groups if name not in (LINE_GROUP, MODEL_GROUP)][-1]
 
 
 def _image_target(context: Context, params: Params, target: ImageTarget) -> Generator[Delayed, Any, ImageRecord]:

@@ -1,0 +1,90 @@
+"""Subtract the visibilities of a model image from a block."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from radps.data.visibilities import VisibilityChunk, write_chunk
+from radps.domain.polarization import parallel_hands
+from radps.errors import ModelError
+from radps.node_tasks.blocks import Block
+from radps.node_tasks.model_images import StoredImage
+from radps.node_tasks.prediction import FieldModel, ModelImage, predict_field
+
+
+class SubtractedPower(NamedTuple):
+    """The power of the visibilities of a field before and after; sums over its unflagged parallel hands."""
+
+    field: str
+    weight: float
+    """Sum of weights [Jy^-2]."""
+    before: float
+    """Sum of weight times |V|^2."""
+    after: float
+
+
+def stored_model(url: str, stored: StoredImage, reference_frequency_hz: float | None = None) -> FieldModel:
+    """Return the model of a field that is an image as :func:`~radps.node_tasks.model_images.store_model_image` left it.
+
+    Raises
+    ------
+    ModelError
+        Neither the image nor the caller says at which frequency it holds.
+    """
+    frequency = stored.frequency_hz if reference_frequency_hz is None else reference_frequency_hz
+    if frequency is None:
+        raise ModelError("the model image has no frequency; give its reference_frequency")
+    return FieldModel((), ModelImage(url, stored.place, reference_frequency_hz=frequency))
+
+
+def subtract_model_block(
+    block: Block,
+    stored: StoredImage,
+    field: str,
+    image_url: str,
+    visibility_url: str,
+    reference_frequency_hz: float | None = None,
+    spectral_index: float = 0.0,
+) -> SubtractedPower:
+    """Subtract a model image from the parallel hands of a block, and write the difference.
+
+    Autocorrelations and cross hands stay as they are. ``spectral_index`` is that of all of the model, on top of its
+    Taylor terms.
+    """
+    data = block.load()
+    cross = np.flatnonzero(data.antenna1 != data.antenna2)
+    hands = parallel_hands(data.polarizations)
+    model = stored_model(image_url, stored, reference_frequency_hz)
+    predicted = predict_field(data.uvw_m[:, cross].reshape(-1, 3), data.frequency_hz, model)
+    if spectral_index and model.image is not None:
+        predicted *= (data.frequency_hz / model.image.reference_frequency_hz) ** spectral_index
+    place = np.ix_(np.arange(len(data.time_s)), cross, np.arange(len(data.frequency_hz)), np.array(hands))
+    left = data.visibilities.copy()
+    left[place] -= predicted.reshape(len(data.time_s), len(cross), len(data.frequency_hz), 1).astype(np.complex64)
+    write_chunk(visibility_url, left, times=block.time_slice, channels=block.channel_slice)
+    weights = np.where(data.flags[place], 0.0, data.weights[place].astype(np.float64))
+    return SubtractedPower(
+        field,
+        float(weights.sum()),
+        _power(data, weights, place),
+        _power(data._replace(visibilities=left), weights, place),
+    )
+
+
+def add_subtracted_power(parts: Sequence[SubtractedPower]) -> SubtractedPower:
+    """Add up the sums of disjoint blocks of a field, in their order."""
+    return SubtractedPower(
+        parts[0].field,
+        sum(part.weight for part in parts),
+        sum(part.before for part in parts),
+        sum(part.after for part in parts),
+    )
+
+
+def _power(data: VisibilityChunk, weights: NDArray[np.float64], place: tuple[NDArray[np.int64], ...]) -> float:
+    values = data.visibilities[place]
+    return float((weights * (values.real.astype(np.float64) ** 2 + values.imag.astype(np.float64) ** 2)).sum())
