@@ -1,8 +1,10 @@
-"""Ready-made observations: an hour of the VLA on a galaxy in HI, as the old ones, with calibrators in between.
+"""A ready-made observation: an hour of the VLA on a galaxy in HI, as the old ones, with calibrators in between.
 
 The flux and bandpass calibrator is 3C286 with its spectrum of Perley & Butler 2017; a phase calibrator is visited
 before and after each scan of the target; the target field has continuum sources and a rotating galaxy in HI, whose two
 halves are Gaussians of different velocity. One antenna is dead, one is noisy, two channels have interference.
+
+Those of ALMA and MeerKAT are in :mod:`radps.data.demo_telescopes`.
 """
 
 from __future__ import annotations

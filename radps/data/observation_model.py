@@ -14,9 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
-from radps.domain.array import AntennaArray, VlaConfiguration, random_array, vla_array
+from radps.domain.array import (
+    AlmaConfiguration,
+    AntennaArray,
+    VlaConfiguration,
+    alma_array,
+    meerkat_array,
+    random_array,
+    vla_array,
+)
 from radps.errors import RadpsError, SelectionError
-from radps.units import Angle, Duration, FluxDensity, Frequency, Length
+from radps.units import Angle, Duration, FluxDensity, Frequency, Length, Speed
 
 FLUX_INTENT = "CALIBRATE_FLUX#ON_SOURCE"
 BANDPASS_INTENT = "CALIBRATE_BANDPASS#ON_SOURCE"
@@ -61,6 +69,12 @@ class SimulatedComponent(_Frozen):
     """Centre of the line [Hz], in the frame of the band."""
     line_width: Annotated[Frequency, Field(ge=0)] = 0.0
     """FWHM of the line [Hz]."""
+    q_fraction: float = 0.0
+    """Stokes Q over I, of continuum and line; seen by the correlations of `polarizations`."""
+    u_fraction: float = 0.0
+    """Stokes U over I."""
+    v_fraction: float = 0.0
+    """Stokes V over I."""
 
     @model_validator(mode="after")
     def _check(self) -> SimulatedComponent:
@@ -70,6 +84,11 @@ class SimulatedComponent(_Frozen):
             raise ValueError(f"east = {self.east}, north = {self.north} rad are outside of the hemisphere")
         if self.line_peak and not self.line_width:
             raise ValueError(f"a line of {self.line_peak} Jy has no width; give line_width, its FWHM")
+        polarized = float(np.hypot(np.hypot(self.q_fraction, self.u_fraction), self.v_fraction))
+        if polarized > 1:
+            raise ValueError(
+                f"q_fraction, u_fraction and v_fraction make {polarized:.3g} of Stokes I; at most 1 is there"
+            )
         if self.flux_standard is not None and self.flux:
             raise ValueError("give a component either flux or flux_standard")
         return self
@@ -98,7 +117,7 @@ class SimulatedScan(_Frozen):
 
 
 class Band(_Frozen):
-    """The spectral window."""
+    """A spectral window."""
 
     name: str = "spw0"
     start_frequency: Annotated[Frequency, Field(gt=0)]
@@ -116,6 +135,11 @@ class Band(_Frozen):
         """Centres of the channels, shape (channel,) [Hz]."""
         return np.asarray(self.start_frequency + self.channel_width * np.arange(self.n_channels), np.float64)
 
+    @property
+    def middle_hz(self) -> float:
+        """Centre of the channel in the middle [Hz]."""
+        return float(self.frequency_hz[self.n_channels // 2])
+
 
 class VlaLayout(_Frozen):
     """The VLA."""
@@ -129,6 +153,32 @@ class VlaLayout(_Frozen):
     def build(self, rng: np.random.Generator) -> AntennaArray:
         """Return the antennas; nothing of it is random."""
         return vla_array(self.configuration, self.n_antennas)
+
+
+class AlmaLayout(_Frozen):
+    """ALMA."""
+
+    kind: Literal["alma"] = "alma"
+    configuration: AlmaConfiguration = "C-1"
+    """Of the 12 m array: C-1 (161 m), C-4 (784 m), C-7 (3.6 km); or the 7 m array."""
+    n_antennas: Annotated[int, Field(ge=2)] | None = None
+    """Fewer than all 43 (7 m: 10) are spread from the centre to the edge."""
+
+    def build(self, rng: np.random.Generator) -> AntennaArray:
+        """Return the antennas; nothing of it is random."""
+        return alma_array(self.configuration, self.n_antennas)
+
+
+class MeerkatLayout(_Frozen):
+    """MeerKAT."""
+
+    kind: Literal["meerkat"] = "meerkat"
+    n_antennas: Annotated[int, Field(ge=2, le=64)] = 64
+    """Fewer than 64 are spread from the centre to the edge."""
+
+    def build(self, rng: np.random.Generator) -> AntennaArray:
+        """Return the antennas; nothing of it is random."""
+        return meerkat_array(self.n_antennas)
 
 
 class RandomLayout(_Frozen):
@@ -176,6 +226,24 @@ class BandpassErrors(_Frozen):
     """Amplitude at the very ends, relative to the middle."""
 
 
+class DelayErrors(_Frozen):
+    """Delays of the antennas, the same in all bands and constant in time (CASA's K)."""
+
+    rms: Annotated[Duration, Field(ge=0)] = 5e-9
+    """Standard deviation of the delay of an antenna and hand [s]; it turns about the middle of the first band."""
+
+
+class Atmosphere(_Frozen):
+    """Phases of the troposphere, a screen in the wind; see :func:`radps.domain.corruption.draw_screen_phases`."""
+
+    phase_rms: Annotated[Angle, Field(ge=0)] = 0.5
+    """Standard deviation of the phase of a baseline of 1 km, at the middle of the first band [rad]."""
+    wind_speed: Annotated[Speed, Field(ge=0)] = 10.0
+    """Of the screen, towards the east [m/s]."""
+    outer_scale: Annotated[Length, Field(gt=0)] = 6000.0
+    """Longest wave of the screen [m]."""
+
+
 class Noise(_Frozen):
     """Noise of the receivers."""
 
@@ -212,10 +280,11 @@ class NoisyAntenna(_Frozen):
 
 
 class ObservationModel(_Frozen):
-    """A simulated observation: one spectral window, some fields, scans one after the other."""
+    """A simulated observation: some spectral windows, some fields, scans one after the other."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = "simulation"
-    """Name of the data set; its partitions are ``<name>_0``, ``<name>_1``, ... in the order of the fields."""
+    """Name of the data set; its partitions are ``<name>_0``, ``<name>_1``, ... in the order of the fields, and
+    ``<name>_0_0``, ``<name>_0_1``, ... (field, band) if there are several bands."""
     seed: Annotated[int, Field(ge=0)] = 1
     """Of everything that is random."""
     start: AwareDatetime = datetime(2026, 3, 20, 9, 15, tzinfo=UTC)
@@ -226,18 +295,23 @@ class ObservationModel(_Frozen):
     """Time without data between two scans [s]."""
     late_integrations: Annotated[int, Field(ge=0)] = 0
     """At the start of each scan, integrations in which the antennas do not yet see the sky (to be quacked)."""
-    layout: Annotated[VlaLayout | RandomLayout, Field(discriminator="kind")] = VlaLayout()
+    layout: Annotated[VlaLayout | AlmaLayout | MeerkatLayout | RandomLayout, Field(discriminator="kind")] = VlaLayout()
     autocorrelations: bool = False
     """True = the data have the autocorrelations too."""
-    polarizations: Literal["RR LL", "XX YY"] = "RR LL"
-    """The correlations, parallel hands."""
+    polarizations: Literal["RR LL", "XX YY", "RR RL LR LL", "XX XY YX YY"] = "RR LL"
+    """The correlations. The feeds keep their angle on the sky, X to the north: no parallactic angle, no leakage."""
     band: Band
+    """The (first) spectral window; interference is there only."""
+    further_bands: tuple[Band, ...] = ()
+    """More spectral windows, observed at the same time."""
     fields: Annotated[tuple[SimulatedField, ...], Field(min_length=1)]
     scans: Annotated[tuple[SimulatedScan, ...], Field(min_length=1)]
     gains: GainErrors | None = GainErrors()
     """None = all gains are 1."""
     bandpasses: BandpassErrors | None = BandpassErrors()
     """None = all bandpasses are 1."""
+    delays: DelayErrors | None = None
+    atmosphere: Atmosphere | None = None
     noise: Noise | None = Noise()
     """None = no noise; the weights are 1."""
     interference: InterferenceErrors | None = None
@@ -249,6 +323,11 @@ class ObservationModel(_Frozen):
     def polarization_names(self) -> tuple[str, ...]:
         """The correlations one by one."""
         return tuple(self.polarizations.split())
+
+    @property
+    def bands(self) -> tuple[Band, ...]:
+        """All spectral windows."""
+        return (self.band, *self.further_bands)
 
     @property
     def n_integrations(self) -> int:
@@ -269,9 +348,36 @@ class ObservationModel(_Frozen):
         names = ", ".join(field.name for field in self.fields)
         raise SelectionError(f"the simulated observation {self.name!r} has no field {name!r}; it has {names}")
 
+    def find_band(self, number: int) -> Band:
+        """Return a spectral window by its number.
+
+        Raises
+        ------
+        SelectionError
+            There is no such band.
+        """
+        if not 0 <= number < len(self.bands):
+            last = len(self.bands) - 1
+            raise SelectionError(f"the simulated observation {self.name!r} has no band {number}; it has 0 to {last}")
+        return self.bands[number]
+
+    def partition_name(self, field_name: str, band: int = 0) -> str:
+        """Return the name of the partition of a field and band.
+
+        Raises
+        ------
+        SelectionError
+            There is no such field or band.
+        """
+        self.find_band(band)
+        name = f"{self.name}_{self.fields.index(self.find_field(field_name))}"
+        return f"{name}_{band}" if self.further_bands else name
+
     @model_validator(mode="after")
     def _check(self) -> ObservationModel:
         problems = [*self._field_problems(), *self._antenna_problems()]
+        names = [band.name for band in self.bands]
+        problems += [f"the band {name!r} is there twice" for name in sorted(set(names)) if names.count(name) > 1]
         if self.interference is not None:
             outside = [c for c in self.interference.carrier_channels if c >= self.band.n_channels]
             if outside:

@@ -1,7 +1,7 @@
 """Antenna positions, baselines, and the (u, v, w) of a source as the Earth turns.
 
-1. Positions are geocentric and fixed to the Earth (ITRF). The VLA's four configurations are a table of pads; other
-   arrays can be drawn from a seed.
+1. Positions are geocentric and fixed to the Earth (ITRF). The VLA's four configurations are a table of pads, ALMA and
+   MeerKAT stand in :mod:`radps.domain.array_tables`; other arrays can be drawn from a seed.
 2. The axes of (u, v, w) are built on the celestial sphere: w towards the source, u to the east, v to the north (ICRS;
    FK5 at J2000 differs by 0.02 arcsec). The aberration of light by the Earth's orbit turns them by up to
    20 arcsec; the rotation is the smallest one that takes the true to the apparent direction.
@@ -30,9 +30,11 @@ import erfa  # type: ignore[import-untyped]
 import numpy as np
 from numpy.typing import NDArray
 
+from radps.domain.array_tables import ALMA_CONFIGURATIONS, ALMA_PADS_M, MEERKAT_ANTENNAS_M
 from radps.errors import SelectionError
 
 VlaConfiguration = Literal["A", "B", "C", "D"]
+AlmaConfiguration = Literal["C-1", "C-4", "C-7", "7m"]
 
 VLA_PADS_M: dict[str, tuple[float, float, float]] = {
     "W01": (-1601188.989, -5042000.519, 3554843.384),
@@ -121,6 +123,8 @@ _FILL_ORDER = (8, 0, 4, 2, 6, 1, 5, 3, 7)
 """Places along an arm in the order in which a small array takes them: the ends first, so that the beam stays alike."""
 
 _VLA_DIAMETER_M = 25.0
+_MEERKAT_DIAMETER_M = 13.5
+_ALMA_DIAMETERS_M = {"C-1": 12.0, "C-4": 12.0, "C-7": 12.0, "7m": 7.0}
 _VLA_CENTER_M = np.mean([VLA_PADS_M[pad] for pad in ("N01", "E01", "W01")], axis=0)
 """ITRF of the middle of the VLA: between its innermost pads."""
 
@@ -187,6 +191,59 @@ def vla_array(configuration: VlaConfiguration, n_antennas: int = 27) -> AntennaA
     return AntennaArray("VLA", names, stations, positions, _VLA_DIAMETER_M)
 
 
+def alma_array(configuration: AlmaConfiguration, n_antennas: int | None = None) -> AntennaArray:
+    """Return ALMA in one of its configurations.
+
+    Parameters
+    ----------
+    configuration : {"C-1", "C-4", "C-7", "7m"}
+        Of the 12 m array in cycle 10 (longest baselines 161 m, 784 m and 3.6 km), or the 7 m array.
+    n_antennas : int, optional
+        Default: all of them, 43 of 12 m or 10 of 7 m. Fewer are spread from the centre to the edge.
+
+    Raises
+    ------
+    SelectionError
+        There is no such configuration, or it does not have so many antennas.
+    """
+    if configuration not in ALMA_CONFIGURATIONS:
+        known = ", ".join(ALMA_CONFIGURATIONS)
+        raise SelectionError(f"ALMA has no configuration {configuration!r} in radps; it has {known}")
+    pads = ALMA_CONFIGURATIONS[configuration].split()
+    positions = np.array([ALMA_PADS_M[pad] for pad in pads])
+    chosen = _spread(positions, n_antennas, f"ALMA's configuration {configuration}")
+    # The 12 m antennas of two makers are called DA41 and following, and DV01 and following.
+    large = [*(f"DA{number}" for number in range(41, 66)), *(f"DV{number:02d}" for number in range(1, 26))]
+    names = [f"CM{number:02d}" for number in range(1, 13)] if configuration == "7m" else large
+    return AntennaArray(
+        "ALMA",
+        tuple(names[: len(chosen)]),
+        tuple(pads[number] for number in chosen),
+        positions[chosen],
+        _ALMA_DIAMETERS_M[configuration],
+    )
+
+
+def meerkat_array(n_antennas: int | None = None) -> AntennaArray:
+    """Return MeerKAT: 64 antennas, m000 to m063.
+
+    Parameters
+    ----------
+    n_antennas : int, optional
+        Default: all of them. Fewer are spread from the centre to the edge.
+
+    Raises
+    ------
+    SelectionError
+        MeerKAT does not have so many antennas.
+    """
+    names = tuple(MEERKAT_ANTENNAS_M)
+    positions = np.array(list(MEERKAT_ANTENNAS_M.values()))
+    chosen = _spread(positions, n_antennas, "MeerKAT")
+    kept = tuple(names[number] for number in chosen)
+    return AntennaArray("MeerKAT", kept, kept, positions[chosen], _MEERKAT_DIAMETER_M)
+
+
 def random_array(
     n_antennas: int, longest_baseline_m: float, rng: np.random.Generator, dish_diameter_m: float = _VLA_DIAMETER_M
 ) -> AntennaArray:
@@ -225,6 +282,18 @@ def random_array(
     positions = _VLA_CENTER_M + local[:, :1] * east + local[:, 1:] * north
     names = tuple(f"sim{number:03d}" for number in range(1, n_antennas + 1))
     return AntennaArray("SIMULATED", names, names, positions, dish_diameter_m)
+
+
+def local_positions(positions_m: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return east, north and up of antennas from the middle of their array [m], shape (antenna, 3).
+
+    Parameters
+    ----------
+    positions_m : ndarray, shape (antenna, 3)
+        ITRF [m].
+    """
+    middle = np.mean(positions_m, axis=0)
+    return np.asarray((positions_m - middle) @ np.stack(_local_axes(middle), axis=1))
 
 
 def baselines(n_antennas: int, *, autocorrelations: bool = False) -> Baselines:
@@ -288,6 +357,16 @@ def horizontal_direction(
     to_pole = axes[:, :, 2]
     angle = np.arctan2(to_zenith[:, 0], to_zenith[:, 1]) - np.arctan2(to_pole[:, 0], to_pole[:, 1])
     return HorizontalDirection(np.arcsin(np.clip(to_zenith[:, 2], -1, 1)), np.mod(angle + np.pi, 2 * np.pi) - np.pi)
+
+
+def _spread(positions_m: NDArray[np.float64], n_antennas: int | None, array: str) -> list[int]:
+    """Return which antennas a smaller array keeps, in their order: the nearest to the centre to the farthest."""
+    total = len(positions_m)
+    wanted = total if n_antennas is None else n_antennas
+    if not 1 <= wanted <= total:
+        raise SelectionError(f"{wanted} antennas asked of {array}, which has 1 to {total}")
+    outward = np.argsort(np.linalg.norm(positions_m - np.median(positions_m, axis=0), axis=1), kind="stable")
+    return sorted(outward[np.linspace(0, total - 1, wanted).round().astype(int)].tolist())
 
 
 def _axes_on_earth(time_s: NDArray[np.float64], ra_rad: float, dec_rad: float, ut1_utc_s: float) -> NDArray[np.float64]:

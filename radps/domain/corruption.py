@@ -1,14 +1,16 @@
 """What a real instrument does to visibilities: gains, bandpasses, noise, interference, and broken antennas.
 
-For baseline (i, j), time t, channel f and polarization p the observed visibility is ::
+For baseline (i, j), time t, channel f and the receptors p, q of a correlation the observed visibility is ::
 
-    V = G_i(t, p) B_i(f, p) conj(G_j(t, p) B_j(f, p)) (R_i R_j (M(t, f) + I_i(t, f) conj(I_j(t, f))) + N)
+    V = G_i(t, p) B_i(f, p) conj(G_j(t, q) B_j(f, q)) (R_i R_j (M(t, f, pq) + I_i(t, f) conj(I_j(t, f))) + N)
 
 with the sky M [Jy], interference I [sqrt(Jy)], R = 0 for a dead antenna (or one that is still on its way to the source)
 and 1 otherwise, and noise N [Jy] before the gains, as the noise of a receiver is.
 
-1. Gains: amplitude and phase of each antenna and hand are a constant plus three sinusoids of random period and phase.
-2. Bandpasses: a ripple in amplitude and phase, a residual delay, and a roll-off at both edges.
+1. Gains: amplitude and phase of each antenna and hand are a constant plus three sinusoids of random period and phase;
+   if asked for, the phases of a turbulent screen over the array come on top.
+2. Bandpasses: a ripple in amplitude and phase, a residual delay, and a roll-off at both edges; if asked for, a delay
+   that all bands have in common.
 3. Noise: real and imaginary part of one correlation have the standard deviation of the radiometer equation,
    ``sigma = SEFD / (efficiency sqrt(2 width time))``, times sqrt(k_i k_j) where antennas have k times the SEFD.
 4. Interference: carriers and bursts. Each has its own random phase and phase rate at every antenna.
@@ -34,11 +36,13 @@ from typing import NamedTuple
 import numba as nb
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import j0
 
 from radps.domain.sky import sine_cosine_of_turns
 from radps.errors import SelectionError
 
 _N_SINUSOIDS = 3
+_N_WAVES = 256
 
 
 class Purpose(enum.IntEnum):
@@ -49,6 +53,8 @@ class Purpose(enum.IntEnum):
     NOISE = 3
     INTERFERENCE = 4
     ARRAY = 5
+    DELAY = 6
+    ATMOSPHERE = 7
 
 
 class Interference(NamedTuple):
@@ -68,6 +74,12 @@ class Interference(NamedTuple):
     """At each antenna at time 0, shape (E, antenna)."""
     rate_turns_per_s: NDArray[np.float64]
     """Change of the phase, shape (E, antenna)."""
+
+
+PARALLEL_RECEPTORS = np.array([[0, 0], [1, 1]])
+"""Receptors of the first and the second antenna that a correlation is of: RR and LL, or XX and YY."""
+ALL_RECEPTORS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
+"""The same of RR, RL, LR, LL, or of XX, XY, YX, YY."""
 
 
 def random_stream(seed: int, purpose: Purpose, *numbers: int) -> np.random.Generator:
@@ -102,8 +114,12 @@ def draw_gains(
     amplitude_drift: float = 0.03,
     phase_drift_rad: float = 0.5,
     timescale_s: float = 3600.0,
+    band: int = 0,
+    frequency_ratio: float = 1.0,
 ) -> NDArray[np.complex128]:
     """Draw antenna gains as smooth functions of time.
+
+    The drifts are those of all bands, the constants (electronics) are of each band by itself.
 
     Parameters
     ----------
@@ -121,6 +137,10 @@ def draw_gains(
         Standard deviation of the phase along time, on top of a constant phase between -pi and pi.
     timescale_s : float
         The sinusoids have periods of 1 to 4 times this.
+    band : int
+        Number of the spectral window.
+    frequency_ratio : float
+        The drift of the phase is that of the first band times this, as that of a delay.
 
     Returns
     -------
@@ -133,8 +153,12 @@ def draw_gains(
         for polarization in range(n_polarizations):
             level = mean_amplitude * math.exp(amplitude_scatter * rng.standard_normal())
             constant = rng.uniform(-np.pi, np.pi)
+            if band:
+                own = random_stream(seed, Purpose.GAINS, antenna, polarization, band)
+                level = mean_amplitude * math.exp(amplitude_scatter * own.standard_normal())
+                constant = own.uniform(-np.pi, np.pi)
             amplitude = level * np.exp(amplitude_drift * _wander(rng, time_s / timescale_s))
-            phase = constant + phase_drift_rad * _wander(rng, time_s / timescale_s)
+            phase = constant + frequency_ratio * phase_drift_rad * _wander(rng, time_s / timescale_s)
             gains[:, antenna, polarization] = amplitude * np.exp(1j * phase)
     return gains
 
@@ -151,6 +175,7 @@ def draw_bandpasses(
     delay_s: float = 2e-9,
     edge_fraction: float = 0.06,
     edge_level: float = 0.2,
+    band: int = 0,
 ) -> NDArray[np.complex128]:
     """Draw bandpasses: ripple, delay, and a roll-off at the edges.
 
@@ -169,6 +194,8 @@ def draw_bandpasses(
         Part of the band, at each end, where the amplitude falls off; 0 = none.
     edge_level : float
         Amplitude at the very ends, relative to the middle.
+    band : int
+        Number of the spectral window; each one has bandpasses of its own.
 
     Returns
     -------
@@ -183,13 +210,79 @@ def draw_bandpasses(
         edge = edge_level + (1.0 - edge_level) * np.sin(0.5 * np.pi * inward) ** 2
     bandpasses = np.empty((n_antennas, n_channels, n_polarizations), np.complex128)
     for antenna in range(n_antennas):
-        rng = random_stream(seed, Purpose.BANDPASS, antenna)
+        rng = random_stream(seed, Purpose.BANDPASS, antenna, *((band,) if band else ()))
         for polarization in range(n_polarizations):
             delay = delay_s * rng.standard_normal()
             amplitude = edge * np.exp(amplitude_ripple * _wander(rng, 2.0 * place))
             phase = phase_ripple_rad * _wander(rng, 2.0 * place) + 2 * np.pi * delay * offset_hz
             bandpasses[antenna, :, polarization] = amplitude * np.exp(1j * phase)
     return bandpasses
+
+
+def draw_delays(seed: int, n_antennas: int, n_polarizations: int, rms_s: float) -> NDArray[np.float64]:
+    """Draw the delays of the antennas.
+
+    Returns
+    -------
+    ndarray, shape (antenna, polarization)
+        Seconds, normal with the standard deviation ``rms_s``. The gain is exp(2 pi i delay (f - reference)).
+    """
+    return np.stack(
+        [
+            rms_s * random_stream(seed, Purpose.DELAY, antenna).standard_normal(n_polarizations)
+            for antenna in range(n_antennas)
+        ]
+    )
+
+
+def draw_screen_phases(
+    seed: int,
+    east_north_m: NDArray[np.float64],
+    time_s: NDArray[np.float64],
+    *,
+    phase_rms_rad: float,
+    wind_speed_m_s: float = 10.0,
+    outer_scale_m: float = 6000.0,
+) -> NDArray[np.float64]:
+    """Draw the phases of a turbulent screen that the wind blows over the array.
+
+    The screen is a sum of plane waves with the spectrum of Kolmogorov turbulence: the variance of the phase between two
+    antennas rises as distance^(5/3) up to about the outer scale.
+
+    Parameters
+    ----------
+    seed : int
+    east_north_m : ndarray, shape (antenna, 2)
+        Local coordinates of the antennas.
+    time_s : ndarray, shape (time,)
+        Seconds from the start of the observation.
+    phase_rms_rad : float
+        Standard deviation of the phase between two antennas 1 km apart.
+    wind_speed_m_s : float
+        Towards the east.
+    outer_scale_m : float
+        Longest wave; the shortest one is 10 m.
+
+    Returns
+    -------
+    ndarray, shape (time, antenna)
+        Phases [rad]; a time or an antenna has the same ones whatever others are asked for.
+
+    References
+    ----------
+    Thompson, Moran & Swenson 2017, section 13.1 (structure function of the troposphere).
+    """
+    rng = random_stream(seed, Purpose.ATMOSPHERE)
+    wavenumber = 2 * np.pi / np.exp(rng.uniform(math.log(10.0), math.log(max(outer_scale_m, 20.0)), _N_WAVES))
+    direction, start = rng.uniform(0.0, 2 * np.pi, (2, _N_WAVES))
+    power = wavenumber ** (-5.0 / 3.0)
+    # The variance between two places, over all directions and starts, is the sum of power (1 - J0(k distance)).
+    power *= phase_rms_rad**2 / np.sum(power * (1.0 - j0(wavenumber * 1000.0)))
+    phases = np.zeros((time_s.size, len(east_north_m)))
+    for k, angle, phase, amplitude in zip(wavenumber, direction, start, np.sqrt(power), strict=True):
+        place = east_north_m[np.newaxis, :, 0] - wind_speed_m_s * time_s[:, np.newaxis]
+        phases += amplitude * np.cos(k * (place * math.cos(angle) + east_north_m[:, 1] * math.sin(angle)) + phase)
+    return phases
 
 
 def draw_interference(
@@ -260,7 +353,12 @@ def draw_interference(
 
 
 def draw_noise(
-    seed: int, integrations: Sequence[int], channels: Sequence[int], n_baselines: int, n_polarizations: int
+    seed: int,
+    integrations: Sequence[int],
+    channels: Sequence[int],
+    n_baselines: int,
+    n_polarizations: int,
+    band: int = 0,
 ) -> NDArray[np.float32]:
     """Draw standard normal numbers for a block of the data.
 
@@ -270,6 +368,8 @@ def draw_noise(
     integrations, channels : sequence of int
         Numbers of the integrations of the observation and of the channels of the band.
     n_baselines, n_polarizations : int
+    band : int
+        Number of the spectral window.
 
     Returns
     -------
@@ -284,7 +384,7 @@ def draw_noise(
     for row, integration in enumerate(integrations):
         for column, channel in enumerate(channels):
             # Word 0 counts within the cell; setting the state of one generator is 15 times faster than a new one.
-            state["state"]["counter"][1:3] = channel, integration
+            state["state"]["counter"][1:4] = channel, integration, band
             bits.state = state
             generator.standard_normal(dtype=np.float32, out=numbers[row, column])
     return numbers
@@ -304,16 +404,17 @@ def corrupt_visibilities(
     interference: Interference,
     time_s: NDArray[np.float64],
     first_channel: int = 0,
+    receptors: NDArray[np.int64] = PARALLEL_RECEPTORS,
 ) -> NDArray[np.complex64]:
     """Observe a sky: add interference and noise, and multiply by gains and bandpasses.
 
     Parameters
     ----------
-    model_jy : ndarray, shape (time, baseline, channel)
-        Visibilities of the sky, the same for all hands.
+    model_jy : ndarray, shape (time, baseline, channel) or (time, baseline, channel, polarization)
+        Visibilities of the sky, the same for all correlations, or those of each.
     antenna1, antenna2 : ndarray, shape (baseline,)
-    gains : ndarray, shape (time, antenna, polarization)
-    bandpasses : ndarray, shape (antenna, channel, polarization)
+    gains : ndarray, shape (time, antenna, receptor)
+    bandpasses : ndarray, shape (antenna, channel, receptor)
     noise : ndarray, shape (time, channel, baseline, polarization, 2)
         Standard normal numbers, from :func:`draw_noise`.
     noise_jy : ndarray, shape (antenna,)
@@ -327,6 +428,8 @@ def corrupt_visibilities(
         Seconds from the start of the observation.
     first_channel : int
         Number in the band of the first channel of the block.
+    receptors : ndarray, shape (polarization, 2)
+        Receptors of the two antennas that each correlation is of; default: the two parallel hands.
 
     Returns
     -------
@@ -345,7 +448,8 @@ def corrupt_visibilities(
     )
     edges = np.stack([interference.first_channel[seen], interference.stop_channel[seen]], axis=1) - first_channel
     observed: NDArray[np.complex64] = _corrupt(
-        np.ascontiguousarray(model_jy),
+        np.ascontiguousarray(model_jy if model_jy.ndim == 4 else model_jy[..., np.newaxis]),
+        np.asarray(receptors, np.int64),
         antenna1,
         antenna2,
         np.ascontiguousarray(gains),
@@ -396,6 +500,7 @@ def _interference_voltages(
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _corrupt(
     model_jy: NDArray[np.complex128],
+    receptors: NDArray[np.int64],
     antenna1: NDArray[np.int64],
     antenna2: NDArray[np.int64],
     gains: NDArray[np.complex128],
@@ -408,10 +513,10 @@ def _corrupt(
     edges: NDArray[np.int64],
 ) -> NDArray[np.complex64]:
     """Apply the equation of the module, in compiled scalar arithmetic: the same bits in every block."""
-    n_times, n_baselines, n_channels = model_jy.shape
-    n_polarizations = gains.shape[2]
+    n_times, n_baselines, n_channels, n_models = model_jy.shape
+    n_polarizations = len(receptors)
     observed = np.empty((n_times, n_baselines, n_channels, n_polarizations), np.complex64)
-    sky = np.empty(n_channels, np.complex128)
+    sky = np.empty((n_channels, n_models), np.complex128)
     for t in range(n_times):
         for b in range(n_baselines):
             i, j = antenna1[b], antenna2[b]
@@ -419,16 +524,22 @@ def _corrupt(
             for signal in range(voltages.shape[0]):
                 power = voltages[signal, t, i] * np.conj(voltages[signal, t, j])
                 for c in range(edges[signal, 0], edges[signal, 1]):
-                    sky[c] += power
+                    for k in range(n_models):
+                        sky[c, k] += power
             seen = response[t, i] * response[t, j]
             sigma = math.sqrt(noise_jy[i] * noise_jy[j])
             for c in range(n_channels):
                 for p in range(n_polarizations):
-                    if i == j:  # the power of one signal: real, and its noise has no imaginary part
-                        total = seen * sky[c].real + system_jy[i]
+                    first, second = receptors[p]
+                    source = sky[c, min(p, n_models - 1)]
+                    if i == j and first == second:  # the power of one signal: real, and its noise has no imaginary part
+                        total = seen * source.real + system_jy[i]
                         value = complex(total + math.sqrt(2.0) * sigma * noise[t, c, b, p, 0], 0.0)
                     else:
-                        value = seen * sky[c] + sigma * complex(noise[t, c, b, p, 0], noise[t, c, b, p, 1])
-                    gain = gains[t, i, p] * bandpasses[i, c, p] * np.conj(gains[t, j, p] * bandpasses[j, c, p])
-                    observed[t, b, c, p] = gain * value
+                        value = seen * source + sigma * complex(noise[t, c, b, p, 0], noise[t, c, b, p, 1])
+                    here, there = (
+                        gains[t, i, first] * bandpasses[i, c, first],
+                        gains[t, j, second] * bandpasses[j, c, second],
+                    )
+                    observed[t, b, c, p] = here * np.conj(there) * value
     return observed

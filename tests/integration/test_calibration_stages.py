@@ -28,12 +28,8 @@ from radps.context.records import (
 from radps.data import stores
 from radps.data.demo_observation import demo_observation
 from radps.data.observation_model import GainErrors, ObservationModel, SimulatedComponent
-from radps.data.simulate import (
-    simulate_observation,
-    true_bandpasses,
-    true_gains,
-    true_visibilities,
-)
+from radps.data.simulate import simulate_observation
+from radps.data.simulated_truth import true_bandpasses, true_gains, true_visibilities
 from radps.data.solutions import load_solution
 from radps.data.visibilities import VisibilityChunk, load_visibilities
 from radps.domain.interpolation import interpolate_gains, multiply_gains

@@ -21,12 +21,14 @@ from radps.data.simulate import (
     describe_observation,
     simulate_block,
     simulate_observation,
+    write_simulated_block,
+)
+from radps.data.simulated_truth import (
     true_bandpasses,
     true_components,
     true_flux,
     true_gains,
     true_visibilities,
-    write_simulated_block,
 )
 from radps.data.visibilities import load_visibilities
 from radps.domain.array import baselines

@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime
 
+import erfa  # type: ignore[import-untyped]
 import numpy as np
 import pytest
 
 from radps.domain.array import (
     VLA_PADS_M,
+    alma_array,
     baselines,
     horizontal_direction,
+    local_positions,
+    meerkat_array,
     random_array,
     uvw_from_positions,
     vla_array,
@@ -42,6 +46,35 @@ def test_the_vla_has_its_extent(configuration: str, low_km: float, high_km: floa
 
 def test_a_small_vla_keeps_its_extent() -> None:
     assert longest(vla_array("D", 6).positions_m) > 0.8 * longest(vla_array("D").positions_m)
+
+
+@pytest.mark.parametrize(
+    ("configuration", "count", "longest_m"),
+    [("C-1", 43, 160.7), ("C-4", 43, 783.5), ("C-7", 43, 3637.8), ("7m", 10, 45.0)],
+)
+def test_alma_has_its_extent(configuration: str, count: int, longest_m: float) -> None:
+    # ALMA Technical Handbook, Cycle 10, table 7.1: 160.7 m, 783.5 m, 3.6 km; 7 m array 45.0 m
+    array = alma_array(configuration)  # type: ignore[arg-type]
+    assert len(set(array.stations)) == len(set(array.names)) == count
+    assert longest(array.positions_m) == pytest.approx(longest_m, abs=0.1)
+    # the plateau is 5 km up: all antennas stand within 100 m of one level
+    assert np.abs(local_positions(array.positions_m)[:, 2]).max() < 100.0
+
+
+def test_meerkat_has_its_extent() -> None:
+    # SARAO: 64 dishes of 13.5 m, longest baseline 7.7 km, about 70 % of them within 1 km of the core
+    array = meerkat_array()
+    assert array.names[:2] == ("m000", "m001")
+    assert array.dish_diameter_m == 13.5
+    assert longest(array.positions_m) == pytest.approx(7698, abs=2)
+    reference_m = erfa.gd2gc(
+        1, math.radians(21 + 26 / 60 + 38.0 / 3600), math.radians(-30 - 42 / 60 - 39.8 / 3600), 1086.6
+    )
+    radius = np.linalg.norm(array.positions_m - reference_m, axis=1)
+    assert 0.65 < np.mean(radius < 1000.0) < 0.8
+    # SARAO's description of m000 from that reference: east, north, up -8.264, -207.290, 8.597 m
+    assert radius[0] == pytest.approx(math.hypot(8.264, 207.290, 8.597), abs=0.05)
+    assert longest(meerkat_array(8).positions_m) > 0.4 * longest(array.positions_m)
 
 
 def test_a_random_array_keeps_within_its_disc_and_its_dishes_apart() -> None:
@@ -141,5 +174,11 @@ def test_impossible_arrays_are_refused() -> None:
         vla_array("E")  # type: ignore[arg-type]
     with pytest.raises(SelectionError, match="28 antennas asked of the VLA; a configuration has 1 to 27"):
         vla_array("D", 28)
+    with pytest.raises(SelectionError, match="ALMA has no configuration 'C-11' in radps; it has C-1, C-4, C-7, 7m"):
+        alma_array("C-11")  # type: ignore[arg-type]
+    with pytest.raises(SelectionError, match="12 antennas asked of ALMA's configuration 7m, which has 1 to 10"):
+        alma_array("7m", 12)
+    with pytest.raises(SelectionError, match="65 antennas asked of MeerKAT, which has 1 to 64"):
+        meerkat_array(65)
     with pytest.raises(SelectionError, match=r"50 antennas of 25.0 m asked for within 100.0 m; 1 to 4 fit"):
         random_array(50, 100.0, np.random.default_rng(1))

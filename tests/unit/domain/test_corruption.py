@@ -7,14 +7,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.special import j0
 
 from radps.domain.corruption import (
     Purpose,
     corrupt_visibilities,
     draw_bandpasses,
+    draw_delays,
     draw_gains,
     draw_interference,
     draw_noise,
+    draw_screen_phases,
     radiometer_noise,
     random_stream,
 )
@@ -188,6 +191,35 @@ def test_carriers_are_always_on_and_bursts_come_and_go() -> None:
 def test_the_radiometer_equation() -> None:
     # VLA at 1.4 GHz: 420 Jy, 24.4 kHz, 30 s, 93 %
     assert radiometer_noise(420.0, 24.4e3, 30.0, 0.93) == pytest.approx(420 / 0.93 / math.sqrt(2 * 24.4e3 * 30))
+
+
+def test_the_screen_has_the_scatter_that_was_asked_for() -> None:
+    # Two antennas 1 km apart, in many seeds: one draw of the screen has a few long waves.
+    place = np.array([[0.0, 0.0], [600.0, 800.0], [60.0, 80.0]])
+    long_, short = [], []
+    for seed in range(300):
+        phases = draw_screen_phases(seed, place, np.array([0.0, 500.0]), phase_rms_rad=0.5)
+        long_.append(phases[:, 1] - phases[:, 0])
+        short.append(phases[:, 2] - phases[:, 0])
+    # 600 numbers: 3 % of a scatter, 4 sigma
+    assert np.std(long_) == pytest.approx(0.5, rel=0.12)
+    # The structure function, integrated over the waves from 10 m to 6 km; without an outer scale it is distance^(5/3).
+    wavenumber = 2 * np.pi / np.geomspace(10.0, 6000.0, 20001)
+    variance = [np.sum(wavenumber ** (-5 / 3) * (1 - j0(wavenumber * length))) for length in (1000.0, 100.0)]
+    assert np.std(short) == pytest.approx(0.5 * math.sqrt(variance[1] / variance[0]), rel=0.12)
+
+
+def test_the_screen_blows_over_the_array() -> None:
+    place = np.array([[0.0, 0.0], [300.0, 0.0]])
+    phases = draw_screen_phases(1, place, np.array([0.0, 30.0]), phase_rms_rad=0.5, wind_speed_m_s=10.0)
+    assert phases[1, 1] == pytest.approx(phases[0, 0])
+    assert phases[1, 0] != pytest.approx(phases[0, 0])
+
+
+def test_delays_of_an_antenna_do_not_depend_on_the_others() -> None:
+    delays = draw_delays(1, 400, 2, 3e-9)
+    assert delays.std() == pytest.approx(3e-9, rel=4 / math.sqrt(1600))
+    np.testing.assert_array_equal(draw_delays(1, 5, 2, 3e-9), delays[:5])
 
 
 def test_impossible_interference_is_refused() -> None:

@@ -11,7 +11,8 @@ import pytest
 from radps.data import stores
 from radps.data.addresses import VisibilityAddress
 from radps.data.demo_observation import demo_observation
-from radps.data.simulate import simulate_observation, true_components
+from radps.data.simulate import simulate_observation
+from radps.data.simulated_truth import true_components
 from radps.data.visibilities import load_visibilities, write_chunk
 from radps.node_tasks.blocks import Block
 from radps.node_tasks.prediction import FieldModel
