@@ -60,6 +60,8 @@ class MinorCycleResult(NamedTuple):
     """Pixel (l, m) of every component in the order found, shape (iteration, 2)."""
     fluxes: NDArray[np.float32]
     """Flux density of every component [Jy], shape (iteration,)."""
+    scales: NDArray[np.int32]
+    """Number of the scale of every component, shape (iteration,); 0 for all where there are only points."""
     peak: float
     """Largest absolute residual that is left inside the mask, by the PSF alone [Jy/beam]; 0 for an empty mask.
 
@@ -77,9 +79,48 @@ class MinorCycleResult(NamedTuple):
         return float(self.fluxes.sum(dtype=np.float64))
 
 
+class PreparedPsf(NamedTuple):
+    """A PSF made ready for images of one shape: what all minor cycles of a plane share."""
+
+    image: NDArray[np.float32]
+    """The PSF, with zeros around it where it is smaller than needed."""
+    reach: NDArray[np.float64]
+    """Largest ``|PSF|`` for every offset between tiles."""
+    shape: tuple[int, int]
+    """Of the images (n_l, n_m)."""
+    tile: int
+    """Side of a tile [pixel]."""
+
+
+def prepare_psf(psf: NDArray[np.float32], shape: tuple[int, int]) -> PreparedPsf:
+    """Make a PSF ready for minor cycles on images of one shape.
+
+    Parameters
+    ----------
+    psf : ndarray of float32, shape (p_l, p_m)
+        Point spread function, peak 1 at pixel ``p // 2``; twice the image size covers every pair of pixels.
+    shape : tuple of int
+        (n_l, n_m) of the images.
+
+    Raises
+    ------
+    DataError
+        If the PSF is not 1 at its centre.
+    """
+    centre = float(psf[psf.shape[0] // 2, psf.shape[1] // 2])
+    if not abs(centre - 1) < 1e-3:
+        raise DataError(
+            f"the PSF is {centre:.6g} at its centre pixel, expected 1: normalise it, with the peak at n // 2"
+        )
+    tile = _choose_tile_side(max(shape))
+    n_tiles = -(-shape[0] // tile), -(-shape[1] // tile)
+    padded = _pad_psf(np.ascontiguousarray(psf, np.float32), (n_tiles[0] * tile, n_tiles[1] * tile))
+    return PreparedPsf(padded, _find_reach(padded, tile, *n_tiles), shape, tile)
+
+
 def clean_minor_cycle(
     residual: NDArray[np.float32],
-    psf: NDArray[np.float32],
+    psf: NDArray[np.float32] | PreparedPsf,
     mask: NDArray[np.bool_] | None = None,
     *,
     gain: float = 0.1,
@@ -92,8 +133,9 @@ def clean_minor_cycle(
     ----------
     residual : ndarray of float32, shape (n_l, n_m)
         Residual image [Jy/beam], finite.
-    psf : ndarray of float32, shape (p_l, p_m)
-        Point spread function, peak 1 at pixel ``p // 2``; twice the image size covers every pair of pixels.
+    psf : ndarray of float32, shape (p_l, p_m), or PreparedPsf
+        Point spread function, peak 1 at pixel ``p // 2``; twice the image size covers every pair of pixels. Prepared
+        once, it need not be looked through in every cycle.
     mask : ndarray of bool, shape (n_l, n_m), optional
         True = components are allowed here; default: everywhere.
     gain : float
@@ -111,35 +153,36 @@ def clean_minor_cycle(
     Raises
     ------
     DataError
-        If the shapes of residual and mask differ, the gain is out of its range, or the PSF is not 1 at its centre.
+        If the shapes of residual and mask differ, the gain is out of its range, or the PSF is not 1 at its centre or
+        was prepared for another shape.
     """
-    _check_arguments(residual, psf, mask, gain)
-    tile = _choose_tile_side(max(residual.shape))
-    allowed = np.ones(residual.shape, np.bool_) if mask is None else mask
-    residual_tiles, mask_tiles = _cut_into_tiles(residual, allowed, tile)
-    n_tiles = residual_tiles.shape[:2]
-    psf = _pad_psf(np.ascontiguousarray(psf, np.float32), (n_tiles[0] * tile, n_tiles[1] * tile))
-    reach = _find_reach(psf, tile, *n_tiles)
+    shape = residual.shape[0], residual.shape[1]
+    check_minor_cycle(shape, mask, gain)
+    ready = psf if isinstance(psf, PreparedPsf) else prepare_psf(psf, shape)
+    if ready.shape != shape:
+        raise DataError(f"a PSF prepared for images of shape {ready.shape}, and an image of shape {shape}")
+    allowed = np.ones(shape, np.bool_) if mask is None else mask
+    residual_tiles, mask_tiles = _cut_into_tiles(residual, allowed, ready.tile)
     pixels, fluxes, peak = _clean_tiles(
-        residual_tiles, mask_tiles, psf, reach, float(gain), float(goal), int(max_iterations)
+        residual_tiles, mask_tiles, ready.image, ready.reach, float(gain), float(goal), int(max_iterations)
     )
-    model = np.zeros(residual.shape, np.float32)
+    model = np.zeros(shape, np.float32)
     np.add.at(model, (pixels[:, 0], pixels[:, 1]), fluxes)
-    return MinorCycleResult(model, pixels, fluxes, float(peak))
+    return MinorCycleResult(model, pixels, fluxes, np.zeros(len(fluxes), np.int32), float(peak))
 
 
-def _check_arguments(
-    residual: NDArray[np.float32], psf: NDArray[np.float32], mask: NDArray[np.bool_] | None, gain: float
-) -> None:
-    if mask is not None and mask.shape != residual.shape:
-        raise DataError(f"CLEAN mask of shape {mask.shape} for an image of shape {residual.shape}: must be equal")
+def check_minor_cycle(shape: tuple[int, int], mask: NDArray[np.bool_] | None, gain: float) -> None:
+    """Check what every minor cycle is given.
+
+    Raises
+    ------
+    DataError
+        If the mask is not of the shape of the image, or the gain is out of its range.
+    """
+    if mask is not None and mask.shape != shape:
+        raise DataError(f"CLEAN mask of shape {mask.shape} for an image of shape {shape}: must be equal")
     if not 0 < gain < 2:
         raise DataError(f"CLEAN gain {gain}: must be above 0 and below 2, usually 0.1")
-    centre = float(psf[psf.shape[0] // 2, psf.shape[1] // 2])
-    if not abs(centre - 1) < 1e-3:
-        raise DataError(
-            f"the PSF is {centre:.6g} at its centre pixel, expected 1: normalise it, with the peak at n // 2"
-        )
 
 
 def _choose_tile_side(size: int) -> int:

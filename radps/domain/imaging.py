@@ -13,8 +13,9 @@ The plane is one channel of a cube, or several channels of a continuum image who
 
    Early cycles need an accuracy of 5 % of the level at which the next model update will stop; full accuracy is for a
    residual that may end the loop, and for the one that is kept.
-3. **Model update**: Hogbom CLEAN down to the cycle goal max(goal, f * peak), f = clip(cycle_factor * largest sidelobe,
-   min_psf_fraction, max_psf_fraction) (CASA: cyclethreshold).
+3. **Model update**: Hogbom or multi-scale CLEAN (:mod:`radps.domain.model_update`) down to the cycle goal
+   max(goal, f * peak), f = clip(cycle_factor * largest sidelobe, min_psf_fraction, max_psf_fraction)
+   (CASA: cyclethreshold).
 4. **Restore**: model convolved with the restoring beam, plus residual.
 
 A plane depends on its own samples only, never on the planes that share a task, and is bit-reproducible.
@@ -34,9 +35,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from radps.domain.beam import NO_BEAM, RestoringBeam, fit_restoring_beam, gaussian_image, restore_image
-from radps.domain.deconvolution import clean_minor_cycle
 from radps.domain.geometry import ImageGrid
 from radps.domain.gridding import DEFAULT_EPSILON, dirty_sum, point_spread_function, predict
+from radps.domain.model_update import DeconvolverOptions, ReadyPsf, deconvolve, prepare_deconvolver
 from radps.domain.normal_operator import (
     MAX_TERMS,
     NormalOperator,
@@ -85,6 +86,8 @@ class CleanOptions(NamedTuple):
     """True = with the w-term."""
     epsilon: float = DEFAULT_EPSILON
     """Accuracy of the transforms, relative to the peak."""
+    deconvolver: DeconvolverOptions = DeconvolverOptions()
+    """What components are made of."""
     method: ResidualMethod | None = None
     """How residuals are updated; None = the cheaper one."""
 
@@ -166,8 +169,8 @@ class _State(NamedTuple):
 class _UpdateTools(NamedTuple):
     """What a plane needs from its first model update on."""
 
-    psf: NDArray[np.float32]
-    """PSF of at least twice the image size."""
+    psf: ReadyPsf
+    """PSF of at least twice the image size, made ready for model updates."""
     psf_fraction: float
     """Depth of a model update relative to its peak."""
     operator: NormalOperator | None
@@ -276,7 +279,7 @@ class PlaneProblem:
         """CLEAN the residual down to ``goal``, or to the cycle goal where that is higher."""
         if self._update is None:
             self._update = self._prepare_update()
-        result = clean_minor_cycle(
+        result = deconvolve(
             self.residual,
             self._update.psf,
             self.mask,
@@ -314,16 +317,17 @@ class PlaneProblem:
         first_l, first_m = (psf.shape[0] - grid.n_l) // 2, (psf.shape[1] - grid.n_m) // 2
         self._set_psf(np.ascontiguousarray(psf[first_l : first_l + grid.n_l, first_m : first_m + grid.n_m]))
         fraction = find_psf_fraction(self.psf, self.beam, grid, options)
+        ready = prepare_deconvolver(psf, self.beam, grid, options.deconvolver)
         method, most_terms = plan_residual_update(self._uvw_m, frequency_hz, grid, options)
         if method is ResidualMethod.VISIBILITIES:
-            return _UpdateTools(psf, fraction, None)
+            return _UpdateTools(ready, fraction, None)
         errors = estimate_errors(psf, *samples, max_terms=most_terms) if options.w_term else (0.0,)
         n_terms = choose_terms(errors, options.epsilon)
         if n_terms is None and options.method is None:
-            return _UpdateTools(psf, fraction, None)
+            return _UpdateTools(ready, fraction, None)
         operator = make_normal_operator(psf, *samples, errors[:n_terms], epsilon=options.epsilon)
         self._visibilities = self._visibilities[:0].copy()
-        return _UpdateTools(psf, fraction, operator)
+        return _UpdateTools(ready, fraction, operator)
 
     def _wanted_accuracy(self) -> float:
         """Return the accuracy that the next residual needs, relative to the peak of the dirty image."""

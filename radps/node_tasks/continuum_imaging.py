@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from radps.data.stores import join_url, load_array, save_array
 from radps.domain.beam import fit_restoring_beam, restore_image
-from radps.domain.deconvolution import clean_minor_cycle
 from radps.domain.geometry import ImageGrid, find_good_size
 from radps.domain.gridding import DirtySum, dirty_sum, predict, psf_sum
 from radps.domain.imaging import PlaneImages, find_psf_fraction
+from radps.domain.model_update import deconvolve, prepare_deconvolver
 from radps.domain.solver import ModelUpdate, Residual, SolverResult
 from radps.domain.statistics import robust_rms
 from radps.node_tasks.cube_imaging import ImagingRules, write_plane
@@ -111,10 +111,11 @@ def update_model(rules: ImagingRules, cycle: CycleImages, goal: float, max_itera
     """CLEAN the residual of a cycle, and write the model of the next one."""
     residual, psf = load_array(cycle.url("residual")), load_array(cycle.psf_url)
     centre = central_part(psf, rules.grid)
-    fraction = find_psf_fraction(centre, fit_restoring_beam(centre, rules.grid), rules.grid, rules.clean)
-    found = clean_minor_cycle(
+    beam = fit_restoring_beam(centre, rules.grid)
+    fraction = find_psf_fraction(centre, beam, rules.grid, rules.clean)
+    found = deconvolve(
         residual,
-        psf,
+        prepare_deconvolver(psf, beam, rules.grid, rules.clean.deconvolver),
         gain=rules.clean.gain,
         goal=max(goal, fraction * float(np.abs(residual).max())),
         max_iterations=max_iterations,

@@ -30,6 +30,8 @@ from radps.domain.geometry import (
     suggest_image_size,
 )
 from radps.domain.imaging import CleanOptions
+from radps.domain.model_update import Deconvolver, DeconvolverOptions
+from radps.domain.multiscale import check_scales
 from radps.domain.regridding import SpectralAxis
 from radps.domain.solver import IterationControl, StopReason
 from radps.domain.weights import Weighting
@@ -94,6 +96,14 @@ class ImagingParams(StageParams):
     """CLEAN stops at this peak residual, per beam."""
     n_sigma: float = Field(default=3.0, ge=0.0)
     """CLEAN stops at this many times the noise of the residual; 0 is off (CASA `nsigma`)."""
+    deconvolver: Deconvolver = Deconvolver.HOGBOM
+    """hogbom: components are points; multiscale: points and blobs of several sizes, for extended emission (CASA
+    `deconvolver`)."""
+    scales: tuple[Annotated[float, Field(ge=0.0)], ...] | Literal["auto"] = "auto"
+    """Radii of the blobs of multiscale in pixels, 0 is a point; "auto" is 0 and 2, 4, 8... beams, up to a quarter of
+    the image (CASA `scales`)."""
+    scale_bias: float = Field(default=0.0, gt=-1.0, lt=1.0)
+    """Above 0 prefers small blobs, below 0 large ones (CASA `smallscalebias`)."""
     gain: float = Field(default=0.1, gt=0.0, le=1.0)
     """Part of a peak that a component takes."""
     cycle_factor: float = Field(default=1.0, gt=0.0)
@@ -176,6 +186,9 @@ def make_rules(
     w_term = params.w_term
     if w_term == "auto":
         w_term = needs_w_term(farthest_baseline(context), highest_hz, grid)
+    scales = None if params.scales == "auto" else params.scales
+    if scales is not None and params.deconvolver is Deconvolver.MULTISCALE:
+        check_scales(scales, grid.shape)
     diameters = {antenna.diameter_m for antenna in observation.antennas if antenna.diameter_m > 0}
     corrected = PrimaryBeamRule(
         observation.telescope, diameters.pop() if len(diameters) == 1 else None, params.primary_beam_cutoff
@@ -189,6 +202,7 @@ def make_rules(
             min_psf_fraction=params.min_psf_fraction,
             max_psf_fraction=params.max_psf_fraction,
             w_term=bool(w_term),
+            deconvolver=DeconvolverOptions(params.deconvolver, scales, params.scale_bias),
         ),
         control=IterationControl(
             max_cycles=params.max_cycles,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from radps.domain.deconvolution import clean_minor_cycle
+from radps.domain.deconvolution import clean_minor_cycle, prepare_psf
 from radps.errors import DataError
 
 
@@ -185,3 +185,14 @@ def test_wrong_arguments_are_named(change: dict[str, object], text: str) -> None
     arguments = {"residual": np.zeros((64, 64), np.float32), "psf": draw_psf(64, 64), **change}
     with pytest.raises(DataError, match=text):
         clean_minor_cycle(**arguments)  # type: ignore[arg-type]
+
+
+def test_a_psf_is_prepared_once_for_images_of_one_shape() -> None:
+    psf = draw_psf(64, 64)
+    dirty = draw_dirty(psf, 64, 64)
+    ready = prepare_psf(psf, (64, 64))
+    np.testing.assert_array_equal(
+        clean_minor_cycle(dirty, ready, goal=0.2).model, clean_minor_cycle(dirty, psf, goal=0.2).model
+    )
+    with pytest.raises(DataError, match=r"prepared for images of shape \(64, 64\), and an image of shape \(32, 64\)"):
+        clean_minor_cycle(dirty[:32], ready)
