@@ -10,6 +10,7 @@
     run.plan()                                  # what would be done now, and why
     run.image("cube").SKY                       # xarray
     run.gantt().savefig("gantt.png")            # when each worker did what
+    run.report()                                # pages with plots of everything, for a browser
     run.prune()                                 # remove what old attempts left
 """
 
@@ -315,9 +316,26 @@ class Run:
         -------
         matplotlib.figure.Figure
         """
-        from radps.workflows.gantt import gantt_chart
+        from radps.report.gantt import gantt_chart
 
         return gantt_chart(self.url)
+
+    def report(self, *, visibilities: bool = True) -> str:
+        """Write pages that explain the run as it stands; see :func:`make_report`.
+
+        Parameters
+        ----------
+        visibilities : bool
+            Plot the visibilities too, which reads a part of the data.
+
+        Returns
+        -------
+        str
+            URL of the front page.
+        """
+        from radps.workflows.reports import make_report
+
+        return make_report(self.url, visibilities=visibilities)
 
     def _next_step(self) -> str:
         """Return the first step that the plan wants to run."""

@@ -180,6 +180,7 @@ for _name, _command in (
     ("watch", looking.watch_command),
     ("graph", drawing.graph_command),
     ("gantt", drawing.gantt_command),
+    ("report", looking.report_command),
     ("list", managing.list_command),
     ("stop", managing.stop_command),
     ("remove", managing.remove_command),

@@ -38,8 +38,8 @@ def graph_command(
         workflow = _find_workflow(config)
         graph = workflow_graph(workflow) if step is None else task_graph(workflow, step)
         if kind == "svg":
+            from radps.plots.figures import render
             from radps.workflows.drawing import draw_graph
-            from radps.workflows.pictures import render
 
             _write(render(draw_graph(graph), kind), output)
         else:
@@ -81,8 +81,8 @@ def gantt_command(
 
     Tasks that were repeated or failed are marked.
     """
-    from radps.workflows.gantt import gantt_chart
-    from radps.workflows.pictures import picture_format, render
+    from radps.plots.figures import picture_format, render
+    from radps.report.gantt import gantt_chart
     from radps.workflows.runs import find_run_url
 
     with errors():

@@ -1,6 +1,8 @@
-"""Commands that look at a run: status, watch."""
+"""Commands that look at a run: status, watch, report."""
 
 from __future__ import annotations
+
+from typing import Annotated
 
 import typer
 
@@ -43,3 +45,20 @@ def watch_command(run: RunPlace) -> None:
         state = str(summarize_run(url).state)
         typer.echo(f"Nobody drives {url}: it is {state}")
         raise typer.Exit(exit_code(state))
+
+
+def report_command(
+    run: RunPlace,
+    visibilities: Annotated[
+        bool, typer.Option("--visibilities/--no-visibilities", help="Plot the visibilities too; reads a part of them.")
+    ] = True,
+) -> None:
+    """Write pages that explain a run as it stands: done, failed or running.
+
+    They open from disk, without a network.
+    """
+    from radps.workflows.reports import make_report
+    from radps.workflows.runs import find_run_url
+
+    with errors():
+        typer.echo(f"Wrote {make_report(find_run_url(run), visibilities=visibilities)}")

@@ -273,6 +273,11 @@ def load_frequencies(url: str) -> npt.NDArray[np.float64]:
     return np.asarray(stores.load_array(stores.join_url(url, "frequency")), dtype=np.float64)
 
 
+def load_unit(url: str, variable: str) -> str:
+    """Return the unit of a variable, such as ``Jy/beam``."""
+    return str(stores.open_array(stores.join_url(url, variable)).attrs.get("units", ""))
+
+
 def open_image(url: str) -> xarray.Dataset:
     """Open an image lazily as an xarray Dataset; for users, notebooks and export.
 

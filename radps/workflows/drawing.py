@@ -14,8 +14,8 @@ from collections.abc import Iterable, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
+from radps.plots.figures import PLAIN_COLOUR, STATE_COLOURS, new_figure
 from radps.workflows.graphs import Edge, Graph, Node
-from radps.workflows.pictures import PLAIN_COLOUR, STATE_COLOURS, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
+from radps.plots.figures import STATE_COLOURS
 from radps.workflows.graphs import Graph, Node
-from radps.workflows.pictures import STATE_COLOURS
 
 _ENTITIES = {
     "#": "#35;",

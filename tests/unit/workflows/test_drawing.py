@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import sys
 from xml.etree import ElementTree
 
 import pytest
 
-from radps.errors import ConfigError, MissingPackageError
+from radps.errors import ConfigError
+from radps.plots.figures import picture_format, render
 from radps.workflows.drawing import _Layout, draw_graph
 from radps.workflows.graphs import Edge, Graph, Node
-from radps.workflows.pictures import picture_format, render
 
 AFTER = {
     "flag": ["import_data"],
@@ -71,12 +70,6 @@ def test_the_picture_is_svg_with_every_text_as_it_is_and_the_same_each_time() ->
 
 def test_a_node_alone_can_be_drawn() -> None:
     assert render(draw_graph(Graph("one", (Node("a", ("a",)),), ())), "png").startswith(b"\x89PNG")
-
-
-def test_without_matplotlib_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(MissingPackageError, match=r"pictures need matplotlib, .* pip install 'radps\[plots\]'"):
-        draw_graph(graph(AFTER))
 
 
 def test_the_name_of_a_file_says_its_format() -> None:

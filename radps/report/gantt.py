@@ -19,7 +19,8 @@ from radps.context.store import RunStore
 from radps.context.task_records import TaskRecord, load_task_records, task_records_url
 from radps.data.stores import exists
 from radps.errors import DataError
-from radps.workflows.pictures import new_figure
+from radps.node_tasks.plotting import Picture, save_picture
+from radps.plots.figures import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,13 +79,16 @@ def gantt_chart(url: str) -> Figure:
     ------
     ContextError
         There is no run, or it is damaged.
-    MissingPackageError
-        There is no matplotlib.
     """
     store = RunStore(url)
     context = store.load()
     steps = [_load_step(store.url, record) for record in context.steps.values() if record.attempt]
     return draw_gantt(f"Run {context.run_id} {context.project}".rstrip(), steps)
+
+
+def draw_run(picture: Picture, url: str) -> Picture:
+    """Draw the Gantt picture of a run as a picture of its report."""
+    return save_picture(picture, gantt_chart(url))
 
 
 def draw_gantt(title: str, steps: Sequence[StepTasks]) -> Figure:

@@ -1,11 +1,11 @@
-"""Pictures by matplotlib, which is an optional dependency: ``pip install 'radps[plots]'``."""
+"""Figures of matplotlib: new ones, and as files."""
 
 from __future__ import annotations
 
 import io
 from typing import TYPE_CHECKING
 
-from radps.errors import ConfigError, MissingPackageError
+from radps.errors import ConfigError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,20 +24,15 @@ PLAIN_COLOUR = "#f2f2f2"
 
 
 def new_figure(width_in: float, height_in: float) -> Figure:
-    """Return an empty figure that belongs to nobody: it needs no display and no pyplot.
+    """Return an empty figure that belongs to nobody: it needs no display and no pyplot."""
+    from matplotlib.figure import Figure  # a quarter of a second
 
-    Raises
-    ------
-    MissingPackageError
-        There is no matplotlib.
-    """
-    try:
-        from matplotlib.figure import Figure  # optional, and a quarter of a second
-    except ImportError as error:
-        raise MissingPackageError(
-            "pictures need matplotlib, which is not installed; pip install 'radps[plots]'"
-        ) from error
     return Figure(figsize=(width_in, height_in), layout="constrained")
+
+
+def plain(text: str) -> str:
+    """Return a name as it is shown: matplotlib would take what stands between two dollars for a formula."""
+    return text.replace("$", r"\$")
 
 
 def picture_format(file: str) -> str:
@@ -54,12 +49,12 @@ def picture_format(file: str) -> str:
     return suffix
 
 
-def render(figure: Figure, format_: str) -> bytes:
+def render(figure: Figure, format_: str, *, dpi: int = 150) -> bytes:
     """Return a figure as a file; the same figure gives the same bytes."""
     from matplotlib import rc_context
 
     stream = io.BytesIO()
     metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(format_)
     with rc_context({"svg.hashsalt": "radps"}):
-        figure.savefig(stream, format=format_, metadata=metadata, dpi=150)
+        figure.savefig(stream, format=format_, metadata=metadata, dpi=dpi)
     return stream.getvalue()

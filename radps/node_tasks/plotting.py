@@ -1,0 +1,268 @@
+"""What the report does on a worker: read what a plot shows, draw it, write the picture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from radps.data.addresses import VisibilityAddress
+from radps.data.convergence import STATISTICS, load_convergence
+from radps.data.files import replace_file
+from radps.data.images import load_beams, load_frequencies, load_planes, load_unit
+from radps.data.measuring import count_written
+from radps.data.solutions import load_solution
+from radps.data.stores import exists, load_array
+from radps.data.urls import join_url
+from radps.data.visibilities import load_baselines
+from radps.domain.array import horizontal_direction
+from radps.domain.geometry import SPEED_OF_LIGHT_M_S
+from radps.domain.solver import StopReason
+from radps.errors import RadpsError
+from radps.node_tasks.visibility_histograms import (
+    HistogramRanges,
+    VisibilityCounts,
+    amplitude_edges,
+    phase_edges,
+    range_edges,
+)
+from radps.plots.arrays import Track, plot_antennas, plot_elevations, plot_uv_coverage
+from radps.plots.convergence import ChannelTable, plot_channels, plot_convergence
+from radps.plots.figures import render
+from radps.plots.flags import plot_flag_fractions
+from radps.plots.images import SkyPlane, plot_channel_maps, plot_image
+from radps.plots.solutions import SolutionPanels, plot_amplitudes, plot_phases
+from radps.plots.visibilities import DensityPanel, plot_baselines, plot_densities
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DPI = 90
+"""A page of a thousand pixels is filled; a report stays small."""
+
+_MOST_UV_TIMES = 120
+_MOST_MAPS = 24
+_STEPS_OF_TRACK = 12
+
+
+class Picture(NamedTuple):
+    """A picture of the report."""
+
+    step: str
+    """The step whose page it is on; empty = the front page."""
+    title: str
+    caption: str
+    """What it shows, and how to read it."""
+    path: str
+    """Relative to the run folder."""
+    url: str
+    problem: str = ""
+    """Why there is no picture; empty if there is one."""
+
+
+class FieldTrack(NamedTuple):
+    """When a field was observed, and where it is."""
+
+    name: str
+    ra_rad: float
+    dec_rad: float
+    spans_s: tuple[tuple[float, float], ...]
+
+
+class ImagePlace(NamedTuple):
+    """An image and its coordinates."""
+
+    url: str
+    variable: str
+    cell_size_rad: float
+    center_rad: tuple[float, float]
+    label: str
+
+
+def draw_picture(picture: Picture, draw: Callable[..., Picture], *arguments: Any) -> Picture:
+    """Draw a picture; one whose data are damaged or not there any more says so in its place."""
+    try:
+        return draw(picture, *arguments)
+    except RadpsError as error:
+        return picture._replace(problem=f"could not be drawn: {error}")
+
+
+def draw_antennas(picture: Picture, names: Sequence[str], positions_m: Sequence[tuple[float, float, float]]) -> Picture:
+    """Draw where the antennas stand."""
+    east, north = _local_coordinates(np.array(positions_m))
+    return save_picture(picture, plot_antennas(names, east, north))
+
+
+def draw_elevations(
+    picture: Picture, positions_m: Sequence[tuple[float, float, float]], tracks: Sequence[FieldTrack]
+) -> Picture:
+    """Draw the elevation of every field."""
+    place = np.array(positions_m)
+    found = []
+    for track in tracks:
+        # A gap after each scan, so that no line is drawn through another field's.
+        times = [np.append(np.linspace(start, stop, _STEPS_OF_TRACK), stop) for start, stop in track.spans_s]
+        time_s = np.concatenate(times)
+        elevation = horizontal_direction(place, time_s, track.ra_rad, track.dec_rad).elevation_rad
+        elevation[_STEPS_OF_TRACK :: _STEPS_OF_TRACK + 1] = np.nan
+        found.append(Track(track.name, time_s, elevation))
+    return save_picture(picture, plot_elevations(found))
+
+
+def draw_uv_coverage(picture: Picture, address: VisibilityAddress, frequency_hz: float) -> Picture:
+    """Draw the baselines of a partition at one frequency; of long observations every nth time."""
+    antenna1, antenna2 = load_baselines(address.store)
+    uvw = load_array(address.uvw)[:, antenna1 != antenna2]
+    step = max(1, len(uvw) // _MOST_UV_TIMES)
+    u, v = np.moveaxis(uvw[::step, :, :2].reshape(-1, 2) * frequency_hz / SPEED_OF_LIGHT_M_S, -1, 0)
+    known = np.isfinite(u) & ((u != 0) | (v != 0))
+    return save_picture(picture, plot_uv_coverage(u[known], v[known], picture.title))
+
+
+def draw_solutions(picture: Picture, url: str, along: str, quantity: str, antennas: tuple[int, int]) -> Picture:
+    """Draw the solutions of some antennas along ``time`` or ``frequency``: their ``amplitude`` or ``phase``."""
+    solution = load_solution(url)
+    table = solution.table
+    chosen = slice(*antennas)
+    if along == "frequency":
+        x, label, gains, flags = table.frequency_hz / 1e6, "Frequency [MHz]", table.gains[0], table.flags[0]
+        gains, flags = gains.swapaxes(0, 1), flags.swapaxes(0, 1)
+    else:
+        start = float(table.time_s.min(initial=math.inf))
+        x, label, gains, flags = (table.time_s - start) / 60, "Time [min]", table.gains[:, :, 0], table.flags[:, :, 0]
+    panels = SolutionPanels(
+        x=x,
+        gains=gains[:, chosen],
+        flags=flags[:, chosen],
+        antennas=solution.description.antenna_names[chosen],
+        hands=solution.description.polarizations,
+        x_label=label,
+    )
+    return save_picture(picture, plot_phases(panels) if quantity == "phase" else plot_amplitudes(panels))
+
+
+def draw_flags(picture: Picture, names: Sequence[str], before: Sequence[float], after: Sequence[float]) -> Picture:
+    """Draw flagged fractions."""
+    return save_picture(picture, plot_flag_fractions(names, before, after, picture.title.rpartition(" ")[2]))
+
+
+def draw_densities(picture: Picture, counts: VisibilityCounts, ranges: HistogramRanges) -> Picture:
+    """Draw amplitude and phase against time, uv distance and frequency."""
+    time_s, distance, frequency_hz = range_edges(ranges)
+    columns = (
+        (time_s, "time"),
+        (distance / 1e3, "uv distance [kilowavelengths]"),
+        (frequency_hz / 1e6, "Frequency [MHz]"),
+    )
+    panels = [
+        DensityPanel(each, x, edges, label, name, scale)
+        for parts, edges, name, scale in (
+            (counts.amplitudes, amplitude_edges(), "Amplitude", "log"),
+            (counts.phases, phase_edges(), "Phase [deg]", "linear"),
+        )
+        for each, (x, label) in zip(parts, columns, strict=True)
+    ]
+    return save_picture(picture, plot_densities(panels, len(columns), picture.title))
+
+
+def draw_baselines(picture: Picture, urls: Sequence[str]) -> Picture:
+    """Draw the errors of baselines that `assess` found; the table is at the last of the places where there is one."""
+    url = next((url for url in reversed(urls) if exists(url)), urls[-1])
+    names = ("BASELINE_LENGTH", "PHASE_RMS", "CLOSURE_PHASE", "CLOSURE_AMPLITUDE")
+    length_m, rms, phase, amplitude = (load_array(join_url(url, name)) for name in names)
+    return save_picture(picture, plot_baselines(length_m, rms, phase, amplitude, picture.title))
+
+
+def draw_image(picture: Picture, place: ImagePlace, channel: int) -> Picture:
+    """Draw one plane of an image."""
+    beam = _beam(load_beams(place.url), channel)
+    return save_picture(picture, plot_image(_plane(place, channel, beam, place.label)))
+
+
+def draw_map(picture: Picture, place: ImagePlace) -> Picture:
+    """Draw a map whose values have no zero, such as velocities."""
+    return save_picture(picture, plot_image(_plane(place, 0, None, place.label), symmetric=True))
+
+
+def draw_channel_maps(picture: Picture, place: ImagePlace, rest_frequency_hz: float | None) -> Picture:
+    """Draw channels of a cube, evenly chosen where there are many."""
+    frequency_hz = load_frequencies(place.url)
+    chosen = np.unique(np.linspace(0, len(frequency_hz) - 1, min(_MOST_MAPS, len(frequency_hz))).round().astype(int))
+    planes = [
+        _plane(place, int(channel), None, _name_channel(frequency_hz[channel], rest_frequency_hz)) for channel in chosen
+    ]
+    return save_picture(picture, plot_channel_maps(planes))
+
+
+def draw_channels(picture: Picture, image_url: str, convergence_url: str) -> Picture:
+    """Draw noise, maximum, beam and stop reason of each channel."""
+    found = load_convergence(convergence_url)
+    columns = dict(zip(STATISTICS, found.statistics.T, strict=True))
+    beams = load_beams(image_url)
+    blank = found.stop_reasons == StopReason.NO_DATA
+    return save_picture(
+        picture,
+        plot_channels(
+            ChannelTable(
+                frequency_hz=load_frequencies(image_url),
+                noise_jy=np.where(blank, np.nan, columns["noise"]),
+                maximum_jy=np.where(blank, np.nan, columns["max"]),
+                beam_major_rad=beams[:, 0],
+                beam_minor_rad=beams[:, 1],
+                stop_reasons=[StopReason(int(one)).name.lower().replace("_", " ") for one in found.stop_reasons],
+            )
+        ),
+    )
+
+
+def draw_convergence(picture: Picture, convergence_url: str) -> Picture:
+    """Draw the peak residual of each channel over the cycles."""
+    return save_picture(picture, plot_convergence(load_convergence(convergence_url).peak_residual))
+
+
+def _plane(place: ImagePlace, channel: int, beam: tuple[float, float, float] | None, label: str) -> SkyPlane:
+    """Read one plane."""
+    (image,) = load_planes(place.url, place.variable, slice(channel, channel + 1))
+    unit = load_unit(place.url, place.variable)
+    return SkyPlane(image, place.cell_size_rad, place.center_rad, unit, beam, label)
+
+
+def save_picture(picture: Picture, figure: Figure) -> Picture:
+    """Write a figure as PNG."""
+    data = render(figure, "png", dpi=DPI)
+    replace_file(picture.url, data)
+    count_written(len(data))
+    return picture
+
+
+def _beam(beams: NDArray[np.float64], channel: int) -> tuple[float, float, float] | None:
+    """Return the beam of a channel; None without one."""
+    major, minor, angle = beams[channel].tolist()
+    return (major, minor, angle) if math.isfinite(major) and major > 0 else None
+
+
+def _name_channel(frequency_hz: float, rest_frequency_hz: float | None) -> str:
+    """Return the radio velocity of a channel, or its frequency."""
+    if rest_frequency_hz is None or not rest_frequency_hz > 0:
+        return f"{frequency_hz / 1e6:.3f} MHz"
+    return f"{(1 - frequency_hz / rest_frequency_hz) * SPEED_OF_LIGHT_M_S / 1e3:.1f} km/s"
+
+
+def _local_coordinates(positions_m: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return east and north of the centre of the array [m]."""
+    centre = positions_m.mean(axis=0)
+    longitude = math.atan2(centre[1], centre[0])
+    latitude = math.atan2(centre[2], math.hypot(centre[0], centre[1]))
+    east = np.array([-math.sin(longitude), math.cos(longitude), 0.0])
+    north = np.array(
+        [
+            -math.sin(latitude) * math.cos(longitude),
+            -math.sin(latitude) * math.sin(longitude),
+            math.cos(latitude),
+        ]
+    )
+    offsets = positions_m - centre
+    return offsets @ east, offsets @ north

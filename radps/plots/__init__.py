@@ -1,0 +1,1 @@
+"""Plots: from arrays to matplotlib figures; they read nothing and write nothing."""

@@ -1,0 +1,127 @@
+"""Plots of images and cubes, with world coordinates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from radps.plots.figures import new_figure, plain
+
+if TYPE_CHECKING:
+    from astropy.wcs import WCS
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_COLUMNS = 4
+_BEAM_MARGIN = 0.06
+"""Distance of the beam from the corner, in units of the image."""
+
+
+class SkyPlane(NamedTuple):
+    """One plane of an image."""
+
+    image: NDArray[np.floating]
+    """(n_l, n_m); l decreases and m increases with the index."""
+    cell_size_rad: float
+    center_rad: tuple[float, float]
+    """Right ascension and declination of pixel (n_l // 2, n_m // 2)."""
+    unit: str
+    beam_rad: tuple[float, float, float] | None
+    """Full widths at half maximum and position angle (north through east); None = none."""
+    label: str
+    """What the plane is, such as its frequency or velocity."""
+
+
+def plot_image(plane: SkyPlane, *, symmetric: bool = False) -> Figure:
+    """Plot an image with its beam, a colour bar and world coordinates.
+
+    The colours go from 3 times the noise below zero to the maximum, or, for a map of velocities (``symmetric``), over
+    the whole range.
+    """
+    figure = new_figure(7.0, 6.0)
+    axes = figure.add_subplot(projection=make_wcs(plane))
+    low, high = _limits([plane], symmetric=symmetric)
+    shown = axes.imshow(plane.image.T, origin="lower", cmap="RdBu_r" if symmetric else "inferno", vmin=low, vmax=high)
+    axes.set_xlabel("Right ascension")
+    axes.set_ylabel("Declination")
+    axes.set_title(plain(plane.label), fontsize=10)
+    _draw_beam(axes, plane)
+    figure.colorbar(shown, ax=axes, label=plane.unit, shrink=0.85)
+    return figure
+
+
+def plot_channel_maps(planes: Sequence[SkyPlane]) -> Figure:
+    """Plot several channels of a cube on one scale."""
+    columns = min(_COLUMNS, max(len(planes), 1))
+    rows = max(1, math.ceil(len(planes) / columns))
+    figure = new_figure(2.6 * columns + 1.2, 2.5 * rows + 0.4)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    low, high = _limits(planes, symmetric=False)
+    shown = None
+    for axes, plane in zip(grid.flat, planes, strict=False):
+        half_l, half_m = (math.degrees(n * plane.cell_size_rad) * 30 for n in plane.image.shape)
+        extent = (half_l, -half_l, -half_m, half_m)
+        shown = axes.imshow(plane.image.T, origin="lower", cmap="inferno", vmin=low, vmax=high, extent=extent)
+        axes.set_title(plain(plane.label), fontsize=8, pad=2)
+        axes.tick_params(labelsize=6)
+    for axes in grid.flat[len(planes) :]:
+        axes.set_axis_off()
+    figure.supxlabel("Offset in right ascension [arcmin]", fontsize=9)
+    figure.supylabel("Offset in declination [arcmin]", fontsize=9)
+    if shown is not None:
+        figure.colorbar(shown, ax=grid, label=planes[0].unit, shrink=0.6)
+    return figure
+
+
+def make_wcs(plane: SkyPlane) -> WCS:
+    """Return the world coordinates of a plane: a SIN projection about its centre."""
+    from astropy.wcs import WCS
+
+    wcs = WCS(naxis=2)
+    n_l, n_m = plane.image.shape
+    cell = math.degrees(plane.cell_size_rad)
+    wcs.wcs.ctype = ["RA---SIN", "DEC--SIN"]
+    wcs.wcs.crpix = [n_l // 2 + 1, n_m // 2 + 1]
+    wcs.wcs.crval = [math.degrees(angle) for angle in plane.center_rad]
+    wcs.wcs.cdelt = [-cell, cell]
+    wcs.wcs.cunit = ["deg", "deg"]
+    return wcs
+
+
+def _limits(planes: Sequence[SkyPlane], *, symmetric: bool) -> tuple[float, float]:
+    """Return the ends of the colours."""
+    values = np.concatenate([plane.image[np.isfinite(plane.image)].ravel() for plane in planes] or [np.zeros(0)])
+    if values.size == 0:
+        return 0.0, 1.0
+    low, high = float(values.min()), float(values.max())
+    if not symmetric:
+        noise = 1.4826 * float(np.median(np.abs(values - np.median(values))))
+        low = max(low, -3 * noise) if noise > 0 else low
+    return (low, high) if high > low else (low - 0.5, high + 0.5)
+
+
+def _draw_beam(axes: Axes, plane: SkyPlane) -> None:
+    """Draw the beam into the lower left corner."""
+    from matplotlib.patches import Ellipse
+
+    if plane.beam_rad is None:
+        return
+    major, minor, angle = plane.beam_rad
+    n_l, n_m = plane.image.shape
+    axes.add_patch(
+        Ellipse(
+            (
+                _BEAM_MARGIN * n_l + major / plane.cell_size_rad / 2,
+                _BEAM_MARGIN * n_m + major / plane.cell_size_rad / 2,
+            ),
+            minor / plane.cell_size_rad,
+            major / plane.cell_size_rad,
+            angle=math.degrees(angle),
+            facecolor="white",
+            edgecolor="grey",
+        )
+    )

@@ -1,0 +1,40 @@
+"""Make the report of a run at any time: of one that is done, that failed, or that is being driven by somebody else."""
+
+from __future__ import annotations
+
+from radps.context.model import Workspace
+from radps.context.store import RunStore
+from radps.data.urls import join_url
+from radps.execution.clusters import InProcessCluster, open_engine
+from radps.report.pages import INDEX
+from radps.stages.report import report_graph
+
+FOLDER = "products/report"
+"""Relative to the run folder. A step `report` has a folder of its own, as every attempt of a step."""
+
+
+def make_report(url: str, *, visibilities: bool = True) -> str:
+    """Write the report of a run as it stands, in this process; nothing of the run itself is changed.
+
+    Parameters
+    ----------
+    url : str
+        The run folder.
+    visibilities : bool
+        Plot the visibilities too, which reads a part of the data.
+
+    Returns
+    -------
+    str
+        URL of the front page.
+
+    Raises
+    ------
+    ContextError
+        There is no run, or it is damaged.
+    """
+    store = RunStore(url)
+    context = store.load().at(Workspace(url=store.url, step="report", stage="report"))
+    with open_engine(InProcessCluster()) as engine:
+        engine.compute(report_graph(context, FOLDER, visibilities=visibilities))
+    return join_url(store.url, FOLDER, INDEX)

@@ -1,0 +1,100 @@
+"""Every plot draws what it is given, and the odd cases: nothing at all, one value, names with dollars."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from radps.plots.arrays import Track, plot_antennas, plot_elevations, plot_uv_coverage
+from radps.plots.convergence import ChannelTable, plot_channels, plot_convergence
+from radps.plots.figures import render
+from radps.plots.flags import plot_flag_fractions
+from radps.plots.images import SkyPlane, make_wcs, plot_channel_maps, plot_image
+from radps.plots.solutions import SolutionPanels, plot_amplitudes, plot_phases
+from radps.plots.visibilities import DensityPanel, plot_baselines, plot_densities
+
+RNG = np.random.default_rng(1)
+PLANE = SkyPlane(RNG.normal(size=(32, 24)), 1e-5, (4.0, -0.5), "Jy/beam", (5e-5, 3e-5, 0.4), "a $field$")
+
+
+def test_an_image_has_its_coordinates_and_its_beam() -> None:
+    figure = plot_image(PLANE)
+    axes = figure.axes[0]
+    assert axes.get_title() == r"a \$field\$"
+    (ellipse,) = axes.patches
+    assert (ellipse.height, ellipse.width) == pytest.approx((5.0, 3.0))
+    sky = make_wcs(PLANE).pixel_to_world(16, 12)
+    assert (sky.ra.rad, sky.dec.rad) == pytest.approx((4.0, -0.5))
+    # the next pixel along l is farther west, the next along m farther north
+    assert make_wcs(PLANE).pixel_to_world(17, 12).ra.rad < 4.0
+    assert make_wcs(PLANE).pixel_to_world(16, 13).dec.rad > -0.5
+    assert axes.images[0].get_array().shape == (24, 32)
+    assert render(figure, "png") == render(plot_image(PLANE), "png")
+
+
+@pytest.mark.parametrize("value", [np.nan, 0.0])
+def test_a_blank_image_is_drawn(value: float) -> None:
+    blank = PLANE._replace(image=np.full((8, 8), value), beam_rad=None)
+    assert render(plot_image(blank), "png")
+    assert render(plot_channel_maps([blank] * 5), "png")
+
+
+def test_channels_share_one_scale() -> None:
+    figure = plot_channel_maps([PLANE._replace(image=PLANE.image * scale) for scale in (1, 5, 2)])
+    limits = {image.get_clim() for axes in figure.axes for image in axes.images}
+    assert len(limits) == 1
+    assert limits.pop()[1] == pytest.approx(5 * PLANE.image.max())
+
+
+def make_panels(n_antennas: int) -> SolutionPanels:
+    gains = RNG.normal(size=(7, n_antennas, 2)) + 1j * RNG.normal(size=(7, n_antennas, 2))
+    names = [f"ea{number:02d}" for number in range(n_antennas)]
+    return SolutionPanels(np.arange(7.0), gains, np.zeros(gains.shape, np.bool_), names, ("R", "L"), "Time [min]")
+
+
+def test_solutions_have_a_panel_an_antenna_and_flagged_ones_are_not_shown() -> None:
+    panels = make_panels(6)
+    panels.flags[:, 2] = True
+    figure = plot_amplitudes(panels)
+    titles = [axes.get_title() for axes in figure.axes if axes.axison]
+    assert titles == ["ea00", "ea01", "ea02: no solution", "ea03", "ea04", "ea05"]
+    drawn = figure.axes[0].lines[1].get_ydata()
+    np.testing.assert_allclose(drawn, np.abs(panels.gains[:, 0, 1]))
+    assert np.isnan(figure.axes[2].lines[0].get_ydata()).all()
+    assert plot_phases(panels).axes[0].get_ylim() == (-180, 180)
+
+
+def test_a_table_in_which_all_is_flagged_is_drawn() -> None:
+    panels = make_panels(1)
+    panels.flags[...] = True
+    assert render(plot_amplitudes(panels), "png")
+
+
+def test_densities_are_cut_to_the_data() -> None:
+    counts = np.zeros((10, 20), np.int64)
+    counts[3:5, 7:9] = 4
+    panel = DensityPanel(counts, np.arange(11.0), np.arange(21.0), "x", "y")
+    empty = panel._replace(counts=np.zeros_like(counts))
+    figure = plot_densities([panel, empty], 2, "field")
+    assert figure.axes[0].get_xlim() == (3, 5)
+    assert figure.axes[0].get_ylim() == (7, 9)
+    assert figure.axes[1].texts[0].get_text() == "no unflagged data"
+
+
+def test_the_other_plots_draw_what_they_are_given() -> None:
+    time_s = 1.7e9 + np.arange(5) * 60.0
+    figure = plot_elevations([Track("3C286", time_s, np.full(5, 0.5))])
+    assert figure.axes[0].get_xlabel().startswith("UTC, 2023-11-14")
+    np.testing.assert_allclose(figure.axes[0].lines[0].get_ydata(), np.degrees(0.5))
+    antennas = plot_antennas(["a", "b$"], np.array([0.0, 1e3]), np.array([0.0, -1e3]))
+    assert [text.get_text() for text in antennas.axes[0].texts] == ["a", r"b\$"]
+    assert len(plot_uv_coverage(np.ones(3), np.ones(3), "t").axes[0].lines) == 2
+    bars = plot_flag_fractions(["a", "b"], [0.1, 0.2], [0.3, 1.0], "antenna").axes[0].patches
+    assert [bar.get_height() for bar in bars] == pytest.approx([30, 100, 10, 20])
+    lines = [axes.lines[0].get_ydata() for axes in plot_baselines(*np.ones((4, 9)), "t").axes]
+    assert [line[0] for line in lines] == pytest.approx([57.29578, 57.29578, 100])
+    peaks = np.array([[1.0, 0.5, np.nan], [2.0, 0.1, 0.05]])
+    assert len(plot_convergence(peaks).axes[0].lines) == 2
+    table = ChannelTable(np.arange(3.0) * 1e6, *np.ones((4, 3)), ["n sigma", "no data", "n sigma"])
+    ticks = [label.get_text() for label in plot_channels(table).axes[3].get_yticklabels()]
+    assert ticks == ["n sigma", "no data"]
