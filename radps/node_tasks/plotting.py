@@ -33,7 +33,7 @@ from radps.plots.arrays import Track, plot_antennas, plot_elevations, plot_uv_co
 from radps.plots.convergence import ChannelTable, plot_channels, plot_convergence
 from radps.plots.figures import render
 from radps.plots.flags import plot_flag_fractions
-from radps.plots.images import SkyPlane, plot_channel_maps, plot_image
+from radps.plots.images import ImagePlane, plot_channel_maps, plot_image
 from radps.plots.solutions import SolutionPanels, plot_amplitudes, plot_phases
 from radps.plots.visibilities import DensityPanel, plot_baselines, plot_densities
 
@@ -72,7 +72,7 @@ class FieldTrack(NamedTuple):
     spans_s: tuple[tuple[float, float], ...]
 
 
-class ImagePlace(NamedTuple):
+class DrawnImage(NamedTuple):
     """An image and its coordinates."""
 
     url: str
@@ -176,18 +176,18 @@ def draw_baselines(picture: Picture, urls: Sequence[str]) -> Picture:
     return save_picture(picture, plot_baselines(length_m, rms, phase, amplitude, picture.title))
 
 
-def draw_image(picture: Picture, place: ImagePlace, channel: int) -> Picture:
+def draw_image(picture: Picture, place: DrawnImage, channel: int) -> Picture:
     """Draw one plane of an image."""
     beam = _beam(load_beams(place.url), channel)
     return save_picture(picture, plot_image(_plane(place, channel, beam, place.label)))
 
 
-def draw_map(picture: Picture, place: ImagePlace) -> Picture:
+def draw_map(picture: Picture, place: DrawnImage) -> Picture:
     """Draw a map whose values have no zero, such as velocities."""
     return save_picture(picture, plot_image(_plane(place, 0, None, place.label), symmetric=True))
 
 
-def draw_channel_maps(picture: Picture, place: ImagePlace, rest_frequency_hz: float | None) -> Picture:
+def draw_channel_maps(picture: Picture, place: DrawnImage, rest_frequency_hz: float | None) -> Picture:
     """Draw channels of a cube, evenly chosen where there are many."""
     frequency_hz = load_frequencies(place.url)
     chosen = np.unique(np.linspace(0, len(frequency_hz) - 1, min(_MOST_MAPS, len(frequency_hz))).round().astype(int))
@@ -223,11 +223,11 @@ def draw_convergence(picture: Picture, convergence_url: str) -> Picture:
     return save_picture(picture, plot_convergence(load_convergence(convergence_url).peak_residual))
 
 
-def _plane(place: ImagePlace, channel: int, beam: tuple[float, float, float] | None, label: str) -> SkyPlane:
+def _plane(place: DrawnImage, channel: int, beam: tuple[float, float, float] | None, label: str) -> ImagePlane:
     """Read one plane."""
     (image,) = load_planes(place.url, place.variable, slice(channel, channel + 1))
     unit = load_unit(place.url, place.variable)
-    return SkyPlane(image, place.cell_size_rad, place.center_rad, unit, beam, label)
+    return ImagePlane(image, place.cell_size_rad, place.center_rad, unit, beam, label)
 
 
 def save_picture(picture: Picture, figure: Figure) -> Picture:

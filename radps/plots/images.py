@@ -21,7 +21,7 @@ _BEAM_MARGIN = 0.06
 """Distance of the beam from the corner, in units of the image."""
 
 
-class SkyPlane(NamedTuple):
+class ImagePlane(NamedTuple):
     """One plane of an image."""
 
     image: NDArray[np.floating]
@@ -36,7 +36,7 @@ class SkyPlane(NamedTuple):
     """What the plane is, such as its frequency or velocity."""
 
 
-def plot_image(plane: SkyPlane, *, symmetric: bool = False) -> Figure:
+def plot_image(plane: ImagePlane, *, symmetric: bool = False) -> Figure:
     """Plot an image with its beam, a colour bar and world coordinates.
 
     The colours go from 3 times the noise below zero to the maximum, or, for a map of velocities (``symmetric``), over
@@ -54,7 +54,7 @@ def plot_image(plane: SkyPlane, *, symmetric: bool = False) -> Figure:
     return figure
 
 
-def plot_channel_maps(planes: Sequence[SkyPlane]) -> Figure:
+def plot_channel_maps(planes: Sequence[ImagePlane]) -> Figure:
     """Plot several channels of a cube on one scale."""
     columns = min(_COLUMNS, max(len(planes), 1))
     rows = max(1, math.ceil(len(planes) / columns))
@@ -77,7 +77,7 @@ def plot_channel_maps(planes: Sequence[SkyPlane]) -> Figure:
     return figure
 
 
-def make_wcs(plane: SkyPlane) -> WCS:
+def make_wcs(plane: ImagePlane) -> WCS:
     """Return the world coordinates of a plane: a SIN projection about its centre."""
     from astropy.wcs import WCS
 
@@ -92,7 +92,7 @@ def make_wcs(plane: SkyPlane) -> WCS:
     return wcs
 
 
-def _limits(planes: Sequence[SkyPlane], *, symmetric: bool) -> tuple[float, float]:
+def _limits(planes: Sequence[ImagePlane], *, symmetric: bool) -> tuple[float, float]:
     """Return the ends of the colours."""
     values = np.concatenate([plane.image[np.isfinite(plane.image)].ravel() for plane in planes] or [np.zeros(0)])
     if values.size == 0:
@@ -104,7 +104,7 @@ def _limits(planes: Sequence[SkyPlane], *, symmetric: bool) -> tuple[float, floa
     return (low, high) if high > low else (low - 0.5, high + 0.5)
 
 
-def _draw_beam(axes: Axes, plane: SkyPlane) -> None:
+def _draw_beam(axes: Axes, plane: ImagePlane) -> None:
     """Draw the beam into the lower left corner."""
     from matplotlib.patches import Ellipse
 

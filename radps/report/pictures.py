@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from radps.context.model import Context
 from radps.context.records import CalibrationTable, ImageRecord, Observation, Partition, StepRecord
 from radps.node_tasks import plotting
-from radps.node_tasks.plotting import FieldTrack, ImagePlace, Picture
+from radps.node_tasks.plotting import DrawnImage, FieldTrack, Picture
 from radps.report.gantt import draw_run
 
 ANTENNAS_A_PICTURE = 28
@@ -184,7 +184,7 @@ def _of_table(album: Album, table: CalibrationTable) -> Iterator[Drawing]:
 def _of_image(album: Album, image: ImageRecord) -> Iterator[Drawing]:
     """Yield the image itself, its channels, and how CLEAN went."""
     context = album.context
-    place = ImagePlace(
+    place = DrawnImage(
         context.locate(image.path), image.variable, image.cell_size_rad, _centre(context, image.field), image.name
     )
     if image.kind == "cube":

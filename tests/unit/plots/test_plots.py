@@ -9,12 +9,12 @@ from radps.plots.arrays import Track, plot_antennas, plot_elevations, plot_uv_co
 from radps.plots.convergence import ChannelTable, plot_channels, plot_convergence
 from radps.plots.figures import render
 from radps.plots.flags import plot_flag_fractions
-from radps.plots.images import SkyPlane, make_wcs, plot_channel_maps, plot_image
+from radps.plots.images import ImagePlane, make_wcs, plot_channel_maps, plot_image
 from radps.plots.solutions import SolutionPanels, plot_amplitudes, plot_phases
 from radps.plots.visibilities import DensityPanel, plot_baselines, plot_densities
 
 RNG = np.random.default_rng(1)
-PLANE = SkyPlane(RNG.normal(size=(32, 24)), 1e-5, (4.0, -0.5), "Jy/beam", (5e-5, 3e-5, 0.4), "a $field$")
+PLANE = ImagePlane(RNG.normal(size=(32, 24)), 1e-5, (4.0, -0.5), "Jy/beam", (5e-5, 3e-5, 0.4), "a $field$")
 
 
 def test_an_image_has_its_coordinates_and_its_beam() -> None:
