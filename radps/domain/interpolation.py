@@ -94,8 +94,8 @@ def interpolate_gains(
     SelectionError
         If a method is not known.
     """
-    along_time = _parse_method(time_method, "time")
-    along_frequency = _parse_method(frequency_method, "frequency")
+    along_time = parse_method(time_method, "time")
+    along_frequency = parse_method(frequency_method, "frequency")
     gains, flags = _interpolate_axis(
         table.gains, table.flags, table.frequency_hz, frequency_hz, axis=2, method=along_frequency
     )
@@ -185,7 +185,7 @@ def apply_gains(
     return CorrectedVisibilities(corrected, new_flags, new_weights, int(n_flagged))
 
 
-def _parse_method(method: InterpolationMethod | str, axis: str) -> InterpolationMethod:
+def parse_method(method: InterpolationMethod | str, axis: str) -> InterpolationMethod:
     """Return the method of that name."""
     try:
         return InterpolationMethod(method)

@@ -144,7 +144,7 @@ def solve_cell(
     snr = np.zeros((n_antennas, n_polarizations))
     history = []
     for polarization in range(n_polarizations):
-        usable, valid = _select_baselines(
+        usable, valid = select_baselines(
             model_power[:, polarization], antenna1, antenna2, n_antennas, options.min_baselines
         )
         baselines = np.flatnonzero(usable)
@@ -270,7 +270,7 @@ def _refer_to_unflagged(
 
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]
-def _select_baselines(
+def select_baselines(
     model_power: NDArray[np.float64],
     antenna1: NDArray[Any],
     antenna2: NDArray[Any],
