@@ -4,6 +4,7 @@
 
     RUN/context.zarr/<step>-<attempt>/<window>/bandpass    one time, all channels
     RUN/context.zarr/<step>-<attempt>/<window>/gain        many times, one channel
+    RUN/context.zarr/<step>-<attempt>/<window>/delay       many times, DELAY [s] instead of GAIN
 
 1. :func:`create_bandpass` makes an empty table; several tasks then write whole chunks of channels at the same time by
    :func:`write_solution_channels`. :func:`save_solution` writes a whole table at once.
@@ -21,6 +22,7 @@ import numpy.typing as npt
 
 from radps.data import stores
 from radps.data.measurement_set import software
+from radps.domain.delays import DelayTable
 from radps.domain.gains import GainTable
 from radps.domain.solver import StopReason
 from radps.errors import DataError
@@ -29,6 +31,7 @@ SOLUTION_DIMS = ("time", "antenna_name", "frequency", "polarization")
 _CELL_DIMS = ("time", "frequency", "polarization")
 _TYPE = "gain_solution"
 _FORMULA = "V_observed = g(antenna1) conj(g(antenna2)) V_model"
+_DELAY_FORMULA = "GAIN = exp(2 pi i DELAY (f - frequency))"
 _REASONS = {str(reason.value): reason.name.lower() for reason in StopReason}
 
 
@@ -36,19 +39,29 @@ class _Variable(NamedTuple):
     """A data variable of a table."""
 
     field: str
-    """Its name in :class:`~radps.domain.gains.GainTable`."""
+    """Its name in :class:`~radps.domain.gains.GainTable` or :class:`~radps.domain.delays.DelayTable`."""
     dims: tuple[str, ...]
     dtype: npt.DTypeLike
     fill_value: Any
     attrs: dict[str, Any]
 
 
-_VARIABLES = {
-    "GAIN": _Variable("gains", SOLUTION_DIMS, np.complex128, 1.0 + 0.0j, {"units": "", "formula": _FORMULA}),
+_COMMON = {
     "FLAG": _Variable("flags", SOLUTION_DIMS, np.bool_, True, {"meaning": "true = do not use"}),
     "SNR": _Variable("snr", SOLUTION_DIMS, np.float64, 0.0, {"units": "", "meaning": "modulus over error of a gain"}),
     "STOP_REASON": _Variable("stop_reason", _CELL_DIMS, np.int8, int(StopReason.NO_DATA), {"meanings": _REASONS}),
     "N_ITERATIONS": _Variable("n_iterations", _CELL_DIMS, np.int32, 0, {"units": ""}),
+}
+_GAIN_VARIABLES = {
+    "GAIN": _Variable("gains", SOLUTION_DIMS, np.complex128, 1.0 + 0.0j, {"units": "", "formula": _FORMULA}),
+    **_COMMON,
+}
+_DELAY_VARIABLES = {
+    "DELAY": _Variable("delays_s", SOLUTION_DIMS, np.float64, 0.0, {"units": "s", "formula": _DELAY_FORMULA}),
+    "DELAY_ERROR": _Variable(
+        "errors_s", SOLUTION_DIMS, np.float64, 0.0, {"units": "s", "meaning": "against the reference antenna"}
+    ),
+    **_COMMON,
 }
 
 
@@ -56,7 +69,7 @@ class SolutionDescription(NamedTuple):
     """What a table of gains is about."""
 
     kind: str
-    """``bandpass`` or ``gain``."""
+    """``delay``, ``bandpass``, ``phase`` or ``gain``."""
     window: str
     """Spectral window."""
     antenna_names: tuple[str, ...]
@@ -74,6 +87,15 @@ class Solution(NamedTuple):
     """Field of each time: where the solution comes from."""
     scans: tuple[str, ...]
     """Scan of each time; scans that share a solution are joined by commas."""
+
+
+class DelaySolution(NamedTuple):
+    """A table of delays with what it is about; fields and scans as those of :class:`Solution`."""
+
+    description: SolutionDescription
+    table: DelayTable
+    fields: tuple[str, ...]
+    scans: tuple[str, ...]
 
 
 def create_bandpass(url: str, description: SolutionDescription, store: str, field: str, channel_chunk: int) -> str:
@@ -107,7 +129,7 @@ def create_bandpass(url: str, description: SolutionDescription, store: str, fiel
     frequency_hz = stores.load_array(stores.join_url(store, "frequency"))
     # The mean of the times, as `solve_bandpass` puts it into the parts of the table.
     mean_time_s = np.array([np.mean(times)])
-    _create(url, description, mean_time_s, frequency_hz, [field], [",".join(scans)], channel_chunk)
+    _create(url, description, mean_time_s, frequency_hz, [field], [",".join(scans)], channel_chunk, _GAIN_VARIABLES)
     return url
 
 
@@ -128,7 +150,7 @@ def write_solution_channels(url: str, channels: slice, table: GainTable) -> None
     DataError
         If the channels cut a chunk, or the shape is wrong.
     """
-    for name, variable in _VARIABLES.items():
+    for name, variable in _GAIN_VARIABLES.items():
         region = tuple(channels if dim == "frequency" else slice(None) for dim in variable.dims)
         data = np.asarray(getattr(table, variable.field), variable.dtype)
         stores.write_region(stores.join_url(url, name), region, data)
@@ -157,8 +179,39 @@ def save_solution(url: str, solution: Solution) -> str:
     _check(solution)
     table = solution.table
     n_channels = len(table.frequency_hz)
-    _create(url, solution.description, table.time_s, table.frequency_hz, solution.fields, solution.scans, n_channels)
+    coordinates = (table.time_s, table.frequency_hz, solution.fields, solution.scans)
+    _create(url, solution.description, *coordinates, n_channels, _GAIN_VARIABLES)
     write_solution_channels(url, slice(0, n_channels), table)
+    return url
+
+
+def save_delays(url: str, solution: DelaySolution) -> str:
+    """Write a whole table of delays; one that a repeated task finds there is written over.
+
+    Parameters
+    ----------
+    url : str
+        The table.
+    solution : DelaySolution
+        Its arrays as in :class:`~radps.domain.delays.DelayTable`.
+
+    Returns
+    -------
+    str
+        The URL of the table.
+
+    Raises
+    ------
+    DataError
+        If fields, scans, antennas or polarizations do not fit to the arrays, or there is a table of another shape.
+    """
+    _check(solution)
+    table = solution.table
+    coordinates = (table.time_s, table.frequency_hz, solution.fields, solution.scans)
+    _create(url, solution.description, *coordinates, 1, _DELAY_VARIABLES)
+    for name, variable in _DELAY_VARIABLES.items():
+        data = np.asarray(getattr(table, variable.field), variable.dtype)
+        stores.write_region(stores.join_url(url, name), (slice(None),) * data.ndim, data)
     return url
 
 
@@ -182,13 +235,36 @@ def load_solution(url: str, channels: slice | None = None) -> Solution:
     DataError
         If there is no table of gains at the URL.
     """
+    part = slice(None) if channels is None else channels
+    description, fields, scans, arrays = _load(url, part, _GAIN_VARIABLES)
+    return Solution(description, GainTable(**arrays), fields, scans)
+
+
+def load_delays(url: str) -> DelaySolution:
+    """Read a table of delays into memory.
+
+    Raises
+    ------
+    DataError
+        If there is no table of delays at the URL.
+    """
+    description, fields, scans, arrays = _load(url, slice(None), _DELAY_VARIABLES)
+    return DelaySolution(description, DelayTable(**arrays), fields, scans)
+
+
+def _load(
+    url: str, channels: slice, variables: dict[str, _Variable]
+) -> tuple[SolutionDescription, tuple[str, ...], tuple[str, ...], dict[str, npt.NDArray[Any]]]:
+    """Read what a table is about, its fields and scans, and its arrays by the names that they have in memory."""
     attrs = stores.open_group(url).attrs
     if attrs.get("type") != _TYPE:
         raise DataError(f"{url} is of type {attrs.get('type')!r}, not a table of gains ({_TYPE!r}); check the path")
-    part = slice(None) if channels is None else channels
+    if (attrs.get("kind") == "delay") != ("DELAY" in variables):
+        wanted = "delays" if "DELAY" in variables else "gains"
+        raise DataError(f"{url} is a table of kind {attrs.get('kind')!r}, not one of {wanted}; check the path")
 
     def load(name: str, dims: tuple[str, ...]) -> npt.NDArray[Any]:
-        region = tuple(part if dim == "frequency" else slice(None) for dim in dims)
+        region = tuple(channels if dim == "frequency" else slice(None) for dim in dims)
         return stores.load_array(stores.join_url(url, name), region)
 
     def words(name: str, dim: str) -> tuple[str, ...]:
@@ -200,9 +276,9 @@ def load_solution(url: str, channels: slice | None = None) -> Solution:
         antenna_names=words("antenna_name", "antenna_name"),
         polarizations=words("polarization", "polarization"),
     )
-    arrays = {variable.field: load(name, variable.dims) for name, variable in _VARIABLES.items()}
-    table = GainTable(time_s=load("time", ("time",)), frequency_hz=load("frequency", ("frequency",)), **arrays)
-    return Solution(description, table, words("field_name", "time"), words("scan_name", "time"))
+    arrays = {variable.field: load(name, variable.dims) for name, variable in variables.items()}
+    arrays |= {"time_s": load("time", ("time",)), "frequency_hz": load("frequency", ("frequency",))}
+    return description, words("field_name", "time"), words("scan_name", "time"), arrays
 
 
 def _create(
@@ -213,6 +289,7 @@ def _create(
     fields: Iterable[str],
     scans: Iterable[str],
     channel_chunk: int,
+    variables: dict[str, _Variable],
 ) -> None:
     """Create a table with its coordinates; the data variables come last, so that writers find them complete."""
     stores.require_parents(url)
@@ -240,7 +317,7 @@ def _create(
         "frequency": len(frequency_hz),
         "polarization": len(description.polarizations),
     }
-    for name, variable in _VARIABLES.items():
+    for name, variable in variables.items():
         stores.require_array(
             stores.join_url(url, name),
             [sizes[dim] for dim in variable.dims],
@@ -252,7 +329,7 @@ def _create(
         )
 
 
-def _check(solution: Solution) -> None:
+def _check(solution: Solution | DelaySolution) -> None:
     """Refuse a table whose parts do not fit together."""
     table, description = solution.table, solution.description
     sizes = (
@@ -262,8 +339,8 @@ def _check(solution: Solution) -> None:
         ("polarizations", len(description.polarizations)),
     )
     problems = [
-        f"{size} {name}, and gains of length {length} along that axis"
-        for (name, size), length in zip(sizes, table.gains.shape, strict=True)
+        f"{size} {name}, and solutions of length {length} along that axis"
+        for (name, size), length in zip(sizes, table.flags.shape, strict=True)
         if size != length
     ]
     n_times = len(table.time_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -10,7 +11,8 @@ import xarray as xr
 
 from radps.data import solutions, stores
 from radps.data.measurement_set import MeasurementSetDescription, create_measurement_set, create_processing_set
-from radps.data.solutions import Solution, SolutionDescription
+from radps.data.solutions import DelaySolution, Solution, SolutionDescription
+from radps.domain.delays import DelayTable
 from radps.domain.gains import GainTable
 from radps.domain.solver import StopReason
 from radps.errors import DataError
@@ -124,7 +126,7 @@ def test_channels_that_cut_a_chunk_are_refused(folder: str, partition: str) -> N
 
 def test_a_table_whose_parts_do_not_fit_is_refused_with_every_reason(folder: str) -> None:
     solution = Solution(describe()._replace(polarizations=("RR",)), make_table(2, 1), ("a",), ("1", "2"))
-    with pytest.raises(DataError, match=r"1 polarizations, and gains of length 2.*; 1 fields for 2 times"):
+    with pytest.raises(DataError, match=r"1 polarizations, and solutions of length 2.*; 1 fields for 2 times"):
         solutions.save_solution(stores.join_url(folder, "gain"), solution)
     assert not stores.exists(stores.join_url(folder, "gain"))
 
@@ -160,3 +162,47 @@ def test_tables_of_many_steps_open_as_one_tree(folder: str) -> None:
     assert gains.time.attrs["units"] == "s"
     with xr.open_zarr(stores.open_store(stores.join_url(root, "calibrate-1/spw3/gain")), consolidated=False) as alone:
         assert alone.field_name.values.tolist() == ["a", "b"]
+
+
+# --- delays ---
+
+
+def make_delays(n_times: int) -> DelaySolution:
+    """Draw delays in which every number is different."""
+    gains = make_table(n_times, 1)
+    table = DelayTable(
+        time_s=gains.time_s,
+        frequency_hz=gains.frequency_hz,
+        delays_s=1e-9 * gains.gains.real,
+        errors_s=1e-12 * gains.snr,
+        flags=gains.flags,
+        snr=gains.snr,
+        stop_reason=gains.stop_reason,
+        n_iterations=gains.n_iterations,
+    )
+    return DelaySolution(describe("delay"), table, ("3C286",) * n_times, tuple(map(str, range(n_times))))
+
+
+def test_delays_come_back_as_they_were(tmp_path: pathlib.Path) -> None:
+    url = str(tmp_path / "delay")
+    expected = make_delays(3)
+    for _ in range(2):  # a task may be repeated
+        solutions.save_delays(url, expected)
+    found = solutions.load_delays(url)
+    assert found[0] == expected[0]
+    assert found[2:] == expected[2:]
+    for name, one, other in zip(DelayTable._fields, found.table, expected.table, strict=True):
+        np.testing.assert_array_equal(one, other, err_msg=name)
+    with xr.open_zarr(url, consolidated=False) as dataset:
+        assert dataset.DELAY.attrs["units"] == "s"
+        assert dataset.DELAY.dims == ("time", "antenna_name", "frequency", "polarization")
+
+
+def test_delays_are_not_taken_for_gains_nor_gains_for_delays(tmp_path: pathlib.Path) -> None:
+    delays, gains = str(tmp_path / "delay"), str(tmp_path / "gain")
+    solutions.save_delays(delays, make_delays(2))
+    solutions.save_solution(gains, Solution(describe(), make_table(1, 1), ("a",), ("1",)))
+    with pytest.raises(DataError, match="delay is a table of kind 'delay', not one of gains; check the path"):
+        solutions.load_solution(delays)
+    with pytest.raises(DataError, match="gain is a table of kind 'gain', not one of delays; check the path"):
+        solutions.load_delays(gains)
