@@ -17,7 +17,7 @@ from radps.context.base import Record
 from radps.context.observation import Partition
 from radps.errors import ContextError
 
-_ORDER = ("bandpass", "gain")
+_ORDER = ("delay", "bandpass", "phase", "gain")
 """Kinds of tables in the order in which they are applied: that of the solver."""
 
 
@@ -108,7 +108,7 @@ class CalibrationTable(Record):
     """A table of gain solutions, and what it applies to."""
 
     name: str
-    kind: Literal["bandpass", "gain"]
+    kind: Literal["delay", "bandpass", "phase", "gain"]
     path: str
     window: str
     """Spectral window that the solutions come from."""

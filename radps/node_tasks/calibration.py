@@ -1,36 +1,22 @@
-"""What calibration does on a worker: rank antennas, solve a part of a bandpass, solve scans, correct a block."""
+"""What calibration does on a worker: rank antennas, solve a part of a bandpass, solve scans, count solutions."""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from radps.data import solutions
-from radps.data.stores import load_array
-from radps.data.urls import join_url
-from radps.data.visibilities import VisibilityChunk, write_chunk
-from radps.domain.gains import (
-    GainOptions,
-    GainSums,
-    GainTable,
-    accumulate_gain_sums,
-    add_gain_sums,
-    place_empty_intervals,
-    reference_phases,
-    solve_bandpass,
-    solve_gain_sums,
-)
-from radps.domain.interpolation import InterpolatedGains, apply_gains, interpolate_gains, multiply_gains
-from radps.domain.polarization import parallel_hands
+from radps.data.solutions import Solution, SolutionDescription
+from radps.domain.gains import GainOptions, GainTable, reference_phases, solve_bandpass, solve_gain_sums
 from radps.domain.reference_antennas import rank_reference_antennas
-from radps.domain.solution_intervals import SolutionInterval, number_intervals
+from radps.domain.solution_intervals import SolutionInterval
 from radps.domain.solver import StopReason
+from radps.node_tasks.applying import AppliedTable
 from radps.node_tasks.blocks import Block
-from radps.node_tasks.prediction import FieldModel, predict_field
+from radps.node_tasks.prediction import FieldModel
+from radps.node_tasks.solving import ScanPart, load_corrected, predict_model, sum_scan
 
 
 class AntennaFlags(NamedTuple):
@@ -79,25 +65,6 @@ class MergedGains(NamedTuple):
     """Scan of each time of the table."""
 
 
-class ApplySummary(NamedTuple):
-    """What the correction of a block did."""
-
-    field: str
-    n_data: int
-    n_flagged_before: int
-    n_flagged_after: int
-
-
-class AppliedTable(NamedTuple):
-    """A calibration table as it is applied to one field."""
-
-    url: str
-    from_fields: tuple[str, ...]
-    """Fields whose solutions are used."""
-    time_method: str
-    frequency_method: str
-
-
 def count_antenna_flags(block: Block, n_antennas: int) -> AntennaFlags:
     """Count the flags of every antenna in a block, autocorrelations left out."""
     data = block.load(("visibility", "flag", "weight"))
@@ -143,12 +110,13 @@ def solve_bandpass_channels(
     reference_order: Sequence[int],
     options: GainOptions,
     url: str,
+    applied: tuple[AppliedTable, ...] = (),
 ) -> SolveSummary:
-    """Solve the bandpass of a block of channels and write it into the table at ``url``."""
-    data = _parallel_hands(block.load())
+    """Solve the bandpass of a block of channels, after tables are divided out, and write it to the table at ``url``."""
+    data = load_corrected(block, applied)
     table = solve_bandpass(
         data.visibilities,
-        _predict(data, model),
+        predict_model(data, model),
         data.flags,
         data.weights,
         data.antenna1,
@@ -164,66 +132,38 @@ def solve_bandpass_channels(
 
 
 def solve_scan_gains(
-    pieces: Sequence[Block],
+    parts: Sequence[ScanPart],
     field: str,
     scan: str,
-    bandpass_url: str,
-    model: FieldModel,
     n_antennas: int,
     reference_order: Sequence[int],
     options: GainOptions,
-    solution_interval: SolutionInterval,
+    interval: SolutionInterval,
 ) -> ScanGains:
-    """Solve one gain an antenna, hand and interval of a scan from all channels, after the bandpass is divided out.
+    """Solve one gain an antenna, hand and interval of a scan from all channels, after tables are divided out.
 
-    The data come in pieces, disjoint blocks that cover the scan, and are summed one piece after the other: the memory
-    is that of a piece.
+    There is a part for each spectral window; the gains are those of all windows together.
     """
-    store = pieces[0].address.store
-    times = slice(min(piece.times[0] for piece in pieces), max(piece.times[1] for piece in pieces))
-    channels = slice(min(piece.channels[0] for piece in pieces), max(piece.channels[1] for piece in pieces))
-    time_s = load_array(join_url(store, "time"), (times,))
-    frequency_hz = load_array(join_url(store, "frequency"), (channels,))
-    interval = number_intervals(time_s, solution_interval)
-    parts = []
-    for piece in pieces:
-        own = interval[piece.times[0] - times.start : piece.times[1] - times.start]
-        parts.append(_sum_piece(piece, bandpass_url, model, own, int(interval.max()) + 1))
-    data = pieces[0].load(())
+    scan_sums = sum_scan(parts, interval)
     table = solve_gain_sums(
-        place_empty_intervals(functools.reduce(add_gain_sums, parts), time_s, interval),
-        data.antenna1,
-        data.antenna2,
+        scan_sums.sums,
+        scan_sums.antenna1,
+        scan_sums.antenna2,
         n_antennas,
         list(reference_order),
-        np.array([np.mean(frequency_hz)]),
+        np.array([np.mean(scan_sums.frequency_hz)]),
         options,
     )
     return ScanGains(field, scan, table)
 
 
-def correct_block(
-    block: Block, field: str, tables: Sequence[AppliedTable], visibility_url: str, flag_url: str, weight_url: str | None
-) -> ApplySummary:
-    """Divide the gains of all tables out of a block; write corrected visibilities, flags and, if asked, weights."""
-    data = block.load(("visibility", "flag", "weight"))
-    gains = multiply_gains(*(_gains_for(data, table, block) for table in tables))
-    corrected = apply_gains(
-        data.visibilities,
-        data.flags,
-        data.weights,
-        gains.gains,
-        gains.flags,
-        data.antenna1,
-        data.antenna2,
-        calibrate_weights=weight_url is not None,
-    )
-    where = {"times": block.time_slice, "channels": block.channel_slice}
-    write_chunk(visibility_url, corrected.visibilities, **where)
-    write_chunk(flag_url, corrected.flags, **where)
-    if weight_url is not None:
-        write_chunk(weight_url, corrected.weights, **where)
-    return ApplySummary(field, data.flags.size, int(data.flags.sum()), int(corrected.flags.sum()))
+def save_merged_gains(
+    parts: Sequence[ScanGains], url: str, description: SolutionDescription, reference_order: Sequence[int]
+) -> SolveSummary:
+    """Join the gains of all scans to one table, write it, and count what it holds."""
+    merged = merge_scan_gains(parts, reference_order)
+    solutions.save_solution(url, Solution(description, merged.table, merged.fields, merged.scans))
+    return summarise_gains(merged.table, "time")
 
 
 def merge_solve_summaries(parts: Sequence[SolveSummary]) -> SolveSummary:
@@ -273,78 +213,4 @@ def summarise_gains(table: GainTable, axis: Literal["time", "channel"]) -> Solve
         snr=tuple(medians),
         has_data=tuple(bool(one.any()) for one in has_data.swapaxes(0, place)),
         antenna_solutions=tuple(np.count_nonzero(~table.flags, axis=(0, 2, 3)).tolist()),
-    )
-
-
-def _parallel_hands(data: VisibilityChunk) -> VisibilityChunk:
-    """Return the data of the parallel hands alone."""
-    hands = parallel_hands(data.polarizations)
-    return data._replace(
-        visibilities=data.visibilities[..., hands],
-        flags=data.flags[..., hands],
-        weights=data.weights[..., hands],
-        polarizations=tuple(data.polarizations[hand] for hand in hands),
-    )
-
-
-def _predict(data: VisibilityChunk, model: FieldModel) -> NDArray[np.complex128]:
-    """Return the model of a field, shape (time, baseline, channel, 1): the same in both hands."""
-    n_times, n_baselines = data.uvw_m.shape[:2]
-    visibilities = predict_field(data.uvw_m.reshape(-1, 3), data.frequency_hz, model)
-    return visibilities.reshape(n_times, n_baselines, len(data.frequency_hz), 1)
-
-
-def _sum_piece(
-    piece: Block,
-    bandpass_url: str,
-    model: FieldModel,
-    interval: NDArray[np.int64],
-    n_intervals: int,
-) -> GainSums:
-    """Return the sums of a piece of a scan, with the bandpass divided out."""
-    data = _parallel_hands(piece.load())
-    bandpass = solutions.load_solution(bandpass_url, channels=piece.channel_slice).table
-    gains = interpolate_gains(bandpass, data.time_s, data.frequency_hz)
-    # CASA's gaincal scales the weights by the tables that it applies on the fly, whatever is done with the data later.
-    corrected = apply_gains(
-        data.visibilities,
-        data.flags,
-        data.weights,
-        gains.gains,
-        gains.flags,
-        data.antenna1,
-        data.antenna2,
-        calibrate_weights=True,
-    )
-    return accumulate_gain_sums(
-        corrected.visibilities,
-        _predict(data, model),
-        corrected.flags,
-        corrected.weights,
-        time_s=data.time_s,
-        interval=interval,
-        channel=np.zeros(len(data.frequency_hz), np.int64),
-        n_intervals=n_intervals,
-    )
-
-
-def _gains_for(data: VisibilityChunk, applied: AppliedTable, block: Block) -> InterpolatedGains:
-    """Interpolate a table to the data of a block, from the solutions of the wanted fields."""
-    solution = solutions.load_solution(applied.url)
-    rows = [number for number, field in enumerate(solution.fields) if field in applied.from_fields]
-    table = solution.table
-    chosen = table._replace(
-        time_s=table.time_s[rows],
-        gains=table.gains[rows],
-        flags=table.flags[rows],
-        snr=table.snr[rows],
-        stop_reason=table.stop_reason[rows],
-        n_iterations=table.n_iterations[rows],
-    )
-    return interpolate_gains(
-        chosen,
-        data.time_s,
-        data.frequency_hz,
-        time_method=applied.time_method,
-        frequency_method=applied.frequency_method,
     )

@@ -15,7 +15,7 @@ from radps.data.visibilities import create_like
 from radps.domain.interpolation import InterpolationMethod
 from radps.errors import ContextError
 from radps.graph_tasks.shapes import map_chunks, run_task
-from radps.node_tasks.calibration import AppliedTable, ApplySummary, correct_block
+from radps.node_tasks.applying import AppliedTable, ApplySummary, correct_block
 from radps.stages.base import StageParams
 
 GROUP = "corrected"
@@ -111,6 +111,7 @@ def _applied(context: Context, params: Params, correction: Correction) -> Applie
         from_fields=correction.from_fields,
         time_method=params.time_interpolation,
         frequency_method=params.frequency_interpolation,
+        kind=correction.table.kind,
     )
 
 

@@ -681,7 +681,7 @@ def test_scans_that_are_summed_in_pieces_have_the_gains_of_the_whole(
 ) -> None:
     bench = tiny.after("set_model")
     whole = tiny_solved.table("gain").table
-    calibrate = importlib.import_module("radps.stages.calibrate")
+    calibrate = importlib.import_module("radps.stages._calibration")
     # one integration of 5 channels at a time
     monkeypatch.setattr(calibrate, "SUM_BLOCK_BYTES", 5 * 45 * 2 * 13 * 4)
     pieces = bench.after("calibrate").table("gain").table

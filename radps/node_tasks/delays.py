@@ -1,0 +1,84 @@
+"""Delays on a worker: solve those of a scan, join the scans to a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from radps.data import solutions
+from radps.data.solutions import DelaySolution, SolutionDescription
+from radps.domain.delays import DelayOptions, DelayTable, reference_delays, solve_delays
+from radps.domain.solution_intervals import SolutionInterval
+from radps.node_tasks.solving import ScanPart, sum_scan_channels
+
+
+class ScanDelays(NamedTuple):
+    """The delays of one scan of a calibrator."""
+
+    field: str
+    scan: str
+    table: DelayTable
+
+
+class DelaySummary(NamedTuple):
+    """What was found of the delays of a spectral window."""
+
+    n_solutions: int
+    """Antennas x intervals x hands."""
+    n_flagged: int
+    median_snr: float
+    """Of unflagged solutions; 0 without any."""
+    largest_delay_s: float
+    """Largest modulus of an unflagged delay, against the reference antenna."""
+    median_error_s: float
+    """Of unflagged solutions of other antennas than the reference; 0 without any."""
+    antenna_solutions: tuple[int, ...]
+    """Unflagged solutions of each antenna."""
+
+
+def solve_scan_delays(
+    part: ScanPart,
+    field: str,
+    scan: str,
+    n_antennas: int,
+    reference_order: Sequence[int],
+    options: DelayOptions,
+    interval: SolutionInterval,
+) -> ScanDelays:
+    """Solve a delay an antenna, hand and interval of a scan."""
+    scan_sums = sum_scan_channels(part, interval)
+    table = solve_delays(
+        scan_sums.sums,
+        scan_sums.antenna1,
+        scan_sums.antenna2,
+        n_antennas,
+        list(reference_order),
+        scan_sums.frequency_hz,
+        options,
+    )
+    return ScanDelays(field, scan, table)
+
+
+def merge_delays(
+    parts: Sequence[ScanDelays], url: str, description: SolutionDescription, reference_order: Sequence[int]
+) -> DelaySummary:
+    """Join the delays of all scans to one table in the order of time, write it, and say what it holds."""
+    order = np.argsort(np.concatenate([part.table.time_s for part in parts]), kind="stable")
+    names = ("time_s", "delays_s", "errors_s", "flags", "snr", "stop_reason", "n_iterations")
+    joined = {name: np.concatenate([getattr(part.table, name) for part in parts])[order] for name in names}
+    table = reference_delays(DelayTable(frequency_hz=parts[0].table.frequency_hz, **joined), list(reference_order))
+    labels = [(part.field, part.scan) for part in parts for _ in part.table.time_s]
+    fields, scans = zip(*(labels[number] for number in order), strict=True)
+    solutions.save_delays(url, DelaySolution(description, table, fields, scans))
+    good = ~table.flags
+    measured = good & (table.errors_s > 0)
+    return DelaySummary(
+        n_solutions=table.flags.size,
+        n_flagged=int(table.flags.sum()),
+        median_snr=float(np.median(table.snr[good])) if good.any() else 0.0,
+        largest_delay_s=float(np.abs(table.delays_s[good]).max(initial=0.0)),
+        median_error_s=float(np.median(table.errors_s[measured])) if measured.any() else 0.0,
+        antenna_solutions=tuple(np.count_nonzero(good, axis=(0, 2, 3)).tolist()),
+    )

@@ -1,0 +1,163 @@
+"""What all solutions share on a worker: a scan in pieces, tables divided out on the fly, the model, the sums."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from radps.data.stores import load_array
+from radps.data.urls import join_url
+from radps.data.visibilities import VisibilityChunk
+from radps.domain.gains import GainSums, accumulate_gain_sums, add_gain_sums, place_empty_intervals
+from radps.domain.polarization import parallel_hands
+from radps.domain.solution_intervals import SolutionInterval, number_intervals
+from radps.errors import DataError
+from radps.node_tasks.applying import AppliedTable, divide_tables
+from radps.node_tasks.blocks import Block
+from radps.node_tasks.prediction import FieldModel, predict_field
+
+
+class ScanPart(NamedTuple):
+    """The data of a scan in one spectral window, their model, and what is divided out of them before."""
+
+    pieces: tuple[Block, ...]
+    """Disjoint blocks that cover the scan and its channels, each small enough for the memory of a task."""
+    applied: tuple[AppliedTable, ...]
+    model: FieldModel
+
+    @property
+    def times(self) -> slice:
+        """The times of the scan."""
+        return slice(min(piece.times[0] for piece in self.pieces), max(piece.times[1] for piece in self.pieces))
+
+    @property
+    def channels(self) -> slice:
+        """The channels of all pieces, and of gaps between them."""
+        starts, stops = zip(*(piece.channels for piece in self.pieces), strict=True)
+        return slice(min(starts), max(stops))
+
+    def load_times(self) -> NDArray[np.float64]:
+        """Read the times of the scan, (time,) [s]."""
+        return load_array(join_url(self.pieces[0].address.store, "time"), (self.times,))
+
+    def load_frequencies(self) -> NDArray[np.float64]:
+        """Read the frequencies of the channels, (channel,) [Hz]."""
+        return load_array(join_url(self.pieces[0].address.store, "frequency"), (self.channels,))
+
+
+class ScanSums(NamedTuple):
+    """The sums of a scan, and whose they are."""
+
+    sums: GainSums
+    antenna1: NDArray[np.int64]
+    antenna2: NDArray[np.int64]
+    frequency_hz: NDArray[np.float64]
+    """Channels of all parts, one after the other."""
+
+
+def sum_scan(parts: Sequence[ScanPart], interval: SolutionInterval) -> ScanSums:
+    """Sum the data of a scan over all channels of all its spectral windows, one piece after the other.
+
+    The memory is that of a piece. Integrations of several windows are in one interval if their times are.
+
+    Raises
+    ------
+    DataError
+        If two windows of the scan have other baselines.
+    """
+    antenna1, antenna2 = _common_baselines(parts)
+    times = [part.load_times() for part in parts]
+    joined = np.unique(np.concatenate(times))
+    number = number_intervals(joined, interval)
+    sums = []
+    for part, time_s in zip(parts, times, strict=True):
+        own = number[np.searchsorted(joined, time_s)]
+        for piece in part.pieces:
+            cut = own[piece.times[0] - part.times.start : piece.times[1] - part.times.start]
+            sums.append(_sum_piece(piece, part, cut, int(number.max()) + 1))
+    return ScanSums(
+        place_empty_intervals(functools.reduce(add_gain_sums, sums), joined, number),
+        antenna1,
+        antenna2,
+        np.concatenate([part.load_frequencies() for part in parts]),
+    )
+
+
+def sum_scan_channels(part: ScanPart, interval: SolutionInterval) -> ScanSums:
+    """Sum the data of a scan over time alone, each channel by itself."""
+    time_s, frequency_hz = part.load_times(), part.load_frequencies()
+    number = number_intervals(time_s, interval)
+    n_intervals = int(number.max()) + 1
+    data = part.pieces[0].load(())
+    shape = (n_intervals, len(data.antenna1), len(frequency_hz), len(parallel_hands(data.polarizations)))
+    total = GainSums(np.zeros(shape, np.complex128), np.zeros(shape), np.zeros(n_intervals), np.zeros(n_intervals))
+    for piece in part.pieces:
+        cut = number[piece.times[0] - part.times.start : piece.times[1] - part.times.start]
+        found = _sum_piece(piece, part, cut, n_intervals, by_channel=True)
+        band = slice(piece.channels[0] - part.channels.start, piece.channels[1] - part.channels.start)
+        total.vis_model[:, :, band] += found.vis_model
+        total.model_power[:, :, band] += found.model_power
+        total.weight[:] += found.weight
+        total.weight_time[:] += found.weight_time
+    return ScanSums(place_empty_intervals(total, time_s, number), data.antenna1, data.antenna2, frequency_hz)
+
+
+def _common_baselines(parts: Sequence[ScanPart]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the antennas of the baselines, the same in all windows of a scan."""
+    found = [part.pieces[0].load(()) for part in parts]
+    first = found[0]
+    for part, data in zip(parts, found, strict=True):
+        if not (np.array_equal(data.antenna1, first.antenna1) and np.array_equal(data.antenna2, first.antenna2)):
+            raise DataError(
+                f"{parts[0].pieces[0].partition} and {part.pieces[0].partition} have different baselines, and cannot "
+                "be combined to one solution: solve each spectral window by itself"
+            )
+    return first.antenna1, first.antenna2
+
+
+def load_corrected(block: Block, applied: Sequence[AppliedTable]) -> VisibilityChunk:
+    """Read the parallel hands of a block, with the tables divided out.
+
+    CASA's gaincal scales the weights by the tables that it applies on the fly, whatever is done with the data later.
+    """
+    return divide_tables(_parallel_hands(block.load()), applied, calibrate_weights=True)
+
+
+def predict_model(data: VisibilityChunk, model: FieldModel) -> NDArray[np.complex128]:
+    """Return the model of a field, shape (time, baseline, channel, 1): the same in both hands."""
+    n_times, n_baselines = data.uvw_m.shape[:2]
+    visibilities = predict_field(data.uvw_m.reshape(-1, 3), data.frequency_hz, model)
+    return visibilities.reshape(n_times, n_baselines, len(data.frequency_hz), 1)
+
+
+def _sum_piece(
+    piece: Block, part: ScanPart, interval: NDArray[np.int64], n_intervals: int, *, by_channel: bool = False
+) -> GainSums:
+    """Return the sums of a piece of a scan."""
+    data = load_corrected(piece, part.applied)
+    n_channels = len(data.frequency_hz)
+    return accumulate_gain_sums(
+        data.visibilities,
+        predict_model(data, part.model),
+        data.flags,
+        data.weights,
+        time_s=data.time_s,
+        interval=interval,
+        channel=np.arange(n_channels) if by_channel else np.zeros(n_channels, np.int64),
+        n_intervals=n_intervals,
+    )
+
+
+def _parallel_hands(data: VisibilityChunk) -> VisibilityChunk:
+    """Return the data of the parallel hands alone."""
+    hands = parallel_hands(data.polarizations)
+    return data._replace(
+        visibilities=data.visibilities[..., hands],
+        flags=data.flags[..., hands],
+        weights=data.weights[..., hands],
+        polarizations=tuple(data.polarizations[hand] for hand in hands),
+    )

@@ -1,0 +1,379 @@
+"""What calibration found: the tables to register, flux densities, scores, numbers and what a user has to know."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from radps.context.records import (
+    Applicability,
+    CalibrationTable,
+    FluxDensityRecord,
+    Outcome,
+    OutcomeStatus,
+    QAScore,
+    ScoreScope,
+)
+from radps.context.scores import score_between
+from radps.data import solutions
+from radps.data.solutions import Solution, SolutionDescription
+from radps.domain.flux_spectrum import FluxSpectrum, fit_flux_spectrum
+from radps.domain.flux_transfer import FluxTransfer, flag_gains, rescale_gains, transfer_flux
+from radps.errors import DataError
+from radps.node_tasks.calibration import MergedGains, ScanGains, SolveSummary, merge_scan_gains, summarise_gains
+from radps.node_tasks.delays import DelaySummary
+
+
+class WindowPlan(NamedTuple):
+    """What the last task needs to know of one spectral window."""
+
+    window: str
+    flux_fields: tuple[str, ...]
+    """Calibrators with a known flux density."""
+    assumed_fields: tuple[str, ...]
+    """Calibrators solved with 1 Jy."""
+    target_sources: tuple[str, ...]
+    """Calibrators whose gains the other fields are corrected with."""
+    other_fields: tuple[str, ...]
+    """Fields of the window that no gains are solved on."""
+    gain_url: str
+    gain_path: str
+    bandpass_path: str
+    bandpass_field: str
+    delay_path: str
+    """Empty if no delays are solved."""
+    delay_fields: tuple[str, ...]
+    antennas: tuple[str, ...]
+    polarizations: tuple[str, ...]
+
+
+class _Transfer(NamedTuple):
+    """The gains on the flux-density scale of the calibrators that are known."""
+
+    gains: MergedGains
+    fluxes: tuple[FluxDensityRecord, ...]
+    problems: tuple[str, ...]
+    """Calibrators whose flux density was not found, and why."""
+
+
+def finish_window(
+    plan: WindowPlan,
+    bandpass: SolveSummary,
+    parts: Sequence[ScanGains],
+    order: Sequence[int],
+    delays: DelaySummary | None,
+) -> Outcome:
+    """Transfer the flux scale, write the gains, and say what was found in one window."""
+    merged = merge_scan_gains(parts, order)
+    solved = summarise_gains(merged.table, "time")
+    transfer = _transfer_fluxes(plan, merged)
+    gains = transfer.gains
+    description = SolutionDescription("gain", plan.window, plan.antennas, plan.polarizations)
+    solutions.save_solution(plan.gain_url, Solution(description, gains.table, gains.fields, gains.scans))
+    reference = next((antenna for antenna in order if solved.antenna_solutions[antenna]), order[0])
+    problems = [*_problems(plan, bandpass, solved, gains, delays), *transfer.problems]
+    return Outcome(
+        status=OutcomeStatus.CAVEATS if problems else OutcomeStatus.SUCCESS,
+        message="; ".join(problems),
+        tables=_tables(plan, plan.antennas[reference]),
+        flux_densities=transfer.fluxes,
+        qa=_scores(plan, bandpass, summarise_gains(gains.table, "time"), transfer.fluxes),
+        summary={
+            plan.window: {
+                "reference_antenna": plan.antennas[reference],
+                "antennas_without_solution": _unsolved_antennas(plan, solved),
+                **({} if delays is None else {"delays": _delay_counts(plan, delays)}),
+                "bandpass": _counts(bandpass),
+                "gains": _counts(solved),
+                "channels_without_data": [number for number, has_data in enumerate(bandpass.has_data) if not has_data],
+                "channels_without_solution": _unsolved_channels(bandpass),
+                "scans_without_solution": _unsolved_scans(solved, gains),
+                "flux_densities": {flux.field: flux.flux_jy for flux in transfer.fluxes},
+            }
+        },
+    )
+
+
+def finish_phases(
+    plans: Sequence[WindowPlan], summaries: Sequence[SolveSummary], paths: Sequence[str], order: Sequence[int]
+) -> Outcome:
+    """Register the phases of one or more windows: those of short intervals for calibrators, of scans for the rest."""
+    plan, windows = plans[0], tuple(one.window for one in plans)
+    calibrators = (*plan.flux_fields, *plan.assumed_fields)
+    own = tuple(Applicability(fields=(field,), windows=windows, from_fields=(field,)) for field in calibrators)
+    others = tuple(
+        Applicability(fields=one.other_fields, windows=(one.window,), from_fields=one.target_sources)
+        for one in plans
+        if one.other_fields
+    )
+    name = "_".join(windows)
+    tables = [
+        CalibrationTable(
+            name=f"{kind}_{name}",
+            kind="phase",
+            path=path,
+            window=plan.window,
+            solved_on=calibrators,
+            applies_to=applies_to,
+            reference_antenna=plan.antennas[order[0]],
+        )
+        for kind, path, applies_to in zip(("phase", "phase_scan"), paths, (own, others), strict=True)
+        if applies_to
+    ]
+    flagged = [
+        score_between(
+            "flagged phase solutions",
+            _flagged_percent(summaries[0]),
+            unit="%",
+            good=10.0,
+            bad=60.0,
+            applies_to=window,
+            scope=ScoreScope.WINDOW,
+            hint="take a longer interval, or combine the spectral windows",
+        )
+        for window in windows
+    ]
+    counts = {"phases": _counts(summaries[0]), "phases_of_scans": _counts(summaries[1])}
+    return Outcome(tables=tuple(tables), qa=tuple(flagged), summary={window: counts for window in windows})
+
+
+def _transfer_fluxes(plan: WindowPlan, gains: MergedGains) -> _Transfer:
+    """Put the gains of calibrators solved with 1 Jy on the scale of those that are known."""
+    table = gains.table
+    reference = np.isin(gains.fields, plan.flux_fields)
+    fluxes, problems = [], []
+    if plan.assumed_fields and not plan.flux_fields:
+        problems.append(
+            f"no calibrator of window {plan.window} has a known flux density: its gains are relative to 1 Jy of "
+            f"{', '.join(plan.assumed_fields)}"
+        )
+    for field in plan.assumed_fields if plan.flux_fields else ():
+        chosen = np.isin(gains.fields, [field])
+        try:
+            found = transfer_flux(table, chosen, reference, field_name=field)
+        except DataError as error:
+            problems.append(f"{error}; its gains are flagged, because their scale is that of a model of 1 Jy")
+            table = flag_gains(table, chosen)
+            continue
+        table = rescale_gains(table, chosen, found.scale)
+        fluxes.append(_flux_record(plan.window, field, found, float(table.frequency_hz[0])))
+    return _Transfer(gains._replace(table=table), tuple(fluxes), tuple(problems))
+
+
+def _tables(plan: WindowPlan, reference_antenna: str) -> tuple[CalibrationTable, ...]:
+    """Register the tables of a window, with what they apply to."""
+    calibrators = (*plan.flux_fields, *plan.assumed_fields)
+    window = (plan.window,)
+    everything = (*calibrators, *plan.other_fields)
+    delay = CalibrationTable(
+        name=f"delay_{plan.window}",
+        kind="delay",
+        path=plan.delay_path,
+        window=plan.window,
+        solved_on=plan.delay_fields,
+        applies_to=(Applicability(fields=everything, windows=window, from_fields=plan.delay_fields),),
+        reference_antenna=reference_antenna,
+    )
+    bandpass = CalibrationTable(
+        name=f"bandpass_{plan.window}",
+        kind="bandpass",
+        path=plan.bandpass_path,
+        window=plan.window,
+        solved_on=(plan.bandpass_field,),
+        applies_to=(Applicability(fields=everything, windows=window, from_fields=(plan.bandpass_field,)),),
+        reference_antenna=reference_antenna,
+    )
+    others = Applicability(fields=plan.other_fields, windows=window, from_fields=plan.target_sources)
+    gain = CalibrationTable(
+        name=f"gain_{plan.window}",
+        kind="gain",
+        path=plan.gain_path,
+        window=plan.window,
+        solved_on=calibrators,
+        applies_to=(
+            *(Applicability(fields=(field,), windows=window, from_fields=(field,)) for field in calibrators),
+            *([others] if plan.other_fields else []),
+        ),
+        reference_antenna=reference_antenna,
+    )
+    return (*([delay] if plan.delay_path else []), bandpass, gain)
+
+
+def _flux_record(window: str, field: str, found: FluxTransfer, frequency_hz: float) -> FluxDensityRecord:
+    return FluxDensityRecord(
+        field=field,
+        window=window,
+        flux_jy=found.flux_jy,
+        error_jy=found.error_jy if math.isfinite(found.error_jy) else 0.0,
+        frequency_hz=frequency_hz,
+        origin="flux transfer",
+        n_solutions=found.n_solutions,
+    )
+
+
+def _problems(
+    plan: WindowPlan, bandpass: SolveSummary, solved: SolveSummary, gains: MergedGains, delays: DelaySummary | None
+) -> list[str]:
+    """Return what a user has to know of the solutions of a window."""
+    problems = []
+    if delays is not None and delays.n_flagged == delays.n_solutions:
+        problems.append(f"window {plan.window} has no delay that rises above the noise: all its data will be flagged")
+    if n_failed := bandpass.n_not_converged + solved.n_not_converged:
+        problems.append(f"{n_failed} solutions of window {plan.window} did not converge and are flagged")
+    if channels := _unsolved_channels(bandpass):
+        problems.append(f"channels of {plan.window} whose bandpass is lost in noise: {', '.join(map(str, channels))}")
+    elif not any(bandpass.has_data):
+        problems.append(f"{plan.bandpass_field} has no data for a bandpass of {plan.window}: all are flagged")
+    if scans := _unsolved_scans(solved, gains):
+        problems.append(f"scans without a gain solution in {plan.window}: {', '.join(scans)}")
+    return problems
+
+
+def _unsolved_antennas(plan: WindowPlan, solved: SolveSummary) -> list[str]:
+    """Return the antennas all whose gains are flagged."""
+    return [name for name, count in zip(plan.antennas, solved.antenna_solutions, strict=True) if not count]
+
+
+def _unsolved_channels(bandpass: SolveSummary) -> list[int]:
+    """Return the channels that have data and no solution."""
+    labels = zip(bandpass.snr, bandpass.has_data, strict=True)
+    return [number for number, (snr, has_data) in enumerate(labels) if has_data and snr == 0]
+
+
+def _unsolved_scans(solved: SolveSummary, gains: MergedGains) -> list[str]:
+    """Return the scans, with their fields, that have an interval without any solution."""
+    labels = zip(solved.snr, gains.fields, gains.scans, strict=True)
+    return list(dict.fromkeys(f"{scan} ({field})" for snr, field, scan in labels if snr == 0))
+
+
+def _scores(
+    plan: WindowPlan, bandpass: SolveSummary, solved: SolveSummary, fluxes: Sequence[FluxDensityRecord]
+) -> tuple[QAScore, ...]:
+    """Judge how much of the solutions is flagged, and how well the flux densities are known."""
+    flagged = [
+        score_between(
+            f"flagged {kind} solutions",
+            _flagged_percent(summary),
+            unit="%",
+            good=10.0,
+            bad=60.0,
+            applies_to=plan.window,
+            scope=ScoreScope.WINDOW,
+            hint="look at the signal-to-noise of the solutions, and for antennas that are broken",
+        )
+        for kind, summary in (("bandpass", bandpass), ("gain", solved))
+    ]
+    return (
+        *flagged,
+        *(
+            score_between(
+                "error of the transferred flux density",
+                100 * flux.error_jy / flux.flux_jy,
+                unit="%",
+                good=1.0,
+                bad=10.0,
+                applies_to=flux.field,
+                scope=ScoreScope.FIELD,
+                hint="compare the gain amplitudes of the calibrators antenna by antenna",
+            )
+            for flux in fluxes
+        ),
+    )
+
+
+def _flagged_percent(summary: SolveSummary) -> float:
+    """Return the flagged part of the solutions that there were data for [%]; all of it where there were none."""
+    possible = summary.n_solutions - summary.n_without_data
+    return 100 * (summary.n_flagged - summary.n_without_data) / possible if possible else 100.0
+
+
+def _counts(summary: SolveSummary) -> dict[str, float]:
+    """Return the counts of a solution as plain JSON."""
+    return {
+        "solutions": summary.n_solutions,
+        "without_data": summary.n_without_data,
+        "flagged": summary.n_flagged,
+        "not_converged": summary.n_not_converged,
+        "median_snr": float(np.median(summary.snr)) if summary.snr else 0.0,
+    }
+
+
+def _delay_counts(plan: WindowPlan, delays: DelaySummary) -> dict[str, Any]:
+    """Return the counts of delays as plain JSON."""
+    solved = zip(plan.antennas, delays.antenna_solutions, strict=True)
+    return {
+        "solutions": delays.n_solutions,
+        "flagged": delays.n_flagged,
+        "median_snr": delays.median_snr,
+        "largest_ns": 1e9 * delays.largest_delay_s,
+        "median_error_ns": 1e9 * delays.median_error_s,
+        "antennas_without_solution": [name for name, count in solved if not count],
+    }
+
+
+def _fit_spectra(fluxes: Sequence[FluxDensityRecord], order: int) -> dict[str, dict[str, Any]]:
+    """Fit the spectra of the fields with flux densities in several windows; returns them as plain JSON."""
+    by_field: dict[str, list[FluxDensityRecord]] = {}
+    for flux in fluxes:
+        by_field.setdefault(flux.field, []).append(flux)
+    spectra = {
+        field: fit_flux_spectrum(
+            [one.frequency_hz for one in found],
+            [one.flux_jy for one in found],
+            [one.error_jy for one in found],
+            order=order,
+        )
+        for field, found in by_field.items()
+        if len({one.frequency_hz for one in found}) == len(found) > 1
+    }
+    return {field: _to_json(spectrum) for field, spectrum in spectra.items()}
+
+
+def _to_json(spectrum: FluxSpectrum) -> dict[str, Any]:
+    """Return a spectrum as plain JSON; None is what nothing tells."""
+    return {
+        "reference_frequency_hz": spectrum.reference_frequency_hz,
+        "flux_jy": spectrum.flux_jy,
+        "flux_error_jy": _finite(spectrum.flux_error_jy),
+        "terms": list(spectrum.terms),
+        "term_errors": [_finite(error) for error in spectrum.term_errors],
+        "reduced_chi_squared": _finite(spectrum.reduced_chi_squared),
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def join_outcomes(outcomes: Iterable[Outcome], order: int, stale: tuple[str, ...]) -> Outcome:
+    """Join the outcomes of the spectral windows; tables of a calibration before that are not made now are taken out."""
+    outcomes = tuple(outcomes)
+    fluxes = tuple(flux for one in outcomes for flux in one.flux_densities)
+    several = len({flux.window for flux in fluxes}) > 1
+    texts = [
+        f"{flux.field}{f' in {flux.window}' if several else ''}: {flux.flux_jy:.4f} +- {flux.error_jy:.4f} Jy"
+        for flux in fluxes
+    ]
+    spectra = _fit_spectra(fluxes, order)
+    texts += [
+        f"{field}: spectral index {one['terms'][0]:.3f} +- {one['term_errors'][0] or 0:.3f}"
+        for field, one in spectra.items()
+    ]
+    tables = tuple(table for one in outcomes for table in one.tables)
+    summary: dict[str, Any] = {}
+    for one in outcomes:
+        for name, value in one.summary.items():
+            summary[name] = {**summary.get(name, {}), **value}
+    caveats = any(one.status is OutcomeStatus.CAVEATS for one in outcomes)
+    return Outcome(
+        status=OutcomeStatus.CAVEATS if caveats else OutcomeStatus.SUCCESS,
+        message="; ".join([*texts, *(one.message for one in outcomes if one.message)]),
+        tables=tables,
+        removed_tables=tuple(name for name in stale if name not in {table.name for table in tables}),
+        flux_densities=fluxes,
+        qa=tuple(score for one in outcomes for score in one.qa),
+        summary={**summary, **({"spectra": spectra} if spectra else {})},
+    )
