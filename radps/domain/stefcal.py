@@ -16,7 +16,8 @@ hand of polarization by itself. The gains minimise :math:`\chi^2 = \sum w |V_{ij
    :math:`\sigma_i = (2 \chi^2_a / (\nu \sum_j B_{ij} |g_j|^2))^{1/2}`, with :math:`\chi^2_a` of the *averaged*
    visibilities A/B and its :math:`\nu` degrees of freedom. So it follows from the scatter between baselines, closure
    errors included, and needs no absolute weights. The signal-to-noise is :math:`|g_i| / \sigma_i`. CASA's
-   agrees on average and to 5 % for well-constrained gains (10 to 20 % for single channels).
+   agrees on average and to 5 % for well-constrained gains (10 to 20 % for single channels). For phases alone only what
+   is perpendicular to the model counts as noise, so that raw data, whose amplitudes are not those of the model, serve.
 5. **Mode.** For phases alone the gains of step 3 have modulus 1. For amplitudes alone the complex gains are solved and
    their phases dropped, so that phases left in the data do not lower the amplitudes. (CASA ``calmode="a"`` drops
    the phases of the visibilities instead, whose moduli are biased upwards by the noise.)
@@ -210,7 +211,9 @@ def _solve_hand(
         divergence_factor=math.inf,
     )
     solution = solve(problem, control)
-    scale = _residual_variance(vis_model, model_power, antenna1, antenna2, problem.gains, int(valid.sum()), phase_only)
+    if phase_only:
+        return solution, problem.gains, _phase_snr(vis_model, model_power, antenna1, antenna2, problem.gains, valid)
+    scale = _residual_variance(vis_model, model_power, antenna1, antenna2, problem.gains, int(valid.sum()))
     with np.errstate(divide="ignore", invalid="ignore"):
         snr = np.where(valid, np.abs(problem.gains) * np.sqrt(0.5 * problem.curvature / scale), 0.0)
     return solution, problem.gains, snr
@@ -245,14 +248,12 @@ def _residual_variance(
     antenna2: NDArray[np.int64],
     gains: NDArray[np.complex128],
     n_antennas: int,
-    phase_only: bool,
 ) -> float:
     """Return chi-squared per degree of freedom of the averaged visibilities, not below their rounding error.
 
     Without degrees of freedom (three antennas or fewer) it is 1: the weights are taken at their word.
     """
-    n_parameters = n_antennas - 1 if phase_only else 2 * n_antennas - 1
-    degrees = 2 * len(vis_model) - n_parameters
+    degrees = 2 * len(vis_model) - (2 * n_antennas - 1)
     if degrees <= 0:
         return 1.0
     observed = vis_model / model_power
@@ -260,6 +261,30 @@ def _residual_variance(
     rounding = _ROUNDING * np.abs(observed)
     floor = float(np.sum(model_power * rounding**2))
     return max(float(np.sum(model_power * residual**2)), floor, float(np.finfo(np.float64).tiny)) / degrees
+
+
+def _phase_snr(
+    vis_model: NDArray[np.complex128],
+    model_power: NDArray[np.float64],
+    antenna1: NDArray[np.int64],
+    antenna2: NDArray[np.int64],
+    gains: NDArray[np.complex128],
+    valid: NDArray[np.bool_],
+) -> NDArray[np.float64]:
+    """Return the signal-to-noise of phases, shape (antenna,); amplitudes that are not 1 are signal, not noise.
+
+    Only what is perpendicular to the model on a baseline is noise, with a degree of freedom a baseline.
+    """
+    turned = vis_model * gains[antenna1].conj() * gains[antenna2]
+    degrees = len(vis_model) - (int(valid.sum()) - 1)
+    noise = float(np.sum((turned.imag**2 + (_ROUNDING * np.abs(turned)) ** 2) / model_power))
+    scale = max(noise, float(np.finfo(np.float64).tiny)) / degrees if degrees > 0 else 1.0
+    signal, power = np.zeros(len(gains)), np.zeros(len(gains))
+    for antennas in (antenna1, antenna2):
+        np.add.at(signal, antennas, turned.real)
+        np.add.at(power, antennas, model_power)
+    snr: NDArray[np.float64] = np.maximum(signal, 0.0) / np.sqrt(2 * scale * np.where(valid, power, 1.0))
+    return np.where(valid, snr, 0.0)
 
 
 def _refer_to_unflagged(

@@ -79,3 +79,16 @@ def test_amplitudes_alone_do_not_see_phases(draw: Callable[..., Any]) -> None:
     found = solve_gains(*arrays, weights, *data.geometry, 0, GainOptions(mode=GainMode.AMPLITUDE))
     # gain steps end when they change the gains by less than 1e-9
     np.testing.assert_allclose(found.gains, np.abs(data.gains), atol=1e-8)
+
+
+def test_phases_of_raw_data_have_the_signal_to_noise_of_calibrated_ones(draw: Callable[..., Any]) -> None:
+    data = draw(6, noise=0.2, phase_only=True)
+    arrays = [np.moveaxis(one, 2, 1).reshape(-1, len(data.antenna1), 2) for one in (data.visibilities, data.model)]
+    weights = np.ones(arrays[0].shape)
+    options = GainOptions(mode=GainMode.PHASE)
+    calibrated = solve_gains(arrays[0], arrays[1], weights, *data.geometry, 0, options)
+    raw = solve_gains(0.01 * arrays[0], arrays[1], weights, *data.geometry, 0, options)
+    np.testing.assert_allclose(raw.snr, calibrated.snr, rtol=1e-9)
+    np.testing.assert_allclose(raw.gains, calibrated.gains, atol=1e-8)
+    # 12 data, 8 baselines, a signal of 1.05 on average: (0.5 * 96 * 1.05^2 / 0.04)^(1/2)
+    assert np.median(calibrated.snr) == pytest.approx(36, rel=0.15)

@@ -1,0 +1,229 @@
+"""Delays, phases of short intervals, phase-up, kinds of bandpasses and linear feeds, from raw to corrected data."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import dask
+import numpy as np
+import pytest
+
+from radps.context.model import Context, Workspace
+from radps.context.records import CalibrationTable, Outcome, OutcomeStatus, Resources
+from radps.data import solutions
+from radps.data.demo_observation import demo_observation
+from radps.data.observation_model import BandpassErrors, GainErrors, ObservationModel, SimulatedComponent
+from radps.data.simulate import simulate_observation, true_bandpasses, true_visibilities
+from radps.data.visibilities import load_visibilities
+from radps.errors import SelectionError
+
+FLUX, PHASE, TARGET = "3C286", "J1445+0958", "N5921"
+TINY = demo_observation("tiny")
+BAND = TINY.band.model_copy(update={"start_frequency": 1.3e9, "channel_width": 4e6, "n_channels": 16})
+_FLAT = SimulatedComponent(flux=2.5, reference_frequency=BAND.start_frequency)
+_POINT = SimulatedComponent(flux=1.5, reference_frequency=BAND.start_frequency)
+DELAYED = TINY.model_copy(
+    update={
+        "band": BAND,
+        "fields": (
+            TINY.fields[0],
+            TINY.fields[1].model_copy(update={"components": (_FLAT,)}),
+            TINY.fields[2].model_copy(update={"components": (_POINT,)}),
+        ),
+        "noise": None,
+        "interference": None,
+        "dead_antennas": (),
+        "noisy_antennas": (),
+        "gains": GainErrors(mean_amplitude=0.3, amplitude_drift=0.0, phase_drift=0.0),
+        "bandpasses": BandpassErrors(amplitude_ripple=0.0, phase_ripple=0.0, delay=20e-9, edge_fraction=0.0),
+    }
+)
+"""No noise, gains that do not change, delays of 20 ns over 64 MHz: a turn from one end to the other."""
+
+
+def compute(graph: Any) -> Any:
+    return dask.compute(graph, scheduler="synchronous")[0]
+
+
+def run_generator(stage: Generator[Any, Any, Any]) -> Any:
+    """Return what a stage that yields graphs returns."""
+    value = None
+    while True:
+        try:
+            value = compute(stage.send(value))
+        except StopIteration as end:
+            return end.value
+
+
+class Bench:
+    """Computes stages one after the other in this process; a context is never changed."""
+
+    numbers = itertools.count()
+
+    def __init__(self, model: ObservationModel, context: Context, outcome: Outcome | None = None) -> None:
+        self.model, self.context, self.outcome = model, context, outcome or Outcome()
+
+    def after(self, stage: str, **params: Any) -> Bench:
+        """Return the bench after one more stage."""
+        module = importlib.import_module(f"radps.stages.{stage}")
+        workspace = self.context.place().model_copy(update={"step": f"{stage}_{next(self.numbers)}"})
+        result = getattr(module, stage)(self.context.at(workspace), module.Params(**params))
+        outcome = compute(run_generator(result) if isinstance(result, Generator) else result)
+        return Bench(self.model, self.context.with_outcome(stage, outcome), outcome)
+
+    def calibrated(self, **params: Any) -> Bench:
+        """Return the bench after the solutions."""
+        return self.after("set_model").after("calibrate", **params)
+
+    def table(self, kind: str) -> CalibrationTable:
+        """Return the only table of a kind."""
+        (found,) = [table for table in self.context.calibration.tables if table.kind == kind]
+        return found
+
+    def error(self, field: str, *, may_be_flagged: bool = False) -> float:
+        """Return the largest error of the corrected data of a field, relative to the largest datum of the sky."""
+        worst = 0.0
+        for partition in self.context.visibilities(field):
+            data = load_visibilities(self.context.address(partition, "corrected"))
+            sky = true_visibilities(self.model, field)[..., np.newaxis]
+            assert may_be_flagged or not data.flags[:, data.antenna1 != data.antenna2].any()
+            worst = max(
+                worst, float(np.abs(np.where(data.flags, 0, data.visibilities - sky)).max() / np.abs(sky).max())
+            )
+        return worst
+
+
+@pytest.fixture(scope="module")
+def make_bench(tmp_path_factory: pytest.TempPathFactory) -> Callable[[ObservationModel], Bench]:
+    """Makes a bench with imported data of a model, autocorrelations flagged."""
+
+    def make(model: ObservationModel) -> Bench:
+        folder: Path = tmp_path_factory.mktemp("run")
+        simulate_observation(str(folder / "visibilities" / "sim.ps.zarr"), model, chunks=(3, 8))
+        context = Context(
+            run_id="test",
+            workspace=Workspace(url=str(folder), resources=Resources(slots=2)),
+            dataset_paths=("visibilities/sim.ps.zarr",),
+        )
+        return Bench(model, context).after("import_data").after("flag")
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def delayed(make_bench: Callable[[ObservationModel], Bench]) -> Bench:
+    """Noiseless data with delays."""
+    return make_bench(DELAYED)
+
+
+def true_delays(model: ObservationModel) -> Any:
+    """Return the delays of the bandpasses, (antenna, hand) [s]: the slopes of their phases."""
+    steps = np.angle(true_bandpasses(model)[:, 1:] / true_bandpasses(model)[:, :-1])
+    return steps.mean(axis=1) / (2 * np.pi * model.band.channel_width)
+
+
+# --- delays ---
+
+
+def test_delays_are_found_and_taken_out_of_the_data(delayed: Bench) -> None:
+    bench = delayed.calibrated(delays={}, bandpass_calibrator="flux")
+    solution = solutions.load_delays(bench.context.locate(bench.table("delay").path))
+    assert solution.fields == (FLUX,)
+    truth = true_delays(DELAYED)
+    found = solution.table.delays_s[0, :, 0]
+    reference = int(np.flatnonzero((found == 0).all(axis=1))[0])
+    # the promise is 1e-3 ns; complex64 data of 16 channels leave less
+    np.testing.assert_allclose(found, truth - truth[reference], atol=1e-15)
+    assert np.abs(truth - truth[reference]).max() > 20e-9
+    bandpass = solutions.load_solution(bench.context.locate(bench.table("bandpass").path)).table
+    # the delays are gone from it
+    assert np.abs(np.angle(bandpass.gains / bandpass.gains[:, :, 8:9])).max() < 1e-5
+    corrected = bench.after("apply_calibration")
+    assert max(corrected.error(field) for field in (FLUX, PHASE, TARGET)) < 1e-6
+    counts = bench.outcome.summary["spw0"]["delays"]
+    assert counts["solutions"] == 18
+    assert counts["flagged"] == 0
+    assert counts["largest_ns"] == pytest.approx(1e9 * np.abs(found).max())
+
+
+def test_delays_of_several_fields_and_intervals_are_interpolated(delayed: Bench) -> None:
+    bench = delayed.calibrated(delays={"calibrators": ["flux", "phase"], "solution_interval": "integration"})
+    solution = solutions.load_delays(bench.context.locate(bench.table("delay").path))
+    assert set(solution.fields) == {FLUX, PHASE}
+    assert len(solution.fields) > 5
+    assert bench.after("apply_calibration").error(TARGET) < 1e-6
+
+
+def test_delays_of_an_earlier_calibration_are_taken_out(delayed: Bench) -> None:
+    bench = delayed.calibrated(delays={})
+    again = bench.after("calibrate")
+    assert [table.kind for table in again.context.calibration.tables] == ["bandpass", "gain"]
+    assert again.after("apply_calibration").error(TARGET) < 1e-6
+
+
+def test_delays_lost_in_noise_are_reported(delayed: Bench) -> None:
+    bench = delayed.calibrated(delays={"min_snr": 1e12})
+    assert bench.outcome.status is OutcomeStatus.CAVEATS
+    assert "window spw0 has no delay that rises above the noise: all its data will be flagged" in bench.outcome.message
+
+
+# --- phases ---
+
+
+DRIFTING = DELAYED.model_copy(
+    update={"gains": GainErrors(mean_amplitude=0.3, amplitude_drift=0.0, phase_drift=1.0, timescale=60.0)}
+)
+"""Phases that turn by a radian in a minute."""
+
+
+@pytest.fixture(scope="module")
+def drifting(make_bench: Callable[[ObservationModel], Bench]) -> Bench:
+    """Noiseless data whose phases drift within scans."""
+    return make_bench(DRIFTING)
+
+
+def test_phases_of_integrations_keep_the_amplitudes_of_scans(drifting: Bench) -> None:
+    # the drift within a scan is closure error to a delay of the scan too
+    delays = {"solution_interval": "integration"}
+    parameters: dict[str, Any] = {"bandpass": {"phase_up": {}}, "phases": {}, "mode": "amplitude"}
+    bench = drifting.calibrated(delays=delays, **parameters).after("apply_calibration")
+    assert max(bench.error(field) for field in (FLUX, PHASE)) < 2e-6
+    # without them the drift lowers the amplitudes, and leaves its phases
+    plain = drifting.calibrated(delays=delays).after("apply_calibration")
+    assert plain.error(PHASE, may_be_flagged=True) > 0.1
+    kinds = [table.kind for table in bench.context.calibration.tables]
+    assert sorted(kinds) == ["bandpass", "delay", "gain", "phase", "phase"]
+    assert bench.context.flux_densities[-1].flux_jy == pytest.approx(2.5, rel=1e-5)
+    assert bench.outcome.summary["fields"].keys() == {FLUX, PHASE, TARGET}
+
+
+def test_the_target_has_the_phases_of_scans(drifting: Bench) -> None:
+    context = drifting.calibrated(phases={}).context
+    (partition,) = context.visibilities(TARGET)
+    names = [one.table.name for one in context.calibration.corrections(partition)]
+    assert names == ["bandpass_spw0", "phase_scan_spw0", "gain_spw0"]
+    (partition,) = context.visibilities(PHASE)
+    names = [one.table.name for one in context.calibration.corrections(partition)]
+    assert names == ["bandpass_spw0", "phase_spw0", "gain_spw0"]
+
+
+# --- linear feeds ---
+
+
+def test_linear_feeds_are_calibrated_like_circular_ones(make_bench: Callable[[ObservationModel], Bench]) -> None:
+    bench = make_bench(DELAYED.model_copy(update={"polarizations": "XX YY"})).calibrated(delays={})
+    solution = solutions.load_solution(bench.context.locate(bench.table("gain").path))
+    assert solution.description.polarizations == ("XX", "YY")
+    assert bench.after("apply_calibration").error(TARGET) < 1e-6
+
+
+# --- bad input ---
+
+
+def test_an_unknown_window_is_refused(delayed: Bench) -> None:
+    with pytest.raises(SelectionError, match="there is no spectral window spw7; there are: spw0"):
+        delayed.calibrated(windows=["spw7"])
