@@ -333,9 +333,8 @@ class PlaneProblem:
         """Return the accuracy that the next residual needs, relative to the peak of the dirty image."""
         if self._update is None or self._expected_peak <= self._goal:
             return self.options.epsilon
-        next_goal = max(self._goal, self._update.psf_fraction * self._expected_peak)
-        wanted = EARLY_ACCURACY * next_goal / self._peak(self.dirty)
-        return max(self.options.epsilon, min(wanted, MAX_EPSILON))
+        next_level = max(self._goal, self._update.psf_fraction * self._expected_peak)
+        return choose_accuracy(self.options.epsilon, next_level, self._peak(self.dirty))
 
     def _subtract_model(self, accuracy: float) -> NDArray[np.float32]:
         operator = None if self._update is None else self._update.operator
@@ -362,6 +361,21 @@ class PlaneProblem:
         if self.mask is None:
             return max(float(image.max()), -float(image.min()))
         return float(np.abs(image).max(initial=0.0, where=self.mask))
+
+
+def choose_accuracy(epsilon: float, next_level: float, dirty_peak: float) -> float:
+    """Return the accuracy of an early residual update, relative to the peak of the dirty image.
+
+    Parameters
+    ----------
+    epsilon : float
+        Full accuracy, which is never exceeded.
+    next_level : float
+        Where the next model update will stop [Jy/beam].
+    dirty_peak : float
+        Peak of the dirty image [Jy/beam].
+    """
+    return max(epsilon, min(EARLY_ACCURACY * next_level / dirty_peak, MAX_EPSILON))
 
 
 def find_sidelobe_level(psf: NDArray[np.float32], beam: RestoringBeam, grid: ImageGrid) -> float:

@@ -189,8 +189,8 @@ def make_normal_operator(
     n_terms = len(errors)
     large = large_grid(grid)
     spectra = np.empty((n_terms, large.n_l, large.n_m // 2 + 1), np.float32)
-    spectra[0] = _transform(psf.copy()).real
-    coefficients = _series(w_phase_error(uvw_m, frequency_hz, grid), n_terms)
+    spectra[0] = transform_centred(psf.copy()).real
+    coefficients = series_coefficients(w_phase_error(uvw_m, frequency_hz, grid), n_terms)
     longest = float(np.abs(uvw_m[:, 2]).max())
     relative_w = (uvw_m[:, 2] / longest if longest > 0 else uvw_m[:, 2]).astype(np.float32)
     power = np.ones_like(relative_w)
@@ -204,7 +204,7 @@ def make_normal_operator(
         total = dirty_sum(
             uvw_m, np.array([frequency_hz]), values, weights[:, np.newaxis], large, epsilon=epsilon, w_term=False
         )
-        transform = _transform(total.normalised().astype(np.float32, copy=False))
+        transform = transform_centred(total.normalised().astype(np.float32, copy=False))
         spectra[odd] = transform.imag
         if odd + 1 < n_terms:
             spectra[odd + 1] = transform.real
@@ -262,12 +262,12 @@ def apply_normal_operator(
     return result
 
 
-def _series(phase: float, n_terms: int) -> list[float]:
+def series_coefficients(phase: float, n_terms: int) -> list[float]:
     """Return c_j: phase^j / j! with the signs of the cosine for even, of the sine for odd j."""
     return [(1, 1, -1, -1)[j % 4] * phase**j / math.factorial(j) for j in range(n_terms)]
 
 
-def _transform(image: NDArray[np.float32]) -> NDArray[np.complex64]:
+def transform_centred(image: NDArray[np.float32]) -> NDArray[np.complex64]:
     """Return the Fourier transform of an image about pixel n // 2, over its size; changes the image.
 
     Lags of -n/2 have no opposite: without them parity is exact, and no pair of pixels needs them.

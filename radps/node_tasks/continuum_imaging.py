@@ -1,150 +1,181 @@
-"""What continuum imaging does on a worker: one block's part of a sum, one model update, the restored image.
+"""What continuum imaging does on a worker once the parts of its blocks are added up: model updates, restored images.
 
-The images between the cycles live in a scratch store. Every one is written once under a name of its own
-(``residual-0003``, ``model-0003``), so that a task that runs twice never reads what it overwrites.
+The images between the cycles live in a scratch store, with one plane for each Taylor term. Every one is written once
+under a name of its own (``residual-0003``, ``model-0003``), so that a task that runs twice never reads what it
+overwrites.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from radps.data.images import write_planes
 from radps.data.stores import join_url, load_array, save_array
-from radps.domain.beam import fit_restoring_beam, restore_image
-from radps.domain.geometry import ImageGrid, find_good_size
-from radps.domain.gridding import DirtySum, dirty_sum, predict, psf_sum
+from radps.domain.beam import RestoringBeam, fit_restoring_beam, restore_image
+from radps.domain.geometry import ImageGrid
+from radps.domain.gridding import DirtySum
 from radps.domain.imaging import PlaneImages, find_psf_fraction
-from radps.domain.model_update import deconvolve, prepare_deconvolver
+from radps.domain.model_update import Deconvolver, DeconvolverOptions, deconvolve, prepare_deconvolver
+from radps.domain.multiscale import choose_scales
+from radps.domain.multiterm import find_hessian, find_spectral_index, invert_hessian, solve_principal
+from radps.domain.multiterm_clean import clean_terms
 from radps.domain.solver import ModelUpdate, Residual, SolverResult
 from radps.domain.statistics import robust_rms
-from radps.node_tasks.cube_imaging import ImagingRules, write_plane
-from radps.node_tasks.samples import Source, load_samples, weigh_samples
+from radps.domain.wideband_operator import apply_operators, make_operators
+from radps.node_tasks.continuum_sums import ContinuumRules, FirstSums
+from radps.node_tasks.cube_imaging import write_plane
+
+TAYLOR_VARIABLES = ("SKY_TAYLOR_1", "SKY_MODEL_TAYLOR_1", "SKY_RESIDUAL_TAYLOR_1")
+"""Images of the second Taylor term: restored, model, residual."""
+
+INDEX_VARIABLES = ("SKY_SPECTRAL_INDEX", "SKY_SPECTRAL_INDEX_ERROR")
 
 
 class CycleImages(NamedTuple):
-    """Where the images of one cycle are."""
+    """Where the images of one cycle are, each of shape (term, l, m)."""
 
     scratch_url: str
     number: int
+    coarse: bool = False
+    """True: its residual was made to a lower accuracy, and may be made again."""
 
-    def url(self, name: str) -> str:
-        """Return the URL of an image of this cycle: ``model``, ``residual``."""
-        return join_url(self.scratch_url, f"{name}-{self.number:04d}")
+    @property
+    def model_url(self) -> str:
+        """URL of the model; cycle 0 has none."""
+        return join_url(self.scratch_url, f"model-{self.number:04d}")
+
+    @property
+    def residual_url(self) -> str:
+        """URL of the residual that the model leaves."""
+        return join_url(self.scratch_url, f"residual-{self.number:04d}" + "-coarse" * self.coarse)
+
+    @property
+    def dirty_url(self) -> str:
+        """URL of the residual of cycle 0."""
+        return self._replace(number=0, coarse=False).residual_url
 
     @property
     def psf_url(self) -> str:
-        """URL of the PSF, which all cycles share."""
+        """URL of the PSFs, which all cycles share: (2 term - 1, p_l, p_m)."""
         return join_url(self.scratch_url, "psf")
+
+    @property
+    def operator_url(self) -> str:
+        """URL of the images that the normal operator is made of: (2 term - 1, 1 + series // 2, p_l, p_m)."""
+        return join_url(self.scratch_url, "operator")
 
 
 class ContinuumPlane(NamedTuple):
     """The image that :func:`finish_continuum` makes."""
 
-    rules: ImagingRules
+    rules: ContinuumRules
     image_url: str
     convergence_url: str
     cycle: CycleImages
-    """The last one."""
-    frequency_hz: float
+    """The one whose model is kept."""
     solution: SolverResult
+    index_limit: float
+    """The spectral index is given where I_0 is above this many times its noise."""
 
 
-def sum_residual(source: Source, rules: ImagingRules, cycle: CycleImages) -> DirtySum:
-    """Return a block's part of the residual image of the model of a cycle; cycle 0 has no model."""
-    samples = load_samples([source])
-    visibilities = samples.visibilities
-    if cycle.number > 0:
-        model = load_array(cycle.url("model"))
-        visibilities = visibilities - predict(
-            model,
-            samples.uvw_m,
-            samples.frequency_hz,
-            rules.grid,
-            epsilon=rules.clean.epsilon,
-            w_term=rules.clean.w_term,
-        ).astype(np.complex64, copy=False)
-    return dirty_sum(
-        samples.uvw_m,
-        samples.frequency_hz,
-        visibilities,
-        weigh_samples(samples, rules.weighting, rules.grid),
-        rules.grid,
-        epsilon=rules.clean.epsilon,
-        w_term=rules.clean.w_term,
-    )
+class FirstLook(NamedTuple):
+    """What the sums over all data say."""
+
+    weight: float
+    """Sum of weights, 0 when there are no data."""
+    residual: Residual
+    """Of the dirty image."""
 
 
-def sum_psf(source: Source, rules: ImagingRules) -> DirtySum:
-    """Return a block's part of the PSF, twice the size of the image, so that it covers every pair of pixels."""
-    samples = load_samples([source])
-    weights = weigh_samples(samples, rules.weighting, rules.grid)
-    large = rules.grid.resized(find_good_size(2 * rules.grid.n_l), find_good_size(2 * rules.grid.n_m))
-    return psf_sum(samples.uvw_m, samples.frequency_hz, weights, large, epsilon=rules.clean.epsilon)
+class TermsUpdate(NamedTuple):
+    """What a model update did, and what the next residual is for."""
+
+    update: ModelUpdate
+    next_level: float
+    """Where the next model update will stop at the earliest [Jy/beam]; 0: there will be none."""
 
 
-def add_images(parts: Sequence[DirtySum]) -> DirtySum:
-    """Add up parts in their order, in double precision."""
-    total = np.zeros(parts[0].image.shape, np.float64)
-    for part in parts:
-        total += part.image
-    return DirtySum(total, sum(part.weight for part in parts))
+def save_first(total: FirstSums, rules: ContinuumRules, cycle: CycleImages) -> FirstLook:
+    """Write the PSFs, what the normal operator is made of, and the dirty images of cycle 0."""
+    images = total.psf.normalised().astype(np.float32)
+    _save_images(cycle.psf_url, images[:, 0])
+    if rules.series:
+        save_array(cycle.operator_url, images, dims=("term", "series", "l", "m"))
+    return FirstLook(total.psf.weight, save_residual(total.dirty, rules, cycle))
 
 
-def save_psf(total: DirtySum, cycle: CycleImages) -> float:
-    """Write the PSF; returns the sum of weights, 0 when there are no data."""
-    _save_image(cycle.psf_url, total.normalised().astype(np.float32))
-    return total.weight
+def save_residual(total: DirtySum, rules: ContinuumRules, cycle: CycleImages) -> Residual:
+    """Write the residual images of a cycle; returns the peak of the first, NaN when there are no data."""
+    return _save_residual(total.normalised().astype(np.float32), rules, cycle)
 
 
-def save_residual(total: DirtySum, cycle: CycleImages, with_noise: bool) -> Residual:
-    """Write the residual image of a cycle; returns its peak, NaN when there are no data."""
-    residual = total.normalised().astype(np.float32)
-    _save_image(cycle.url("residual"), residual)
-    noise = robust_rms(residual) if with_noise and total.weight > 0 else 0.0
-    return Residual(float(np.abs(residual).max()), noise)
+def convolve_residual(rules: ContinuumRules, cycle: CycleImages) -> Residual:
+    """Make the residual images of a cycle from its model and the normal operator, without visibilities."""
+    operators = make_operators(load_array(cycle.operator_url), rules.imaging.grid, rules.series)
+    dirty = load_array(cycle.dirty_url)
+    return _save_residual(dirty - apply_operators(operators, load_array(cycle.model_url)), rules, cycle)
 
 
-def update_model(rules: ImagingRules, cycle: CycleImages, goal: float, max_iterations: int) -> ModelUpdate:
-    """CLEAN the residual of a cycle, and write the model of the next one."""
-    residual, psf = load_array(cycle.url("residual")), load_array(cycle.psf_url)
-    centre = central_part(psf, rules.grid)
-    beam = fit_restoring_beam(centre, rules.grid)
-    fraction = find_psf_fraction(centre, beam, rules.grid, rules.clean)
-    found = deconvolve(
-        residual,
-        prepare_deconvolver(psf, beam, rules.grid, rules.clean.deconvolver),
-        gain=rules.clean.gain,
-        goal=max(goal, fraction * float(np.abs(residual).max())),
-        max_iterations=max_iterations,
-    )
-    before = load_array(cycle.url("model")) if cycle.number > 0 else np.zeros(rules.grid.shape, np.float32)
-    model = before + found.model
-    _save_image(cycle._replace(number=cycle.number + 1).url("model"), model)
-    return ModelUpdate(found.iterations, float(model.sum(dtype=np.float64)))
+def update_model(rules: ContinuumRules, cycle: CycleImages, goal: float, max_iterations: int) -> TermsUpdate:
+    """CLEAN the residuals of a cycle, and write the model of the next one."""
+    clean, grid = rules.imaging.clean, rules.imaging.grid
+    residuals, psfs = load_array(cycle.residual_url), load_array(cycle.psf_url)
+    centre = central_part(psfs[0], grid)
+    beam = fit_restoring_beam(centre, grid)
+    fraction = find_psf_fraction(centre, beam, grid, clean)
+    level = max(goal, fraction * float(np.abs(residuals[0]).max()))
+    if rules.n_terms == 1:
+        ready = prepare_deconvolver(psfs[0], beam, grid, clean.deconvolver)
+        found = deconvolve(residuals[0], ready, gain=clean.gain, goal=level, max_iterations=max_iterations)
+        added, iterations, left = found.model[np.newaxis], found.iterations, found.peak
+    else:
+        added, iterations, left = clean_terms(
+            residuals,
+            psfs,
+            scales_pixels=_choose_scales(clean.deconvolver, beam, grid),
+            small_scale_bias=clean.deconvolver.small_scale_bias,
+            gain=clean.gain,
+            goal=level,
+            max_iterations=max_iterations,
+        )
+    model = _load_model(cycle, rules) + added
+    _save_images(cycle._replace(number=cycle.number + 1).model_url, model)
+    next_level = max(goal, fraction * left) if left > goal else 0.0
+    return TermsUpdate(ModelUpdate(iterations, float(model[0].sum(dtype=np.float64))), next_level)
 
 
 def finish_continuum(plane: ContinuumPlane, weight: float) -> None:
-    """Restore the image and write it, with its beam, weight and convergence."""
-    grid = plane.rules.grid
-    residual = load_array(plane.cycle.url("residual"))
-    psf = central_part(load_array(plane.cycle.psf_url), grid)
-    model = load_array(plane.cycle.url("model")) if plane.cycle.number > 0 else np.zeros(grid.shape, np.float32)
+    """Restore the images and write them, with their beam, weight and convergence."""
+    rules, grid = plane.rules, plane.rules.imaging.grid
+    residuals, psfs = load_array(plane.cycle.residual_url), load_array(plane.cycle.psf_url)
+    model = _load_model(plane.cycle, rules)
+    psf = central_part(psfs[0], grid)
     beam = fit_restoring_beam(psf, grid)
-    dirty = load_array(plane.cycle._replace(number=0).url("residual"))
+    dirty = load_array(plane.cycle.dirty_url)
+    restored = [residuals[0]] * rules.n_terms
+    if weight > 0:
+        inverse = invert_hessian(find_hessian(psfs))
+        left = solve_principal(residuals, inverse)
+        restored = [restore_image(model[term], left[term], beam, grid) for term in range(rules.n_terms)]
+        if rules.n_terms > 1:
+            _write_index(plane, np.stack(restored), left, inverse)
+    if rules.n_terms > 1:
+        for variable, image in zip(TAYLOR_VARIABLES, (restored[1], model[1], residuals[1]), strict=True):
+            write_planes(plane.image_url, variable, slice(0, 1), image[np.newaxis])
     images = PlaneImages(
-        dirty=dirty,
+        dirty=dirty[0],
         psf=psf,
-        model=model,
-        residual=residual,
-        restored=restore_image(model, residual, beam, grid),
+        model=model[0],
+        residual=residuals[0],
+        restored=restored[0],
         beam=beam,
         solution=plane.solution,
         weight=weight,
     )
-    write_plane(images, 0, plane.frequency_hz, plane.rules, plane.image_url, plane.convergence_url)
+    write_plane(images, 0, rules.reference_hz, rules.imaging, plane.image_url, plane.convergence_url)
 
 
 def central_part(psf: NDArray[np.float32], grid: ImageGrid) -> NDArray[np.float32]:
@@ -153,6 +184,36 @@ def central_part(psf: NDArray[np.float32], grid: ImageGrid) -> NDArray[np.float3
     return psf[first_l : first_l + grid.n_l, first_m : first_m + grid.n_m]
 
 
-def _save_image(url: str, image: NDArray[np.float32]) -> None:
-    """Write an image of the scratch store."""
-    save_array(url, image, dims=("l", "m"))
+def _choose_scales(options: DeconvolverOptions, beam: RestoringBeam, grid: ImageGrid) -> tuple[float, ...]:
+    """Return the scales that Taylor terms are CLEANed at."""
+    if options.deconvolver is Deconvolver.HOGBOM:
+        return (0.0,)
+    return options.scales_pixels or choose_scales(beam.major_rad / grid.cell_size_rad, grid.shape)
+
+
+def _write_index(
+    plane: ContinuumPlane, terms: NDArray[np.float32], left: NDArray[np.float32], inverse: NDArray[np.float64]
+) -> None:
+    """Write the spectral index and its error."""
+    noise = robust_rms(left[0]), robust_rms(left[1])
+    found = find_spectral_index(terms, noise, inverse, limit=plane.index_limit * noise[0])
+    for variable, image in zip(INDEX_VARIABLES, found, strict=True):
+        write_planes(plane.image_url, variable, slice(0, 1), image[np.newaxis])
+
+
+def _load_model(cycle: CycleImages, rules: ContinuumRules) -> NDArray[np.float32]:
+    """Read the model of a cycle; cycle 0 has none."""
+    if cycle.number == 0:
+        return np.zeros((rules.n_terms, *rules.imaging.grid.shape), np.float32)
+    return np.asarray(load_array(cycle.model_url), np.float32)
+
+
+def _save_residual(residuals: NDArray[np.float32], rules: ContinuumRules, cycle: CycleImages) -> Residual:
+    _save_images(cycle.residual_url, residuals)
+    with_noise = rules.imaging.control.n_sigma > 0 and np.isfinite(residuals[0, 0, 0])
+    return Residual(float(np.abs(residuals[0]).max()), robust_rms(residuals[0]) if with_noise else 0.0)
+
+
+def _save_images(url: str, images: NDArray[np.float32]) -> None:
+    """Write images of the scratch store."""
+    save_array(url, images, dims=("term", "l", "m"))

@@ -18,11 +18,19 @@ class ImageStores(NamedTuple):
     max_cycles: int
     provenance: dict[str, Any]
     """Who made it; of :func:`radps.context.lineage.product_attributes`."""
+    units: dict[str, str] | None = None
+    """Units of variables that are not in Jy/beam."""
 
 
 def create_image_stores(stores: ImageStores, description: ImageDescription) -> None:
     """Create the stores of an image; doing it twice changes nothing."""
-    create_image(stores.image_url, description, variables=stores.variables, provenance=stores.provenance)
+    create_image(
+        stores.image_url,
+        description,
+        variables=stores.variables,
+        provenance=stores.provenance,
+        units=stores.units,
+    )
     attributes = {"step": str(stores.provenance["step"]), "object": description.object_name}
     create_convergence(stores.convergence_url, description.frequency_hz, stores.max_cycles, attributes)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 from typing import Annotated, Literal, NamedTuple
 
@@ -141,9 +141,17 @@ def variables_of(params: ImagingParams) -> tuple[str, ...]:
 
 
 def choose_grid(
-    context: Context, params: ImagingParams, window: SpectralWindow, planned: PlannedImage | None = None
+    context: Context,
+    params: ImagingParams,
+    window: SpectralWindow,
+    planned: PlannedImage | None = None,
+    lowest_hz: float | None = None,
 ) -> ImageGrid:
-    """Return the pixels of an image: of the parameters, else of the list of images to make, else from the metadata."""
+    """Return the pixels of an image: of the parameters, else of the list of images to make, else from the metadata.
+
+    ``window`` is the one with the highest frequency, which the cell follows; ``lowest_hz`` the lowest frequency of all,
+    which has the largest primary beam; by default that of the window.
+    """
     cell = params.cell_size
     if cell == "auto":
         longest_m = context.require_observation().longest_baseline_m
@@ -151,7 +159,7 @@ def choose_grid(
     size = params.image_size
     if size == "auto":
         if planned is None:
-            field_of_view = FIELD_OF_VIEW * primary_beam_width(context, min(window.frequency_hz))
+            field_of_view = FIELD_OF_VIEW * primary_beam_width(context, lowest_hz or min(window.frequency_hz))
             size = suggest_image_size(field_of_view, cell)
         elif cell == planned.cell_size_rad:
             size = planned.image_size
@@ -256,12 +264,19 @@ def describe_image(
 
 
 def plan_stores(
-    context: Context, params: ImagingParams, target: ImageTarget, description: ImageDescription
+    context: Context,
+    params: ImagingParams,
+    target: ImageTarget,
+    description: ImageDescription,
+    more: Mapping[str, str] | None = None,
 ) -> tuple[ImageStores, str, str]:
-    """Return where an image and its convergence table go, and the two paths; refuse what does not fit on the disk."""
+    """Return where an image and its convergence table go, and the two paths; refuse what does not fit on the disk.
+
+    ``more`` are variables besides those of all images, with their units.
+    """
     place = context.place()
     n_channels = len(description.frequency_hz)
-    variables = variables_of(params)
+    variables = (*variables_of(params), *(more or {}))
     check_free_bytes(
         place.url,
         image_bytes(description, variables),
@@ -276,6 +291,7 @@ def plan_stores(
         variables=variables,
         max_cycles=params.max_cycles,
         provenance=product_attributes(context, params.model_dump(mode="json")),
+        units=None if more is None else dict(more),
     )
     return stores, image_path, table_path
 

@@ -3,30 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from dask.delayed import Delayed
+from pydantic import Field
 
 from radps.context.model import Context
 from radps.context.records import ImageRecord, Outcome, OutcomeStatus, Partition, PlannedImage, SpectralWindow
 from radps.context.selection import ChannelRange, channels_of, channels_of_frequencies
-from radps.domain.solver import IterationControl, ModelUpdate, Residual, ResidualRequest, SolverResult, iterate
+from radps.domain.imaging import choose_accuracy
+from radps.domain.solver import ModelUpdate, Residual, ResidualRequest, SolverResult, StopReason, iterate
 from radps.domain.weights import Weighting
+from radps.domain.wideband_operator import plan_series
 from radps.errors import SelectionError
 from radps.graph_tasks.shapes import map_chunks, reduce_tree, run_task
 from radps.node_tasks.continuum_imaging import (
+    INDEX_VARIABLES,
+    TAYLOR_VARIABLES,
     ContinuumPlane,
     CycleImages,
-    add_images,
+    FirstLook,
+    TermsUpdate,
+    convolve_residual,
     finish_continuum,
-    save_psf,
+    save_first,
     save_residual,
-    sum_psf,
-    sum_residual,
     update_model,
 )
-from radps.node_tasks.cube_imaging import ImagingRules
+from radps.node_tasks.continuum_sums import (
+    ContinuumRules,
+    add_first,
+    add_images,
+    find_longest_w,
+    find_maximum,
+    sum_first,
+    sum_residual,
+)
 from radps.node_tasks.image_stores import create_image_stores
 from radps.node_tasks.samples import Source
 from radps.stages._imaging import (
@@ -53,6 +66,12 @@ class Params(ImagingParams):
     channels: tuple[ChannelRange, ...] | None = None
     """Channels to use, such as ["4~6", "50~59"]; by default those of the list of images to make, else the line-free
     ones if they are known, else all."""
+    spectral_windows: Literal["together", "each"] = "together"
+    """One image of all spectral windows of a field, or one of each."""
+    n_terms: Literal[1, 2] = 1
+    """Taylor terms of the spectrum; 2 for wide bands: gives the spectral index too (CASA `nterms`)."""
+    index_limit: Annotated[float, Field(gt=0)] = 10.0
+    """With two terms: the spectral index is given where the image is above this many times its noise."""
 
 
 class _Work(NamedTuple):
@@ -60,7 +79,7 @@ class _Work(NamedTuple):
 
     target: ImageTarget
     sources: tuple[Source, ...]
-    rules: ImagingRules
+    rules: ContinuumRules
     scratch_url: str
 
     def cycle(self, number: int) -> CycleImages:
@@ -71,12 +90,14 @@ class _Work(NamedTuple):
 def image_continuum(context: Context, params: Params) -> Generator[Delayed, Any, Outcome]:
     """Image the continuum of every selected field from all its spectral windows; one small graph a cycle.
 
-    A residual update is a map over blocks of data and the tree sum of their images; a model update is one task. The
-    blocks depend on the data alone, so that the sum comes out the same on every cluster.
+    The first look at the data is a map over blocks and the tree sum of their images. The residual updates of the cycles
+    are another one, or convolutions that need no data where the phase of the w-term is small (the summary tells which);
+    a model update is one task. The blocks depend on the data alone, so that the sums come out the same on every
+    cluster.
     """
-    records = []
+    records, methods = [], {}
     for target in find_continuum_targets(context, params):
-        record = yield from _image_target(context, params, target)
+        record, methods[target.name] = yield from _image_target(context, params, target)
         records.append(record)
     troubles = describe_beamless(records)
     if listed := [record.name for record in records if record.listed]:
@@ -85,27 +106,33 @@ def image_continuum(context: Context, params: Params) -> Generator[Delayed, Any,
         status=OutcomeStatus.CAVEATS if troubles else OutcomeStatus.SUCCESS,
         message="; ".join(troubles),
         images=tuple(records),
-        summary={record.name: record.channels for record in records},
+        summary={**{record.name: record.channels for record in records}, "residuals": methods},
     )
 
 
 def find_continuum_targets(context: Context, params: Params) -> tuple[ImageTarget, ...]:
-    """Return one image for each selected field."""
+    """Return one image for each selected field, or for each virtual spectral window of it."""
     windows = {window.name: window for window in context.require_observation().windows}
-    fields: dict[str, list[Partition]] = {}
+    each = params.spectral_windows == "each"
+    groups: dict[tuple[str, int], list[Partition]] = {}
     for partition in context.visibilities(params.field):
-        fields.setdefault(partition.field, []).append(partition)
+        groups.setdefault((partition.field, windows[partition.window].virtual if each else 0), []).append(partition)
     targets = []
-    for field, every in fields.items():
+    for (field, virtual), every in groups.items():
         planned = context.imaging.find("continuum", field, [windows[one.window].virtual for one in every])
         ranges = [_channels(context, params, planned, windows[one.window]) for one in every]
         used = [(one, found) for one, found in zip(every, ranges, strict=True) if found]
+        if not used and each and len(groups) > 1:
+            continue  # a window that is all line has no continuum; the others do
         if not used:
             raise SelectionError(
                 f"no channel of field {field} is line-free; name channels to image by the parameter `channels`"
             )
         partitions, channels = zip(*used, strict=True)
-        targets.append(ImageTarget(field.replace("/", "_"), field, partitions, channels, planned))
+        name = f"{field}-{context.virtual_window(virtual).name}" if each else field
+        targets.append(ImageTarget(name.replace("/", "_"), field, partitions, channels, planned))
+    if not targets:
+        raise SelectionError("no spectral window has line-free channels; name channels by the parameter `channels`")
     return tuple(targets)
 
 
@@ -126,14 +153,16 @@ def choose_data_group(params: Params, partition: Partition) -> str:
     return params.data_group or [name for name in partition.groups if name not in (LINE_GROUP, MODEL_GROUP)][-1]
 
 
-def _image_target(context: Context, params: Params, target: ImageTarget) -> Generator[Delayed, Any, ImageRecord]:
-    """Drive the loop of one image; returns its record."""
+def _image_target(
+    context: Context, params: Params, target: ImageTarget
+) -> Generator[Delayed, Any, tuple[ImageRecord, str]]:
+    """Drive the loop of one image; returns its record, and how its residuals were made."""
     windows = {window.name: window for window in context.require_observation().windows}
     edges = [_edges(windows[p.window], ranges) for p, ranges in zip(target.partitions, target.channels, strict=True)]
     lowest_hz, highest_hz = min(low for low, _ in edges), max(high for _, high in edges)
     centre_hz = 0.5 * (lowest_hz + highest_hz)
     window = max((windows[partition.window] for partition in target.partitions), key=_top)
-    grid = choose_grid(context, params, window, target.planned)
+    grid = choose_grid(context, params, window, target.planned, lowest_hz)
     description = describe_image(
         context,
         target.field,
@@ -146,20 +175,23 @@ def _image_target(context: Context, params: Params, target: ImageTarget) -> Gene
     observation = context.require_observation()
     array = (observation.telescope, observation.antennas, observation.longest_baseline_m)
     context = context.for_part(target, description, array)
-    stores, image_path, table_path = plan_stores(context, params, target, description)
+    stores, image_path, table_path = plan_stores(context, params, target, description, _term_variables(params))
     sources = cut_for_sum(context, target, choose_data_group(params, target.partitions[0]))
-    scratch_url = context.locate(context.new_path("images", f"{target.name}-cycles", suffix=""))
     weighting = choose_weighting(params, target.planned)
     before: list[Delayed] = [run_task(context, create_image_stores, stores, description, name=f"create-{target.name}")]
     if weighting.weighting is not Weighting.NATURAL:
         density, density_url = common_density(context, sources, grid, target.name)
         before.append(density)
         weighting = weighting._replace(density_url=density_url)
-    rules = make_rules(context, params, grid, highest_hz, weighting)
+    imaging = make_rules(context, params, grid, highest_hz, weighting)
+    longest_w = yield _longest_w_graph(context, target.name, sources)
+    clean = imaging.clean
+    series = plan_series(longest_w, grid, params.n_terms, epsilon=clean.epsilon, w_term=clean.w_term)
+    rules = ContinuumRules(imaging, centre_hz, params.n_terms, longest_w, series)
+    scratch_url = context.locate(context.new_path("images", f"{target.name}-cycles", suffix=""))
     work = _Work(target, sources, rules, scratch_url)
-    weight = yield _psf_graph(context, work, before)
-    result, last = yield from _iterate_cycles(context, work, rules.control)
-    plane = ContinuumPlane(rules, stores.image_url, stores.convergence_url, work.cycle(last), centre_hz, result)
+    weight, result, kept = yield from _iterate_cycles(context, work, before)
+    plane = ContinuumPlane(rules, stores.image_url, stores.convergence_url, kept, result, params.index_limit)
     finished = run_task(context, finish_continuum, plane, weight, name=f"restore-{target.name}")
     name = f"{target.name}_{context.place().step}"
     blank = blank_record(name, "continuum", image_path, stores.variables, target.field, window.name, description)
@@ -168,53 +200,101 @@ def _image_target(context: Context, params: Params, target: ImageTarget) -> Gene
     record: ImageRecord = yield run_task(
         context, summarise_image, blank, stores, name=f"summarise-{target.name}", after=finished
     )
-    return record
+    return record, f"by convolution, {series} terms in w" if series else "from the visibilities"
+
+
+def _term_variables(params: Params) -> dict[str, str]:
+    """Return the variables of two Taylor terms, with their units."""
+    if params.n_terms == 1:
+        return {}
+    return dict.fromkeys(TAYLOR_VARIABLES, "Jy/beam") | dict.fromkeys(INDEX_VARIABLES, "")
 
 
 def _iterate_cycles(
-    context: Context, work: _Work, control: IterationControl
-) -> Generator[Delayed, Any, tuple[SolverResult, int]]:
-    """Answer the requests of the solver's loop by graphs; returns how it ended, and the number of the last cycle."""
-    loop = iterate(control)
+    context: Context, work: _Work, before: Sequence[Delayed]
+) -> Generator[Delayed, Any, tuple[float, SolverResult, CycleImages]]:
+    """Answer the requests of the solver's loop by graphs.
+
+    Returns the sum of weights, how the loop ended, and the cycle whose model is kept: the last one, or that with the
+    smallest peak where it diverged. Its residual has full accuracy.
+    """
+    first: FirstLook = yield _first_graph(context, work, before)
+    loop = iterate(work.rules.imaging.control)
     request = next(loop)
-    number = 0
+    cycle = work.cycle(0)
+    goal = next_level = 0.0
     while True:
         answer: Residual | ModelUpdate
-        if isinstance(request, ResidualRequest):
-            answer = yield _residual_graph(context, work, number, with_noise=control.n_sigma > 0)
+        if not isinstance(request, ResidualRequest):
+            goal = request.goal
+            found: TermsUpdate = yield _model_graph(context, work, cycle, goal, request.max_iterations)
+            answer, next_level = found
+            if answer.iterations > 0:
+                cycle = work.cycle(cycle.number + 1)
+        elif cycle.number == 0:
+            answer = first.residual
         else:
-            update: ModelUpdate = yield run_task(
-                context,
-                update_model,
-                work.rules,
-                work.cycle(number),
-                request.goal,
-                request.max_iterations,
-                name=f"update_model-{work.target.name}-{number:04d}",
-            )
-            number += update.iterations > 0
-            answer = update
+            accuracy = _choose_accuracy(work, next_level, first.residual.peak)
+            cycle, answer = yield from _update_residual(context, work, cycle, accuracy)
+            if cycle.coarse and answer.peak <= goal:
+                cycle, answer = yield from _update_residual(context, work, cycle)
         try:
             request = loop.send(answer)
         except StopIteration as end:
-            return end.value, number
+            result: SolverResult = end.value
+            break
+    if result.stop_reason is StopReason.DIVERGED:
+        best = min(range(cycle.number + 1), key=lambda number: result.history[number].peak_residual)
+        cycle = work.cycle(best)._replace(coarse=best > 0)
+    if cycle.coarse:
+        cycle, _ = yield from _update_residual(context, work, cycle)
+    return first.weight, result, cycle
 
 
-def _psf_graph(context: Context, work: _Work, before: Sequence[Delayed]) -> Delayed:
-    """Return the graph that makes the PSF; it computes to the sum of weights."""
+def _choose_accuracy(work: _Work, next_level: float, dirty_peak: float) -> float:
+    """Return the accuracy of the next residual: full where it costs no data, or may be the last one."""
+    epsilon = work.rules.imaging.clean.epsilon
+    return epsilon if work.rules.series or next_level == 0 else choose_accuracy(epsilon, next_level, dirty_peak)
+
+
+def _update_residual(
+    context: Context, work: _Work, cycle: CycleImages, accuracy: float | None = None
+) -> Generator[Delayed, Any, tuple[CycleImages, Residual]]:
+    """Make the residual of a cycle, by default to full accuracy; returns where it is, and its peak."""
+    rules = work.rules
+    epsilon = rules.imaging.clean.epsilon if accuracy is None else accuracy
+    cycle = cycle._replace(coarse=epsilon > rules.imaging.clean.epsilon)
+    name = f"{work.target.name}-{cycle.number:04d}" + "-coarse" * cycle.coarse
+    if rules.series:
+        graph = run_task(context, convolve_residual, rules, cycle, name=f"residual-{name}")
+    else:
+        parts = map_chunks(
+            context, sum_residual, work.sources, rules, cycle.model_url, epsilon, name=f"residual-{name}"
+        )
+        total = reduce_tree(context, add_images, parts, name=f"add_residual-{name}")
+        graph = run_task(context, save_residual, total, rules, cycle, name=f"save_residual-{name}")
+    residual: Residual = yield graph
+    return cycle, residual
+
+
+def _model_graph(context: Context, work: _Work, cycle: CycleImages, goal: float, max_iterations: int) -> Delayed:
+    """Return the graph of the model update of a cycle; it computes to a TermsUpdate."""
+    name = f"update_model-{work.target.name}-{cycle.number:04d}"
+    return run_task(context, update_model, work.rules, cycle, goal, max_iterations, name=name)
+
+
+def _longest_w_graph(context: Context, name: str, sources: Sequence[Source]) -> Delayed:
+    """Return the graph that finds max|w| of all data [wavelengths]."""
+    parts = map_chunks(context, find_longest_w, sources, name=f"longest_w-{name}")
+    return reduce_tree(context, find_maximum, parts, name=f"find_maximum-{name}")
+
+
+def _first_graph(context: Context, work: _Work, before: Sequence[Delayed]) -> Delayed:
+    """Return the graph of the PSFs and the dirty images; it computes to a FirstLook."""
     name = work.target.name
-    parts = map_chunks(context, sum_psf, work.sources, work.rules, name=f"psf-{name}", after=list(before))
-    total = reduce_tree(context, add_images, parts, name=f"add_psf-{name}")
-    return run_task(context, save_psf, total, work.cycle(0), name=f"save_psf-{name}")
-
-
-def _residual_graph(context: Context, work: _Work, number: int, *, with_noise: bool) -> Delayed:
-    """Return the graph of the residual update of a cycle; it computes to a Residual."""
-    name = f"{work.target.name}-{number:04d}"
-    cycle = work.cycle(number)
-    parts = map_chunks(context, sum_residual, work.sources, work.rules, cycle, name=f"residual-{name}")
-    total = reduce_tree(context, add_images, parts, name=f"add_residual-{name}")
-    return run_task(context, save_residual, total, cycle, with_noise, name=f"save_residual-{name}")
+    parts = map_chunks(context, sum_first, work.sources, work.rules, name=f"first-{name}", after=list(before))
+    total = reduce_tree(context, add_first, parts, name=f"add_first-{name}")
+    return run_task(context, save_first, total, work.rules, work.cycle(0), name=f"save_first-{name}")
 
 
 def _edges(window: SpectralWindow, ranges: Sequence[tuple[int, int]]) -> tuple[float, float]:

@@ -130,7 +130,7 @@ def _plan_cubes(context: Context, params: Params, field: str, partitions: Sequen
         window = context.window(members[0].window)
         first, last = (0, window.n_channels) if params.channels is None else channels_of([params.channels], window)[0]
         name = f"{field}_cube" if len(groups) == 1 else f"{field}-{context.virtual_window(virtual).name}_cube"
-        pixels, beam_rad = _pixels(context, params, window, last - first)
+        pixels, beam_rad = _pixels(context, params, [window], last - first)
         noise_jy, assumptions = _expect_noise(context, params, members, n_channels=1)
         planned.append(
             PlannedImage(
@@ -156,7 +156,7 @@ def _plan_cubes(context: Context, params: Params, field: str, partitions: Sequen
 def _plan_continuum(context: Context, params: Params, field: str, partitions: Sequence[Partition]) -> PlannedImage:
     """Return the entry of a field's continuum image, from all its spectral windows."""
     windows = [context.window(partition.window) for partition in partitions]
-    pixels, beam_rad = _pixels(context, params, max(windows, key=lambda window: max(window.frequency_hz)), 1)
+    pixels, beam_rad = _pixels(context, params, windows, 1)
     noise_jy, assumptions = _expect_noise(context, params, partitions, n_channels=None)
     return PlannedImage(
         name=f"{field}_continuum",
@@ -175,9 +175,15 @@ def _plan_continuum(context: Context, params: Params, field: str, partitions: Se
     )
 
 
-def _pixels(context: Context, params: Params, window: SpectralWindow, n_channels: int) -> tuple[Pixels, float]:
-    """Return the pixels of an image, and the estimate of its beam [rad]; what the user gave is not reduced."""
-    beam_rad = SPEED_OF_LIGHT_M_S / max(window.frequency_hz) / context.require_observation().longest_baseline_m
+def _pixels(
+    context: Context, params: Params, windows: Sequence[SpectralWindow], n_channels: int
+) -> tuple[Pixels, float]:
+    """Return the pixels of an image, and the estimate of its beam [rad]; what the user gave is not reduced.
+
+    The cell follows the highest frequency, the field of view the primary beam of the lowest.
+    """
+    frequencies_hz = [frequency for window in windows for frequency in window.frequency_hz]
+    beam_rad = SPEED_OF_LIGHT_M_S / max(frequencies_hz) / context.require_observation().longest_baseline_m
     given_cell = None if params.cell_size == "auto" else params.cell_size
     per_beam = params.pixels_per_beam if given_cell is None else beam_rad / given_cell
     if params.image_size != "auto":
@@ -185,7 +191,7 @@ def _pixels(context: Context, params: Params, window: SpectralWindow, n_channels
         return Pixels(params.image_size, cell, params.field_of_view, per_beam), beam_rad
     goal = PixelGoal(
         beam_rad=beam_rad,
-        primary_beam_rad=primary_beam_width(context, min(window.frequency_hz)),
+        primary_beam_rad=primary_beam_width(context, min(frequencies_hz)),
         field_of_view=params.field_of_view,
         min_field_of_view=params.min_field_of_view,
         pixels_per_beam=per_beam,

@@ -203,5 +203,5 @@ def test_channels_that_are_done_are_not_done_again(run: Run, monkeypatch: pytest
 def test_scratch_images_of_the_cycles_are_in_the_folder_of_the_attempt(run: Run) -> None:
     cycles = Path(run.url) / "images/image_continuum-1/sky-cycles"
     residual = load_array(str(cycles / "residual-0000"))
-    assert residual.shape == (SIZE, SIZE)
+    assert residual.shape == (1, SIZE, SIZE)
     assert (cycles / "model-0001").is_dir()

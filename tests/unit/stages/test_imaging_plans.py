@@ -169,6 +169,8 @@ def test_a_field_without_line_free_channels_is_an_error_that_says_what_to_give()
     context = make_context().with_outcome("subtract_continuum", Outcome(line_free=()))
     with pytest.raises(SelectionError, match="no channel of field galaxy is line-free; name channels"):
         image_continuum.find_continuum_targets(context, image_continuum.Params())
+    with pytest.raises(SelectionError, match="no channel of field galaxy is line-free"):
+        image_continuum.find_continuum_targets(context, image_continuum.Params(spectral_windows="each"))
 
 
 def test_automatic_pixels_sample_the_beam_and_cover_the_primary_beam() -> None:
@@ -179,6 +181,14 @@ def test_automatic_pixels_sample_the_beam_and_cover_the_primary_beam() -> None:
     assert grid.cell_size_rad == pytest.approx(wavelength / 1000.0 / 4, rel=1e-3)
     width = grid.n_l * grid.cell_size_rad / (1.02 * wavelength / 25.0)
     assert 2.0 <= width < 2.2  # the next good size above twice the width of the primary beam
+
+
+def test_a_wide_band_has_the_cell_of_its_highest_and_the_field_of_view_of_its_lowest_frequency() -> None:
+    context = make_context()
+    narrow = _imaging.choose_grid(context, image_continuum.Params(), window("spw0"))
+    wide = _imaging.choose_grid(context, image_continuum.Params(), window("spw0"), None, 0.7e9)
+    assert wide.cell_size_rad == narrow.cell_size_rad
+    assert 2.0 <= wide.n_l / narrow.n_l < 2.2
 
 
 def test_the_w_term_is_taken_where_the_phase_error_asks_for_it() -> None:
