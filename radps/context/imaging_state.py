@@ -80,6 +80,10 @@ class ImageRecord(Record):
     statistics: StatisticsRecord
     noise_jy: float
     """Robust standard deviation of the residual, per beam; for a cube the median of the channels that have data."""
+    polarizations: tuple[str, ...] = ("I",)
+    """Stokes parameters of the planes; statistics, noise and beam are those of the first."""
+    polarization_noise_jy: dict[str, float] = Field(default_factory=dict)
+    """Stokes parameter -> noise of its planes, where there are several."""
     beam: Beam | None = None
     """For a cube: of the channel in the middle."""
     channels: dict[str, int] = Field(default_factory=dict)

@@ -10,6 +10,7 @@ opens it: ``table.HISTORY.sel(quantity="peak_residual")``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -53,6 +54,11 @@ class Convergence(NamedTuple):
     """(channel, cycle) iterations of the model update before."""
     statistics: NDArray[np.float64]
     """(channel, statistic), in the order of :data:`STATISTICS`."""
+
+
+def convergence_urls(url: str, stokes: Sequence[str]) -> tuple[str, ...]:
+    """Return where the tables of the planes of an image are: that of the first at ``url``, the others beside it."""
+    return (url, *(f"{url}_{name.lower()}" for name in stokes[1:]))
 
 
 def create_convergence(url: str, frequency_hz: NDArray[np.float64], max_cycles: int, attrs: dict[str, str]) -> None:

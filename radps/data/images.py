@@ -137,7 +137,7 @@ def create_image(
     stores.create_array(
         stores.join_url(url, BEAM_VARIABLE),
         (*planes, 3),
-        chunks=(1, 1, n_polarizations, 3),
+        chunks=(1, 1, 1, 3),
         dtype=np.float64,
         dims=("time", "frequency", "polarization", "beam_params_label"),
         attrs={"type": "beam_fit_params_sky", "units": "rad"},
@@ -145,7 +145,7 @@ def create_image(
     stores.create_array(
         stores.join_url(url, WEIGHT_VARIABLE),
         planes,
-        chunks=(1, 1, n_polarizations),
+        chunks=(1, 1, 1),
         dtype=np.float64,
         dims=("time", "frequency", "polarization"),
         attrs={"type": "visibility_normalization", "units": "Jy^-2"},
@@ -153,7 +153,9 @@ def create_image(
     stores.consolidate(url)
 
 
-def write_planes(url: str, variable: str, channels: slice, planes: npt.NDArray[Any]) -> None:
+def write_planes(
+    url: str, variable: str, channels: slice, planes: npt.NDArray[Any], *, polarization: int | None = None
+) -> None:
     """Write the planes of some channels.
 
     Parameters
@@ -166,6 +168,8 @@ def write_planes(url: str, variable: str, channels: slice, planes: npt.NDArray[A
         Channels of the image.
     planes : ndarray, (channel, n_l, n_m) or (channel, polarization, n_l, n_m)
         Values; stored as float32 (masks as bool).
+    polarization : int, optional
+        The one that (channel, n_l, n_m) are planes of, where the image has several.
 
     Raises
     ------
@@ -175,7 +179,8 @@ def write_planes(url: str, variable: str, channels: slice, planes: npt.NDArray[A
     array = planes[:, np.newaxis] if planes.ndim == 3 else planes
     target = stores.join_url(url, variable)
     dtype = _kind(variable)[2]
-    stores.write_region(target, _region(channels, array.ndim), array[np.newaxis].astype(dtype, copy=False))
+    region = _region(channels, array.ndim, polarization)
+    stores.write_region(target, region, array[np.newaxis].astype(dtype, copy=False))
 
 
 def write_beams(
@@ -184,8 +189,10 @@ def write_beams(
     major_rad: npt.NDArray[np.float64],
     minor_rad: npt.NDArray[np.float64],
     position_angle_rad: npt.NDArray[np.float64],
+    *,
+    polarization: int | None = None,
 ) -> None:
-    """Write the restoring beams of some channels, for all polarizations.
+    """Write the restoring beams of some channels, for one polarization or for all.
 
     Parameters
     ----------
@@ -202,17 +209,19 @@ def write_beams(
         If the shape is wrong.
     """
     target = stores.join_url(url, BEAM_VARIABLE)
-    n_polarizations = stores.open_array(target).shape[2]
+    n_polarizations = stores.open_array(target).shape[2] if polarization is None else 1
     beams = np.stack([major_rad, minor_rad, position_angle_rad], axis=-1)[np.newaxis, :, np.newaxis]
-    stores.write_region(target, _region(channels, 3), np.repeat(beams, n_polarizations, axis=2))
+    stores.write_region(target, _region(channels, 3, polarization), np.repeat(beams, n_polarizations, axis=2))
 
 
-def write_weight_sums(url: str, channels: slice, weight_sums: npt.NDArray[np.float64]) -> None:
-    """Write the sum of the imaging weights of some channels, for all polarizations; (channel,) [Jy^-2]."""
+def write_weight_sums(
+    url: str, channels: slice, weight_sums: npt.NDArray[np.float64], *, polarization: int | None = None
+) -> None:
+    """Write the sum of the imaging weights of some channels, (channel,) [Jy^-2], for one polarization or for all."""
     target = stores.join_url(url, WEIGHT_VARIABLE)
-    n_polarizations = stores.open_array(target).shape[2]
+    n_polarizations = stores.open_array(target).shape[2] if polarization is None else 1
     planes = np.repeat(weight_sums[np.newaxis, :, np.newaxis].astype(np.float64), n_polarizations, axis=2)
-    stores.write_region(target, _region(channels, 2), planes)
+    stores.write_region(target, _region(channels, 2, polarization), planes)
 
 
 def load_planes(
@@ -247,7 +256,7 @@ def load_planes(
 
 
 def load_beams(url: str) -> npt.NDArray[np.float64]:
-    """Read the beams of all channels: (channel, 3) major, minor, position angle [rad]; NaN = no beam."""
+    """Read the beams of the first polarization, (channel, 3) major, minor, position angle [rad]; NaN = no beam."""
     beams = stores.load_array(stores.join_url(url, BEAM_VARIABLE))
     return np.asarray(beams[0, :, 0], dtype=np.float64)
 
@@ -299,9 +308,10 @@ def image_bytes(description: ImageDescription, variables: Sequence[str]) -> int:
     return sum(n_pixels * np.dtype(_kind(variable)[2]).itemsize for variable in variables)
 
 
-def _region(channels: slice, n_axes: int) -> tuple[slice, ...]:
+def _region(channels: slice, n_axes: int, polarization: int | None = None) -> tuple[slice, ...]:
     """Return the region of some channels of a variable with ``n_axes`` axes after the time."""
-    return (slice(None), channels, *(slice(None) for _ in range(n_axes - 1)))
+    plane = slice(None) if polarization is None else slice(polarization, polarization + 1)
+    return (slice(None), channels, plane, *(slice(None) for _ in range(n_axes - 2)))
 
 
 def _kind(variable: str) -> tuple[str, str, Any, Any]:

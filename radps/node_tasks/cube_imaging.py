@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from radps.data.convergence import PlaneStatistics, load_stop_reasons, write_convergence
+from radps.data.convergence import PlaneStatistics, convergence_urls, load_stop_reasons, write_convergence
 from radps.data.images import write_beams, write_planes, write_weight_sums
 from radps.domain.geometry import ImageGrid
 from radps.domain.imaging import CleanOptions, PlaneImages, image_plane
@@ -37,6 +37,8 @@ class ImagingRules(NamedTuple):
     control: IterationControl
     primary_beam: PrimaryBeamRule | None
     """None: the image is not corrected."""
+    stokes: tuple[str, ...] = ("I",)
+    """Stokes parameters of the planes; each is imaged by itself."""
 
 
 class CubePart(NamedTuple):
@@ -53,33 +55,45 @@ class CubePart(NamedTuple):
 def clean_channels(part: CubePart, rules: ImagingRules, image_url: str, convergence_url: str) -> int:
     """Image the channels of a part that are not done yet, and write their planes; returns how many it imaged."""
     first, last = part.channels
-    done = load_stop_reasons(convergence_url, slice(first, last)) > 0
+    tables = convergence_urls(convergence_url, rules.stokes)
+    done = np.array([load_stop_reasons(table, slice(first, last)) > 0 for table in tables])
     imaged = 0
     for start, stop in part.pieces:
-        todo = [channel for channel in range(start, stop) if not done[channel - first]]
+        todo = [channel for channel in range(start, stop) if not done[:, channel - first].all()]
         if not todo:
             continue
-        data = load_piece(part.sources, first, start, stop)
+        data = load_piece(part.sources, first, start, stop, rules.stokes)
         for channel in todo:
-            piece = data.samples(channel)
-            plane = image_plane(
-                piece.uvw_m,
-                float(piece.frequency_hz[0]),
-                piece.visibilities[:, 0],
-                weigh_samples(piece, rules.weighting, rules.grid)[:, 0],
-                rules.grid,
-                rules.control,
-                rules.clean,
-            )
-            write_plane(plane, channel, float(piece.frequency_hz[0]), rules, image_url, convergence_url)
+            for stokes, table in enumerate(tables):
+                if done[stokes, channel - first]:
+                    continue
+                piece = data.samples(channel, stokes)
+                plane = image_plane(
+                    piece.uvw_m,
+                    float(piece.frequency_hz[0]),
+                    piece.visibilities[:, 0],
+                    weigh_samples(piece, rules.weighting, rules.grid)[:, 0],
+                    rules.grid,
+                    rules.control,
+                    rules.clean,
+                )
+                frequency_hz = float(piece.frequency_hz[0])
+                write_plane(plane, channel, frequency_hz, rules, image_url, table, polarization=stokes)
             imaged += 1
     return imaged
 
 
 def write_plane(
-    plane: PlaneImages, channel: int, frequency_hz: float, rules: ImagingRules, image_url: str, convergence_url: str
+    plane: PlaneImages,
+    channel: int,
+    frequency_hz: float,
+    rules: ImagingRules,
+    image_url: str,
+    convergence_url: str,
+    *,
+    polarization: int = 0,
 ) -> None:
-    """Write everything of one channel; its row of the convergence table last, because that says that it is done."""
+    """Write everything of one plane; its row of the convergence table last, because that says that it is done."""
     where = slice(channel, channel + 1)
     planes = {
         "SKY": plane.restored,
@@ -95,9 +109,9 @@ def write_plane(
         planes["PRIMARY_BEAM"] = pattern
         planes["SKY_PRIMARY_BEAM_CORRECTED"] = correct_primary_beam(plane.restored, pattern)
     for variable, image in planes.items():
-        write_planes(image_url, variable, where, image[np.newaxis])
-    write_beams(image_url, where, *(np.array([value]) for value in plane.beam))
-    write_weight_sums(image_url, where, np.array([plane.weight]))
+        write_planes(image_url, variable, where, image[np.newaxis], polarization=polarization)
+    write_beams(image_url, where, *(np.array([value]) for value in plane.beam), polarization=polarization)
+    write_weight_sums(image_url, where, np.array([plane.weight]), polarization=polarization)
     write_convergence(
         convergence_url,
         channel,

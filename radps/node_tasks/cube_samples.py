@@ -10,16 +10,16 @@ from numpy.typing import NDArray
 
 from radps.data.stores import join_url, load_array
 from radps.data.visibilities import load_visibilities
-from radps.domain.polarization import to_stokes_i
 from radps.domain.regridding import ChannelData, SpectralAxis, find_needed_channels, regrid_channel
 from radps.domain.spectral_frames import doppler_factors
-from radps.node_tasks.samples import Regridding, Samples, Source, load_samples
+from radps.node_tasks.samples import Regridding, Samples, Source, find_stokes, load_stokes_samples
 
 
 class _Block(NamedTuple):
     """What a partition has for some channels of a cube."""
 
-    data: ChannelData
+    data: tuple[ChannelData, ...]
+    """Of each Stokes parameter."""
     uvw_m: NDArray[np.float64]
     """(time, baseline, 3), MSv4 sign [m]."""
     factors: NDArray[np.float64]
@@ -31,15 +31,17 @@ class PlainPiece(NamedTuple):
 
     start: int
     """First channel of the cube."""
-    all_channels: Samples
+    all_channels: tuple[Samples, ...]
+    """Of each Stokes parameter."""
 
-    def samples(self, channel: int) -> Samples:
-        """Return the samples of one channel of the cube."""
+    def samples(self, channel: int, stokes: int = 0) -> Samples:
+        """Return the samples of one channel of the cube in a Stokes parameter, by its number."""
         one = slice(channel - self.start, channel - self.start + 1)
-        return self.all_channels._replace(
-            frequency_hz=self.all_channels.frequency_hz[one],
-            visibilities=np.ascontiguousarray(self.all_channels.visibilities[:, one]),
-            weights=np.ascontiguousarray(self.all_channels.weights[:, one]),
+        every = self.all_channels[stokes]
+        return every._replace(
+            frequency_hz=every.frequency_hz[one],
+            visibilities=np.ascontiguousarray(every.visibilities[:, one]),
+            weights=np.ascontiguousarray(every.weights[:, one]),
         )
 
 
@@ -49,11 +51,11 @@ class RegriddedPiece(NamedTuple):
     axis: SpectralAxis
     blocks: tuple[_Block, ...]
 
-    def samples(self, channel: int) -> Samples:
+    def samples(self, channel: int, stokes: int = 0) -> Samples:
         """Return the samples of one channel of the cube from all partitions, those without weight left out."""
         uvw_m, visibilities, weights = [], [], []
         for block in self.blocks:
-            found = regrid_channel(block.data, block.factors, self.axis, channel)
+            found = regrid_channel(block.data[stokes], block.factors, self.axis, channel)
             used = found.weights > 0
             part, time, baseline = np.nonzero(used)
             uvw_m.append(block.uvw_m[time, baseline] * found.scale[part, time, np.newaxis])
@@ -67,7 +69,9 @@ class RegriddedPiece(NamedTuple):
         )
 
 
-def load_piece(sources: Sequence[Source], first: int, start: int, stop: int) -> PlainPiece | RegriddedPiece:
+def load_piece(
+    sources: Sequence[Source], first: int, start: int, stop: int, stokes: Sequence[str] = ("I",)
+) -> PlainPiece | RegriddedPiece:
     """Read what some channels of a cube need.
 
     Parameters
@@ -78,11 +82,14 @@ def load_piece(sources: Sequence[Source], first: int, start: int, stop: int) -> 
         Channel of the cube that the first channel of the sources is.
     start, stop : int
         First channel of the cube that is wanted, and one after the last.
+    stokes : sequence of str
+        Any of I, Q, U, V.
     """
     axes = [one.regridding.axis for one in sources if one.regridding is not None]
     if not axes:
-        return PlainPiece(start, load_samples([_cut(one, start - first, stop - first) for one in sources]))
-    blocks = [_load_block(one, one.regridding, (start, stop)) for one in sources if one.regridding is not None]
+        cut = [_cut(one, start - first, stop - first) for one in sources]
+        return PlainPiece(start, load_stokes_samples(cut, stokes))
+    blocks = [_load_block(one, one.regridding, (start, stop), stokes) for one in sources if one.regridding is not None]
     return RegriddedPiece(axes[0], tuple(blocks))
 
 
@@ -92,7 +99,7 @@ def _cut(source: Source, start: int, stop: int) -> Source:
     return source._replace(channels=(first + start, first + stop))
 
 
-def _load_block(source: Source, rule: Regridding, channels: tuple[int, int]) -> _Block:
+def _load_block(source: Source, rule: Regridding, channels: tuple[int, int], stokes: Sequence[str]) -> _Block:
     """Read the channels of a partition that channels of a cube need; autocorrelations hold no sky."""
     store = source.address.store
     times = slice(*source.times)
@@ -100,15 +107,17 @@ def _load_block(source: Source, rule: Regridding, channels: tuple[int, int]) -> 
     frequency_hz = np.asarray(load_array(join_url(store, "frequency")), np.float64)
     needed = find_needed_channels(rule.axis, channels, factors, frequency_hz, source.channels)
     read = load_visibilities(source.address, times=times, channels=slice(*needed))
-    stokes = to_stokes_i(read.visibilities, read.flags, read.weights, read.polarizations)
     cross = read.antenna1 != read.antenna2
-    data = ChannelData(
-        visibilities=stokes.visibilities[:, cross],
-        weights=stokes.weights[:, cross],
-        first=needed[0],
-        window_hz=(float(frequency_hz[0]), float(frequency_hz[-1])),
-        n_window=len(frequency_hz),
-        width_hz=rule.channel_width_hz,
-        usable=source.channels,
+    data = tuple(
+        ChannelData(
+            visibilities=plane.visibilities[:, cross],
+            weights=plane.weights[:, cross],
+            first=needed[0],
+            window_hz=(float(frequency_hz[0]), float(frequency_hz[-1])),
+            n_window=len(frequency_hz),
+            width_hz=rule.channel_width_hz,
+            usable=source.channels,
+        )
+        for plane in find_stokes(source, read, stokes)
     )
     return _Block(data, read.uvw_m[:, cross], factors)

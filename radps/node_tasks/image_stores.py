@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from radps.data.convergence import create_convergence
+from radps.data.convergence import convergence_urls, create_convergence
 from radps.data.images import ImageDescription, create_image
 from radps.data.stores import join_url, load_array
 
@@ -32,7 +32,11 @@ def create_image_stores(stores: ImageStores, description: ImageDescription) -> N
         units=stores.units,
     )
     attributes = {"step": str(stores.provenance["step"]), "object": description.object_name}
-    create_convergence(stores.convergence_url, description.frequency_hz, stores.max_cycles, attributes)
+    for url, stokes in zip(
+        convergence_urls(stores.convergence_url, description.polarizations), description.polarizations, strict=True
+    ):
+        of_plane = attributes | ({"stokes": stokes} if len(description.polarizations) > 1 else {})
+        create_convergence(url, description.frequency_hz, stores.max_cycles, of_plane)
 
 
 def create_cube_stores(

@@ -1,4 +1,4 @@
-"""Visibilities as imaging wants them: Stokes I of the cross-correlations, with imaging weights."""
+"""Visibilities as imaging wants them: Stokes parameters of the cross-correlations, with imaging weights."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from radps.data.addresses import VisibilityAddress
-from radps.data.stores import load_array, require_parents, save_array
-from radps.data.visibilities import load_visibilities
+from radps.data.stores import join_url, load_array, require_parents, save_array
+from radps.data.visibilities import VisibilityChunk, load_visibilities
+from radps.domain.array import horizontal_direction
 from radps.domain.geometry import ImageGrid
-from radps.domain.polarization import to_stokes_i
+from radps.domain.polarization import StokesI, to_stokes
 from radps.domain.regridding import SpectralAxis
 from radps.domain.spectral_frames import DopplerRule
 from radps.domain.weights import Weighting, density_grid, imaging_weights
+from radps.errors import DataError
 
 
 class Regridding(NamedTuple):
@@ -25,6 +27,16 @@ class Regridding(NamedTuple):
     doppler: DopplerRule
     channel_width_hz: float
     """Of the partition [Hz]."""
+
+
+class FeedRule(NamedTuple):
+    """A field whose feeds may turn against the sky, as those of alt-azimuth mounts do."""
+
+    ra_rad: float
+    """Field, ICRS or FK5 [rad]."""
+    dec_rad: float
+    always: bool
+    """True = they turn; False = as the mounts of the antennas say."""
 
 
 class Source(NamedTuple):
@@ -37,6 +49,8 @@ class Source(NamedTuple):
     """First channel of the partition, and one after the last; with ``regridding`` all that may be used."""
     regridding: Regridding | None = None
     """None: the channels are those of the image."""
+    feeds: FeedRule | None = None
+    """None: the feeds do not turn, or the data are corrected for it."""
 
 
 class WeightingRule(NamedTuple):
@@ -49,7 +63,7 @@ class WeightingRule(NamedTuple):
 
 
 class Samples(NamedTuple):
-    """Stokes I of some channels."""
+    """A Stokes parameter of some channels."""
 
     uvw_m: NDArray[np.float64]
     """(row, 3) [m], MSv4 sign."""
@@ -62,15 +76,23 @@ class Samples(NamedTuple):
 
 
 def load_samples(sources: Sequence[Source]) -> Samples:
-    """Read the same channels of one or several partitions; their rows stand one after the other, in the given order."""
-    parts = [_load_source(source) for source in sources]
+    """Read Stokes I of the same channels of one or several partitions; their rows stand one after the other."""
+    return load_stokes_samples(sources, ("I",))[0]
+
+
+def load_stokes_samples(sources: Sequence[Source], stokes: Sequence[str]) -> tuple[Samples, ...]:
+    """Read Stokes parameters of the same channels of partitions, one :class:`Samples` each; rows in the given order."""
+    parts = [_load_source(source, stokes) for source in sources]
     if len(parts) == 1:
         return parts[0]
-    return Samples(
-        uvw_m=np.concatenate([part.uvw_m for part in parts]),
-        frequency_hz=parts[0].frequency_hz,
-        visibilities=np.concatenate([part.visibilities for part in parts]),
-        weights=np.concatenate([part.weights for part in parts]),
+    return tuple(
+        Samples(
+            uvw_m=np.concatenate([part[number].uvw_m for part in parts]),
+            frequency_hz=parts[0][number].frequency_hz,
+            visibilities=np.concatenate([part[number].visibilities for part in parts]),
+            weights=np.concatenate([part[number].weights for part in parts]),
+        )
+        for number in range(len(stokes))
     )
 
 
@@ -112,15 +134,44 @@ def save_density(density: NDArray[np.float64], url: str) -> None:
     save_array(url, density, dims=("u", "v"))
 
 
-def _load_source(source: Source) -> Samples:
+def find_stokes(source: Source, data: VisibilityChunk, stokes: Sequence[str]) -> tuple[StokesI, ...]:
+    """Return Stokes parameters on the sky; feeds are turned back where the source says so."""
+    angle = None
+    if source.feeds is not None and set(stokes) & {"Q", "U"}:
+        angle = _parallactic_angle(source, source.feeds, data.time_s)
+    return to_stokes(data.visibilities, data.flags, data.weights, data.polarizations, stokes, angle)
+
+
+def _parallactic_angle(source: Source, feeds: FeedRule, time_s: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Return the angle by which the feeds are turned against the sky, (time,) [rad]; None: they are not."""
+    antennas = join_url(source.address.store, "antenna_xds")
+    if not feeds.always:
+        mounts = {str(mount).upper() for mount in load_array(join_url(antennas, "mount")).tolist()}
+        if mounts == {"EQUATORIAL"}:
+            return None
+        if mounts != {"ALT-AZ"}:
+            raise DataError(
+                f"the mounts of the antennas of {source.address.store} are {', '.join(sorted(mounts))}; how "
+                "their feeds turn against the sky is known for ALT-AZ and EQUATORIAL: give parallactic_angle: "
+                "true (as ALT-AZ) or false (the data are corrected)"
+            )
+    positions = load_array(join_url(antennas, "ANTENNA_POSITION"))
+    return horizontal_direction(positions, time_s, feeds.ra_rad, feeds.dec_rad).parallactic_angle_rad
+
+
+def _load_source(source: Source, stokes: Sequence[str]) -> tuple[Samples, ...]:
     """Read one partition; autocorrelations hold no sky."""
     data = load_visibilities(source.address, times=slice(*source.times), channels=slice(*source.channels))
-    stokes = to_stokes_i(data.visibilities, data.flags, data.weights, data.polarizations)
+    planes = find_stokes(source, data, stokes)
     cross = data.antenna1 != data.antenna2
     n_channels = len(data.frequency_hz)
-    return Samples(
-        uvw_m=data.uvw_m[:, cross].reshape(-1, 3),
-        frequency_hz=data.frequency_hz,
-        visibilities=stokes.visibilities[:, cross].reshape(-1, n_channels),
-        weights=stokes.weights[:, cross].reshape(-1, n_channels),
+    uvw_m = data.uvw_m[:, cross].reshape(-1, 3)
+    return tuple(
+        Samples(
+            uvw_m=uvw_m,
+            frequency_hz=data.frequency_hz,
+            visibilities=plane.visibilities[:, cross].reshape(-1, n_channels),
+            weights=plane.weights[:, cross].reshape(-1, n_channels),
+        )
+        for plane in planes
     )

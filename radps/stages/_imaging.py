@@ -17,7 +17,7 @@ from radps.context.model import Context
 from radps.context.observation import join_distinct
 from radps.context.planning import SUM_BLOCK_BYTES, VISIBILITY_BYTES
 from radps.context.records import Beam, ImageRecord, Partition, PlannedImage, SpectralWindow, StatisticsRecord
-from radps.data.convergence import STATISTICS, Convergence, load_convergence
+from radps.data.convergence import STATISTICS, Convergence, convergence_urls, load_convergence
 from radps.data.images import ImageDescription, choose_middle_beam, image_bytes, load_beams
 from radps.data.stores import check_free_bytes
 from radps.domain.geometry import (
@@ -333,24 +333,42 @@ def summarise_image(blank: ImageRecord, stores: ImageStores, first_channel: int 
     ``blank`` is the record with what is known before; ``first_channel`` is the channel of the data that channel 0 of
     the image is.
     """
-    found = load_convergence(stores.convergence_url)
+    tables = [load_convergence(url) for url in convergence_urls(stores.convergence_url, blank.polarizations)]
+    found = tables[0]
     reasons = [StopReason(int(reason)) for reason in found.stop_reasons]
     major, minor, angle = choose_middle_beam(load_beams(stores.image_url))
-    with_data = found.statistics[:, STATISTICS.index("n_pixels")] > 0
-    noise = found.statistics[with_data, STATISTICS.index("noise")]
+    noise = {stokes: _median_noise(table) for stokes, table in zip(blank.polarizations, tables, strict=True)}
     return blank.model_copy(
         update={
             "statistics": total_statistics(found),
-            "noise_jy": float(np.median(noise)) if noise.size else 0.0,
+            "noise_jy": noise[blank.polarizations[0]],
+            "polarization_noise_jy": noise if len(noise) > 1 else {},
             "beam": Beam(major_rad=major, minor_rad=minor, position_angle_rad=angle) if math.isfinite(major) else None,
             "channels": {reason.name.lower(): reasons.count(reason) for reason in sorted(set(reasons))},
             "listed": tuple(
-                f"channel {first_channel + number}: {reason.name.lower().replace('_', ' ')}"
-                for number, reason in enumerate(reasons)
-                if reason in TROUBLES
+                text
+                for stokes, table in zip(blank.polarizations, tables, strict=True)
+                for text in _list_troubles(table, first_channel, stokes if len(tables) > 1 else "")
             ),
         }
     )
+
+
+def _median_noise(table: Convergence) -> float:
+    """Return the median noise of the channels that have data [Jy/beam]; 0 if none has."""
+    with_data = table.statistics[:, STATISTICS.index("n_pixels")] > 0
+    noise = table.statistics[with_data, STATISTICS.index("noise")]
+    return float(np.median(noise)) if noise.size else 0.0
+
+
+def _list_troubles(table: Convergence, first_channel: int, stokes: str) -> list[str]:
+    """Return the channels that somebody should look at, in words."""
+    reasons = [StopReason(int(reason)) for reason in table.stop_reasons]
+    return [
+        f"channel {first_channel + number}{f' {stokes}' * bool(stokes)}: {reason.name.lower().replace('_', ' ')}"
+        for number, reason in enumerate(reasons)
+        if reason in TROUBLES
+    ]
 
 
 def describe_beamless(records: Sequence[ImageRecord]) -> list[str]:
@@ -386,6 +404,7 @@ def blank_record(
         spectral_frame=description.spectral_frame,
         rest_frequency_hz=description.rest_frequency_hz if math.isfinite(description.rest_frequency_hz) else None,
         shape=(len(frequency), description.n_l, description.n_m),
+        polarizations=description.polarizations,
         cell_size_rad=description.cell_size_rad,
         frequency_hz=(float(frequency[0]), float(frequency[-1])),
         channel_width_hz=description.channel_width_hz,

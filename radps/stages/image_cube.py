@@ -17,13 +17,14 @@ from radps.data.images import ImageDescription
 from radps.domain.geometry import ImageGrid
 from radps.domain.imaging import estimate_plane_memory
 from radps.domain.normal_operator import MAX_TERMS, count_terms
+from radps.domain.polarization import find_recipes
 from radps.domain.regridding import SpectralAxis, count_channel_parts
 from radps.domain.weights import Weighting
-from radps.errors import SelectionError
+from radps.errors import DataError, SelectionError
 from radps.graph_tasks.shapes import map_chunks, reduce_tree, run_task
 from radps.node_tasks.cube_imaging import CubePart, clean_channels, sum_parts
 from radps.node_tasks.image_stores import ImageStores, create_cube_stores, create_image_stores
-from radps.node_tasks.samples import Regridding, Source
+from radps.node_tasks.samples import FeedRule, Regridding, Source
 from radps.stages._image_axes import (
     SpectralAxisParams,
     choose_axis,
@@ -59,6 +60,11 @@ class Params(SpectralAxisParams):
     channels: ChannelRange | None = None
     """Channels of the data that are used, such as "5~50", or frequencies; by default those of the list of images to
     make, else all of them. They are the channels of the cube unless that has an axis of its own."""
+    stokes: Literal["I", "IV", "IQ", "IQU", "IQUV"] = "I"
+    """Stokes parameters, each a plane that is CLEANed by itself (CASA `stokes`)."""
+    parallactic_angle: bool | Literal["auto"] = "auto"
+    """Turn Q and U of the feeds to the sky: True, False = the data are corrected for it (CASA `applycal`, parang), or
+    "auto" = as the mounts of the antennas ask for."""
     weight_density: Literal["channel", "common"] = "channel"
     """Weight density of each channel by itself, or of all channels together (CASA `perchanweightdensity`)."""
 
@@ -94,6 +100,7 @@ def find_targets(context: Context, params: Params) -> tuple[ImageTarget, ...]:
         windows = [context.window(partition.window) for partition in partitions]
         planned = context.imaging.find("cube", field, {window.virtual for window in windows})
         used = [_channels(params, planned, window) for window in windows]
+        _check_polarizations(params, partitions)
         choice = choose_axis(context, params, partitions, used)
         is_single = len({key[1] for key in groups if key[0] == field}) == 1
         name = field if is_single or virtual is None else f"{field}-{context.virtual_window(virtual).name}"
@@ -102,6 +109,15 @@ def find_targets(context: Context, params: Params) -> tuple[ImageTarget, ...]:
             ImageTarget(name.replace("/", "_"), field, tuple(partitions), channels, planned, axis=choice.axis)
         )
     return tuple(targets)
+
+
+def _check_polarizations(params: Params, partitions: Sequence[Partition]) -> None:
+    """Refuse Stokes parameters for which correlations are missing."""
+    for partition in partitions:
+        try:
+            find_recipes(partition.polarizations, params.stokes, is_turning=params.parallactic_angle is not False)
+        except DataError as error:
+            raise SelectionError(f"{partition.name}: {error}") from error
 
 
 def _image_target(context: Context, params: Params, target: ImageTarget) -> Delayed:
@@ -117,6 +133,7 @@ def _image_target(context: Context, params: Params, target: ImageTarget) -> Dela
     description = describe_image(context, target.field, window, grid, frequency_hz, width_hz, datasets)
     if target.axis is not None:
         description = description._replace(spectral_frame=target.axis.frame)
+    description = description._replace(polarizations=tuple(params.stokes))
     if params.rest_frequency is not None:
         description = description._replace(rest_frequency_hz=params.rest_frequency)
     observation = context.require_observation()
@@ -132,7 +149,7 @@ def _image_target(context: Context, params: Params, target: ImageTarget) -> Dela
         ready.append(density)
         weighting = weighting._replace(density_url=density_url)
     highest_hz = float(frequency_hz.max())
-    rules = make_rules(context, params, grid, highest_hz, weighting)
+    rules = make_rules(context, params, grid, highest_hz, weighting)._replace(stokes=tuple(params.stokes))
     terms = count_terms(farthest_baseline(context), highest_hz, grid, w_term=rules.clean.w_term)
     parts = map_chunks(
         context,
@@ -188,6 +205,7 @@ def plan_parts(
                 context.address(partition, params.data_group),
                 (0, partition.shape[0]),
                 (ranges[0][0] + chunk.start, ranges[0][0] + chunk.stop),
+                feeds=_feed_rule(context, params, partition),
             )
             for partition, ranges in zip(target.partitions, target.channels, strict=True)
         )
@@ -210,6 +228,7 @@ def _plan_regridded_parts(
                 make_doppler_rule(context, partition, axis),
                 abs(context.window(partition.window).channel_width_hz),
             ),
+            _feed_rule(context, params, partition),
         )
         for partition, (used,) in zip(target.partitions, target.channels, strict=True)
     ]
@@ -260,6 +279,15 @@ def _estimate_regridded_memory(
     n_rows = sum(rows[number] for number in most)
     plane = estimate_plane_memory(n_rows, grid, n_terms=min(n_terms, MAX_TERMS))
     return plane + sum(reading[number] for number in most) + n_rows * REGRID_BYTES
+
+
+def _feed_rule(context: Context, params: Params, partition: Partition) -> FeedRule | None:
+    """Return how the feeds turn against the sky, if that matters."""
+    if params.parallactic_angle is False or not {"Q", "U"} & set(params.stokes):
+        return None
+    fields = context.require_observation().fields
+    direction = next(field.direction for field in fields if field.name == partition.field)
+    return FeedRule(direction.ra_rad, direction.dec_rad, always=params.parallactic_angle is True)
 
 
 def _share_out(context: Context, n_channels: int, bytes_fixed: int) -> tuple[ChannelChunk, ...]:

@@ -169,7 +169,8 @@ def test_an_axis_that_is_left_open_is_what_all_integrations_cover(context: Conte
 
 
 def test_a_cube_does_not_depend_on_how_its_channels_are_shared_out(context: Context) -> None:
-    one, many = (image(context, f"slots{slots}", slots, **AXIS) for slots in (1, 7))
+    few = AXIS | {"start": "1490 km/s", "n_channels": 7}
+    one, many = (image(context, f"slots{slots}", slots, **few) for slots in (1, 3))
     for variable in ("SKY", "SKY_MODEL", "POINT_SPREAD_FUNCTION"):
         np.testing.assert_array_equal(planes(context, one, variable), planes(context, many, variable))
 

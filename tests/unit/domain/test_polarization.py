@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from radps.domain.polarization import parallel_hands, to_stokes_i
+from radps.domain.polarization import find_recipes, parallel_hands, to_stokes, to_stokes_i
 from radps.errors import DataError
 
 SHAPE = (3, 4, 5)
@@ -93,3 +93,78 @@ def test_parallel_hands_are_found_by_name() -> None:
     assert parallel_hands(["YY"]) == [0]
     with pytest.raises(DataError, match="no parallel hands"):
         parallel_hands(["RL", "LR"])
+
+
+CIRCULAR, LINEAR = ["RR", "RL", "LR", "LL"], ["XX", "XY", "YX", "YY"]
+
+
+def observe(sky: NDArray[np.complex128], names: list[str], angle: NDArray[np.float64]) -> NDArray[np.complex64]:
+    """Return what turning feeds see of Stokes visibilities (time, baseline, channel, IQUV), by matrices."""
+    i, q, u, v = np.moveaxis(sky, -1, 0)
+    coherency = np.stack([np.stack([i + q, u + 1j * v], -1), np.stack([u - 1j * v, i - q], -1)], -2)
+    feeds = np.eye(2) if names == LINEAR else np.array([[1, 1j], [1, -1j]]) / np.sqrt(2)
+    turned = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    jones = np.einsum("ij,jkt->tik", feeds, turned)
+    seen = np.einsum("tij,tbcjk,tlk->tbcil", jones, coherency, jones.conj())
+    return seen.reshape(*sky.shape).astype(np.complex64)
+
+
+@pytest.mark.parametrize("names", [CIRCULAR, LINEAR])
+@pytest.mark.parametrize("is_turning", [True, False])
+def test_stokes_parameters_are_those_of_the_sky(names: list[str], is_turning: bool) -> None:
+    sky = draw(4)[0].astype(np.complex128)
+    _, flags, weights = draw(4)
+    angle = np.array([0.3, -1.2, 2.8]) if is_turning else np.zeros(3)
+    seen = observe(sky, names, angle)
+    found = to_stokes(seen, flags, weights, names, "IQUV", angle if is_turning else None)
+    for number, plane in enumerate(found):
+        np.testing.assert_allclose(plane.visibilities, sky[..., number], atol=1e-5)  # single precision
+        assert (plane.weights > 0).all()
+    weight = weights.astype(np.float64)
+    if is_turning:
+        expected = weight.sum(axis=-1) / 2 if names == LINEAR else weight[..., 1] + weight[..., 2]
+        np.testing.assert_allclose(found[1].weights, expected, rtol=1e-6)
+        np.testing.assert_array_equal(found[1].weights, found[2].weights)
+        alone = to_stokes(seen, flags, weights, names, ["Q"], angle)
+        np.testing.assert_array_equal(alone[0].visibilities, found[1].visibilities)
+        not_turned = to_stokes(seen, flags, weights, names, "IQUV")
+        assert np.abs(not_turned[1].visibilities - sky[..., 1]).max() > 0.1
+
+
+def test_a_flagged_correlation_takes_what_is_made_of_it() -> None:
+    visibilities, flags, weights = draw(4)
+    flags[0, 0, 0, 1] = flags[1, 0, 0, 0] = True
+    used = [plane.weights > 0 for plane in to_stokes(visibilities, flags, weights, CIRCULAR, "IQUV")]
+    assert [one[0, 0, 0] for one in used] == [True, False, False, True]
+    assert [one[1, 0, 0] for one in used] == [False, True, True, False]
+    used = [plane.weights > 0 for plane in to_stokes(visibilities, flags, weights, LINEAR, "IQUV", np.ones(3))]
+    assert [one[0, 0, 0] for one in used] == [True, False, False, False]
+    assert [one[1, 0, 0] for one in used] == [False, False, False, True]
+    assert all(one[2].all() for one in used)
+
+
+def test_data_that_are_stokes_parameters_pass() -> None:
+    visibilities, flags, weights = draw(4)
+    for number, plane in enumerate(to_stokes(visibilities, flags, weights, list("IQUV"), "IQUV")):
+        np.testing.assert_allclose(plane.visibilities, visibilities[..., number], rtol=1e-6)
+        np.testing.assert_array_equal(plane.weights, weights[..., number])
+
+
+@pytest.mark.parametrize(
+    ("names", "stokes", "is_turning", "message"),
+    [
+        (["RR", "LL"], "IQUV", False, r"no Stokes IQUV from the polarizations \['RR', 'LL'\]: RL, LR needed; ask for"),
+        (["XX", "YY"], "IV", False, "XY, YX needed"),
+        (["XX", "YY"], "IQ", True, "XY, YX needed with feeds that turn against the sky"),
+        (["RR", "RL"], "I", False, "LL needed"),
+        (["I"], "IQ", False, "Q needed"),
+    ],
+)
+def test_missing_correlations_are_named(names: list[str], stokes: str, is_turning: bool, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        find_recipes(names, stokes, is_turning=is_turning)
+
+
+def test_parallel_hands_are_enough_for_some() -> None:
+    assert list(find_recipes(["RR", "LL"], "IV", is_turning=True)) == ["I", "V"]
+    assert list(find_recipes(["XX", "YY"], "IQ", is_turning=False)) == ["I", "Q"]

@@ -346,3 +346,11 @@ def test_parts_of_a_cube_with_its_own_axis_cover_it_and_have_the_windows_that_re
             touches = one.edges_hz[0] < edges[1] and one.edges_hz[1] > edges[0]
             has = any(source.address.store.endswith(f"day{number}") for source in part.sources)
             assert has or not touches
+
+
+def test_stokes_parameters_that_the_data_cannot_give_are_refused_with_what_is_there() -> None:
+    message = r"day0: no Stokes IQUV from the polarizations \['RR', 'LL'\]: RL, LR needed"
+    with pytest.raises(SelectionError, match=message):
+        image_cube.find_targets(make_context(), image_cube.Params(stokes="IQUV"))
+    (target,) = image_cube.find_targets(make_context(), image_cube.Params(stokes="IV"))
+    assert target.name == "galaxy"
