@@ -17,7 +17,8 @@ from radps.context.records import CalibrationTable, Outcome, OutcomeStatus, Reso
 from radps.data import solutions
 from radps.data.demo_observation import demo_observation
 from radps.data.observation_model import BandpassErrors, GainErrors, ObservationModel, SimulatedComponent
-from radps.data.simulate import simulate_observation, true_bandpasses, true_visibilities
+from radps.data.simulate import simulate_observation
+from radps.data.simulated_truth import true_bandpasses, true_visibilities
 from radps.data.visibilities import load_visibilities
 from radps.errors import SelectionError
 
