@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from radps.workflows.plan import Selection
 
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -48,6 +47,9 @@ ClusterName = Annotated[
 Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Worker processes of the local cluster.")]
 
 
+_OWN_OPTIONS = ("--help", "--version", "--install-completion", "--show-completion")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line.
 
@@ -62,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _with_command(arguments: list[str]) -> list[str]:
     """Return the arguments with the command `run` put before a config."""
     names = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
-    if not arguments or arguments[0] in names or arguments[0] in ("--help", "--version"):
+    if not arguments or arguments[0] in names or arguments[0] in _OWN_OPTIONS:
         return arguments
     return ["run", *arguments]
 
@@ -98,6 +100,7 @@ def run(
         typer.Option("--pause-before", metavar="STEP", help="Stop before this step; a terminal asks; repeatable."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done and why, and do nothing.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Plain lines instead of bars that move.")] = False,
 ) -> None:
     """Run or resume a workflow.
 
@@ -111,7 +114,7 @@ def run(
         if dry_run:
             _dry_run(workflow, selection)
         else:
-            _run(workflow, selection)
+            _run(workflow, selection, quiet=quiet)
 
 
 @app.command()
@@ -226,14 +229,14 @@ def _dry_run(workflow: Workflow, selection: Selection) -> None:
     )
 
 
-def _run(workflow: Workflow, selection: Selection) -> None:
+def _run(workflow: Workflow, selection: Selection, *, quiet: bool) -> None:
     """Run with progress, show the result, and leave with the exit code."""
     from radps.terminal import make_console, make_observer, show_error, show_status
     from radps.workflows.run import Runner
     from radps.workflows.status import make_status
 
     console, stderr = make_console(), make_console(stderr=True)
-    observer = make_observer(console, in_process=workflow.cluster.kind == "none")
+    observer = make_observer(console, in_process=workflow.cluster.kind == "none", quiet=quiet)
     # Where nobody can answer, a run that is to pause ends there.
     on_pause = observer.ask if sys.stdin.isatty() and sys.stdout.isatty() else None
     runner = Runner(workflow, selection=selection, observer=observer, on_pause=on_pause)

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -70,8 +79,19 @@ class _TaskCount(ProgressColumn):
         return Text(f"{count} tasks", style="progress.download")
 
 
+class _Rate(ProgressColumn):
+    """``3.1/s``: tasks that ended, of late."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.speed
+        return Text("" if speed is None or task.finished else f"{speed:.3g}/s", style="progress.data.speed")
+
+
 class BarObserver:
     """Shows a run on a terminal: one bar for each step that was started.
+
+    A bar has the tasks that are done, those that were repeated, how many end in a second, the time that passed and
+    that is left, and the largest memory that a worker had.
 
     Use it as a context manager around the run.
     """
@@ -82,10 +102,16 @@ class BarObserver:
             TextColumn("{task.description}"),
             BarColumn(bar_width=30),
             _TaskCount(),
+            TextColumn("{task.fields[repeated]}", style="yellow"),
+            _Rate(),
             TimeElapsedColumn(),
+            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[memory]}", style="dim"),
             TextColumn("{task.fields[end]}"),
             console=console,
         )
+        self._repeated: dict[str, int] = {}
+        self._memory_bytes: dict[str, int] = {}
         self._console = console
         self._bars: dict[str, object] = {}
         self.began = False
@@ -104,7 +130,8 @@ class BarObserver:
 
     def started(self, step: StepRecord) -> None:
         """Add a bar."""
-        self._bars[step.id] = self._progress.add_task(escape(step.id), total=0, end="")
+        self._bars[step.id] = self._progress.add_task(escape(step.id), total=0, end="", repeated="", memory="")
+        self._repeated[step.id] = self._memory_bytes[step.id] = 0
 
     def graph(self, step: str, tasks: int) -> None:
         """Make the bar of a step longer."""
@@ -113,8 +140,15 @@ class BarObserver:
 
     def task(self, step: str, event: TaskEvent) -> None:
         """Fill the bar of a step."""
+        bar = self._bar(step).id
         if event.end in ("done", "kept"):
-            self._progress.advance(self._bar(step).id)
+            self._progress.advance(bar)
+        elif event.end in ("retry", "lost"):
+            self._repeated[step] += 1
+            self._progress.update(bar, repeated=f"{self._repeated[step]} repeated")
+        if event.peak_memory_bytes > self._memory_bytes[step]:
+            self._memory_bytes[step] = event.peak_memory_bytes
+            self._progress.update(bar, memory=f"up to {event.peak_memory_bytes / 2**30:.2g} GiB")
         if line := _trouble(step, event):
             self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
@@ -219,12 +253,12 @@ def make_console(*, stderr: bool = False) -> Console:
     return console
 
 
-def make_observer(console: Console, *, in_process: bool = False) -> BarObserver | LineObserver:
-    """Return bars for a terminal, lines for anything else.
+def make_observer(console: Console, *, in_process: bool = False, quiet: bool = False) -> BarObserver | LineObserver:
+    """Return bars for a terminal, lines for anything else, and for those who want it ``quiet``.
 
     What is computed ``in_process`` gets lines, too: bars that move would write over the prompt of a debugger.
     """
-    return BarObserver(console) if console.is_terminal and not in_process else LineObserver(console)
+    return BarObserver(console) if console.is_terminal and not in_process and not quiet else LineObserver(console)
 
 
 def show_plan(console: Console, plan: tuple[PlannedStep, ...]) -> None:

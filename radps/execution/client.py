@@ -63,9 +63,9 @@ class OnClient:
         return self._description
 
     @property
-    def dashboard_link(self) -> str:
+    def dashboard(self) -> str:
         """Address of dask's dashboard."""
-        return str(self._client.dashboard_link)
+        return str(self._client.dashboard_link or "")
 
     def host(self, on_task: TaskListener) -> TaskHost:
         """Return the host of tasks of workers; they report by way of the scheduler."""

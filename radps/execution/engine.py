@@ -62,6 +62,11 @@ class Engine(Protocol):
         """Where it computes, in words."""
         ...
 
+    @property
+    def dashboard(self) -> str:
+        """Address of dask's dashboard; empty where there is none."""
+        ...
+
     def host(self, on_task: TaskListener) -> TaskHost:
         """Return what tasks need to know of where they run."""
         ...
@@ -131,6 +136,11 @@ class InProcess:
     def description(self) -> str:
         """Where it computes, in words."""
         return "in this process"
+
+    @property
+    def dashboard(self) -> str:
+        """There is none."""
+        return ""
 
     def host(self, on_task: TaskListener) -> TaskHost:
         """Return the host of tasks of this process."""

@@ -91,3 +91,8 @@ class EnginePlace:
         except Exception:
             logger.info("closing the cluster failed", exc_info=True)
         self._engine = self._given
+
+
+def describe_engine(engine: Engine) -> str:
+    """Return where an engine computes, with the address at which one can watch it."""
+    return f"{engine.description}, dashboard {engine.dashboard}" if engine.dashboard else engine.description

@@ -35,7 +35,7 @@ from radps.errors import ClusterError, ClusterLostError, RadpsError, StageError
 from radps.execution.engine import Engine, StoppedError
 from radps.node_tasks.guard import TaskEnd
 from radps.workflows import attempts
-from radps.workflows.engine_place import EnginePlace
+from radps.workflows.engine_place import EnginePlace, describe_engine
 from radps.workflows.interrupts import Interrupts
 from radps.workflows.log_file import log_to_file
 from radps.workflows.model import Step, Workflow
@@ -135,7 +135,7 @@ class Runner:
                 self._observer.planned(plan, "nowhere")
                 self._take_over(plan)
                 return self._context
-            where = self._place.engine().description
+            where = describe_engine(self._place.engine())
             log = stack.enter_context(EventLog(self.workflow.run, run_id=self._context.run_id))
             self._observer = LoggedObserver(self._observer, log)
             if driver.taken_over_from:
@@ -316,7 +316,7 @@ class Runner:
                 continue
             if engine.concurrent and engine is not self._announced:
                 self._announced = engine
-                self._observer.noted("cluster.started", {"where": engine.description})
+                self._observer.noted("cluster.started", {"where": describe_engine(engine)})
             return engine, offered
 
     def _begin(self, step: Step, offered: Resources) -> StepRecord:

@@ -301,3 +301,10 @@ def test_starting_up_imports_nothing_heavy(
     modules = set(result.stdout.partition("MODULES")[2].split())
     assert "radps.cli" in modules
     assert without & modules == set()
+
+
+def test_a_shell_can_complete_commands(call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
+    result = call("--show-completion", "bash")
+    assert result.code == 0
+    assert "_radps_run_completion" in result.output

@@ -58,6 +58,7 @@ def run(folder: Path, observer: Any) -> None:
 def test_a_terminal_gets_bars_and_a_file_gets_lines() -> None:
     assert isinstance(make_observer(console(is_terminal=True)), BarObserver)
     assert isinstance(make_observer(console(is_terminal=False)), LineObserver)
+    assert isinstance(make_observer(console(is_terminal=True), quiet=True), LineObserver)
 
 
 def test_a_debugger_has_the_terminal_for_itself() -> None:
@@ -93,6 +94,15 @@ def test_bars_count_tasks_and_end_with_the_state(tmp_path: Path) -> None:
     assert re.search(r"waits .* blocked", last[2])
     assert re.search(r"loop .* 3/3 tasks .* done", last[3])
     assert re.search(r"tried .* caveats", last[4])
+
+
+def test_a_bar_counts_repeated_tasks_and_has_the_largest_memory(tmp_path: Path) -> None:
+    screen = console(is_terminal=True)
+    config = {"run": str(tmp_path / "run"), "cluster": "none", "steps": STEPS[:1]}
+    config |= {"defaults": {"retries": 9, "retry_delay": "1 ms"}, "faults": {"rate": 0.5, "seed": 1}}
+    with BarObserver(screen) as observer:
+        run_workflow(load_workflow(config), observer=observer)
+    assert re.search(r"first .* 5/5 tasks +\d+ repeated .* up to [\d.]+ GiB done", text_of(screen).splitlines()[-1])
 
 
 def test_lines_say_how_each_step_ended(tmp_path: Path) -> None:

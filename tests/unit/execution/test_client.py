@@ -101,7 +101,7 @@ def test_resources_are_those_of_the_smallest_worker(cluster: OnClient) -> None:
 
 
 def test_the_scheduler_is_reachable_from_this_machine_only(cluster: OnClient) -> None:
-    assert cluster.dashboard_link.startswith("http://127.0.0.1:")
+    assert cluster.dashboard.startswith("http://127.0.0.1:")
     assert cluster._client.scheduler_info()["address"].startswith("tcp://127.0.0.1:")
 
 
