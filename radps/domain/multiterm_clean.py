@@ -147,10 +147,16 @@ class _Transforms:
 
     def smooth(self, images: NDArray[np.float32], scale: int) -> NDArray[np.float32]:
         """Return images convolved with a scale; 0 outside of the images."""
-        spectrum = self._scales[scale]
-        if spectrum is None:
-            return images
-        return np.stack([self._back(self._forward(image) * spectrum) for image in images])
+        return self.smooth_all(images, [scale])[0]
+
+    def smooth_all(self, images: NDArray[np.float32], scales: Sequence[int]) -> list[NDArray[np.float32]]:
+        """Return images convolved with each of some scales."""
+        spectra = [self._scales[scale] for scale in scales]
+        transforms = [] if all(one is None for one in spectra) else [self._forward(image) for image in images]
+        return [
+            images if one is None else np.stack([self._back(transform * one) for transform in transforms])
+            for one in spectra
+        ]
 
     def masks(self, mask: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
         """Return where the centre of a component may be, for every scale."""
@@ -236,13 +242,14 @@ def _find_scale(
     It is that with the largest significance times bias, of those that are above the goal.
     """
     found = []
-    for scale, (mask, bias) in enumerate(zip(masks, biases, strict=True)):
-        smooth = transforms.smooth(residuals, scale)
-        significance = np.abs(smooth[0]) * np.float32(1 / math.sqrt(transforms.hessians[scale][0, 0]))
+    firsts = transforms.smooth_all(residuals[:1], range(len(masks)))
+    for scale, (first, mask, bias) in enumerate(zip(firsts, masks, biases, strict=True)):
+        significance = np.abs(first[0]) * np.float32(1 / math.sqrt(transforms.hessians[scale][0, 0]))
         significance[~mask] = 0
         peak = float(significance.max())
-        found.append(((peak > goal, peak * bias), scale, smooth, significance, peak))
-    _, scale, smooth, significance, peak = max(found, key=lambda one: one[0])
+        found.append(((peak > goal, peak * bias), scale, significance, peak))
+    _, scale, significance, peak = max(found, key=lambda one: one[0])
+    smooth = np.concatenate([firsts[scale], transforms.smooth(residuals[1:], scale)])
     return scale, smooth, significance, peak
 
 
