@@ -299,7 +299,10 @@ class ObservationModel(_Frozen):
     autocorrelations: bool = False
     """True = the data have the autocorrelations too."""
     polarizations: Literal["RR LL", "XX YY", "RR RL LR LL", "XX XY YX YY"] = "RR LL"
-    """The correlations. The feeds keep their angle on the sky, X to the north: no parallactic angle, no leakage."""
+    """The correlations; without leakage between the feeds."""
+    feeds_turn: bool = False
+    """True = the feeds turn against the sky by the parallactic angle, as those of alt-azimuth mounts do; False = they
+    keep their angle, X to the north, as on an equatorial mount."""
     band: Band
     """The (first) spectral window; interference is there only."""
     further_bands: tuple[Band, ...] = ()

@@ -103,7 +103,7 @@ def describe_observation(model: ObservationModel) -> list[MeasurementSetDescript
         stations=array.stations,
         positions_m=array.positions_m,
         diameters_m=np.full(len(array.names), array.dish_diameter_m),
-        mounts=("ALT-AZ",) * len(array.names),
+        mounts=("ALT-AZ" if model.feeds_turn else "EQUATORIAL",) * len(array.names),
         receptors=("R", "L") if model.polarizations.startswith("RR") else ("X", "Y"),
     )
     descriptions = []
@@ -176,11 +176,15 @@ def simulate_block(
     array, pairs = array_of(model), pairs_of(model)
     elapsed = schedule.elapsed_s[rows.start : rows.stop]
     uvw = uvw_from_positions(array.positions_m, start_s(model) + elapsed, field.ra, field.dec, pairs)
+    angle = None
+    if model.feeds_turn:
+        where = horizontal_direction(array.positions_m, start_s(model) + elapsed, field.ra, field.dec)
+        angle = where.parallactic_angle_rad
     sigma, sefd_factors = _noise_jy(model, window), _sefd_factors(model, array)
     numbers = schedule.numbers[rows.start : rows.stop].tolist()
     n_polarizations = len(model.polarization_names)
     visibilities = corrupt_visibilities(
-        predict_sky(model, field, uvw, columns, band),
+        predict_sky(model, field, uvw, columns, band, angle),
         pairs.antenna1,
         pairs.antenna2,
         gains=true_gains(model, field_name, band)[rows.start : rows.stop],

@@ -262,9 +262,16 @@ def _component(component: SimulatedComponent, field: SimulatedField, band: Band)
 
 
 def predict_sky(
-    model: ObservationModel, field: SimulatedField, uvw_m: NDArray[np.float64], channels: range, band: int
+    model: ObservationModel,
+    field: SimulatedField,
+    uvw_m: NDArray[np.float64],
+    channels: range,
+    band: int,
+    parallactic_angle_rad: NDArray[np.float64] | None = None,
 ) -> NDArray[np.complex128]:
-    """Return the visibilities of a field's sky.
+    """Return the visibilities of a field's sky, as feeds see it that are turned by an angle, (time,) [rad].
+
+    Turned feeds see (Q + iU) exp(-2i psi) in place of Q + iU.
 
     Returns
     -------
@@ -279,6 +286,9 @@ def predict_sky(
         return intensity[..., np.newaxis]
     parts = (_predict_stokes(model, field, uvw_m, channels, band, stokes) for stokes in _STOKES[1:])
     q, u, v = parts if is_polarized else (np.zeros_like(intensity),) * 3
+    if parallactic_angle_rad is not None:
+        twice = 2 * parallactic_angle_rad[:, np.newaxis, np.newaxis]
+        q, u = q * np.cos(twice) + u * np.sin(twice), u * np.cos(twice) - q * np.sin(twice)
     correlations = {
         "RR": intensity + v,
         "RL": q + 1j * u,

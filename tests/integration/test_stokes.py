@@ -24,7 +24,7 @@ from radps.data import measurement_set
 from radps.data.fits import export_fits
 from radps.data.images import load_beams, load_planes, open_image
 from radps.data.measurement_set import MeasurementSetDescription
-from radps.data.observation_model import ObservationModel
+from radps.data.observation_model import ObservationModel, SimulatedComponent
 from radps.data.simulate import describe_observation, simulate_block
 from radps.execution.engine import InProcess
 from radps.stages import image_cube
@@ -138,6 +138,20 @@ def fluxes(context: Context, record: ImageRecord) -> dict[str, NDArray[np.float6
     planes = load_planes(context.locate(record.path), "SKY", polarization=None).astype(np.float64)
     spot = planes[:, :, SIZE // 2 - 7, SIZE // 2 - 4]
     return dict(zip(record.polarizations, spot.T, strict=True))
+
+
+@pytest.mark.parametrize(("kind", "names"), [("circular", "RR RL LR LL"), ("linear", "XX XY YX YY")])
+def test_simulated_feeds_turn_as_those_of_the_formula(kind: str, names: str) -> None:
+    observed = model().model_copy(update={"feeds_turn": True, "polarizations": names})
+    source = {"flux": 1.0, **{f"{name.lower()}_fraction": TRUTH[name] for name in "QUV"}}
+    field = observed.fields[0].model_copy(update={"components": (SimulatedComponent(**source),)})
+    observed = observed.model_copy(update={"fields": (field,)})
+    (description,) = describe_observation(observed)
+    assert set(description.antennas.mounts) == {"ALT-AZ"}
+    expected = correlations(kind, hour_angle_formula(description))
+    # At the phase centre all baselines see the same; 0.1 deg between the poles of date and of 2000.
+    found = simulate_block(observed, "sky").visibilities[:, :, 0]
+    np.testing.assert_allclose(found, np.broadcast_to(expected[:, np.newaxis], found.shape), atol=1e-3)
 
 
 @pytest.mark.parametrize("kind", ["circular", "linear"])
