@@ -153,6 +153,8 @@ class Partition(Record):
     polarizations: tuple[str, ...]
     integration_time_s: float
     """0 = the data do not say."""
+    cross_baselines: int = 0
+    """Baselines of two different antennas; 0 = not counted."""
     scans: dict[str, tuple[int, int]]
     """Scan -> its first time, and one after its last."""
     content: str = ""

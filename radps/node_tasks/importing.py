@@ -78,6 +78,8 @@ class ImportedPartition(NamedTuple):
     scans: tuple[ImportedScan, ...]
     variables: tuple[str, str, str, str]
     """Names of visibility, flag, weight and uvw."""
+    cross_baselines: int = 0
+    """Baselines of two different antennas."""
 
 
 class ImportedDataSet(NamedTuple):
@@ -367,6 +369,7 @@ def _imported(
         integration_time_s=description.integration_time_s,
         scans=_scans(description),
         variables=variables,
+        cross_baselines=int(np.count_nonzero(description.antenna1 != description.antenna2)),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from dask.delayed import Delayed
@@ -191,9 +191,6 @@ def make_rules(
 ) -> ImagingRules:
     """Return what the tasks need to know of the parameters."""
     observation = context.require_observation()
-    w_term = params.w_term
-    if w_term == "auto":
-        w_term = needs_w_term(farthest_baseline(context), highest_hz, grid)
     scales = None if params.scales == "auto" else params.scales
     if scales is not None and params.deconvolver is Deconvolver.MULTISCALE:
         check_scales(scales, grid.shape)
@@ -209,7 +206,7 @@ def make_rules(
             cycle_factor=params.cycle_factor,
             min_psf_fraction=params.min_psf_fraction,
             max_psf_fraction=params.max_psf_fraction,
-            w_term=bool(w_term),
+            w_term=choose_w_term(context, params, grid, highest_hz),
             deconvolver=DeconvolverOptions(params.deconvolver, scales, params.scale_bias),
         ),
         control=IterationControl(
@@ -220,6 +217,37 @@ def make_rules(
         ),
         primary_beam=corrected if params.primary_beam_correction else None,
     )
+
+
+def choose_w_term(context: Context, params: ImagingParams, grid: ImageGrid, highest_hz: float) -> bool:
+    """Return True if non-coplanar baselines are corrected for: as the parameters say, else where it matters."""
+    if params.w_term == "auto":
+        return needs_w_term(farthest_baseline(context), highest_hz, grid)
+    return params.w_term
+
+
+def describe_choices(
+    context: Context, params: ImagingParams, grid: ImageGrid, weighting: WeightingRule, highest_hz: float
+) -> dict[str, Any]:
+    """Return what stands for "auto" in the parameters of an image, for its provenance; angles in radians."""
+    return {
+        "image_size": grid.n_l,
+        "cell_size": grid.cell_size_rad,
+        "weighting": weighting.weighting.value,
+        "robust": weighting.robust,
+        "w_term": choose_w_term(context, params, grid, highest_hz),
+    }
+
+
+def image_name(context: Context, field: str, virtual: int) -> str:
+    """Return the name of the image of a field in one virtual window: with the window, unless it is the only one.
+
+    What counts are the windows of the first data set that has the field, so that names stay when data sets are added.
+    """
+    partitions = [one for one in context.require_observation().partitions if one.field == field]
+    first = {context.window(one.window).virtual for one in partitions if one.dataset == partitions[0].dataset}
+    name = field if first == {virtual} else f"{field}-{context.virtual_window(virtual).name}"
+    return name.replace("/", "_")
 
 
 def farthest_baseline(context: Context) -> NDArray[np.float64]:
@@ -269,10 +297,12 @@ def plan_stores(
     target: ImageTarget,
     description: ImageDescription,
     more: Mapping[str, str] | None = None,
+    chosen: Mapping[str, Any] | None = None,
 ) -> tuple[ImageStores, str, str]:
     """Return where an image and its convergence table go, and the two paths; refuse what does not fit on the disk.
 
-    ``more`` are variables besides those of all images, with their units.
+    ``more`` are variables besides those of all images, with their units; ``chosen`` is what stands for "auto" in the
+    parameters, of :func:`describe_choices`.
     """
     place = context.place()
     n_channels = len(description.frequency_hz)
@@ -290,7 +320,7 @@ def plan_stores(
         convergence_url=context.locate(table_path),
         variables=variables,
         max_cycles=params.max_cycles,
-        provenance=product_attributes(context, params.model_dump(mode="json")),
+        provenance=product_attributes(context, params.model_dump(mode="json") | dict(chosen or {})),
         units=None if more is None else dict(more),
     )
     return stores, image_path, table_path

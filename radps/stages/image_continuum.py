@@ -51,6 +51,7 @@ from radps.stages._imaging import (
     common_density,
     cut_for_sum,
     describe_beamless,
+    describe_choices,
     describe_image,
     make_rules,
     plan_stores,
@@ -175,9 +176,11 @@ def _image_target(
     observation = context.require_observation()
     array = (observation.telescope, observation.antennas, observation.longest_baseline_m)
     context = context.for_part(target, description, array)
-    stores, image_path, table_path = plan_stores(context, params, target, description, _term_variables(params))
-    sources = cut_for_sum(context, target, choose_data_group(params, target.partitions[0]))
     weighting = choose_weighting(params, target.planned)
+    chosen = describe_choices(context, params, grid, weighting, highest_hz)
+    more = _term_variables(params)
+    stores, image_path, table_path = plan_stores(context, params, target, description, more, chosen)
+    sources = cut_for_sum(context, target, choose_data_group(params, target.partitions[0]))
     before: list[Delayed] = [run_task(context, create_image_stores, stores, description, name=f"create-{target.name}")]
     if weighting.weighting is not Weighting.NATURAL:
         density, density_url = common_density(context, sources, grid, target.name)

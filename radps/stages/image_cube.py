@@ -40,8 +40,10 @@ from radps.stages._imaging import (
     common_density,
     cut_for_sum,
     describe_beamless,
+    describe_choices,
     describe_image,
     farthest_baseline,
+    image_name,
     make_rules,
     plan_stores,
     summarise_image,
@@ -102,12 +104,9 @@ def find_targets(context: Context, params: Params) -> tuple[ImageTarget, ...]:
         used = [_channels(params, planned, window) for window in windows]
         _check_polarizations(params, partitions)
         choice = choose_axis(context, params, partitions, used)
-        is_single = len({key[1] for key in groups if key[0] == field}) == 1
-        name = field if is_single or virtual is None else f"{field}-{context.virtual_window(virtual).name}"
+        name = field.replace("/", "_") if virtual is None else image_name(context, field, virtual)
         channels = tuple((one,) for one in choice.channels)
-        targets.append(
-            ImageTarget(name.replace("/", "_"), field, tuple(partitions), channels, planned, axis=choice.axis)
-        )
+        targets.append(ImageTarget(name, field, tuple(partitions), channels, planned, axis=choice.axis))
     return tuple(targets)
 
 
@@ -139,16 +138,17 @@ def _image_target(context: Context, params: Params, target: ImageTarget) -> Dela
     observation = context.require_observation()
     array = (observation.telescope, observation.antennas, observation.longest_baseline_m)
     context = context.for_part(target, description, array)
-    stores, image_path, table_path = plan_stores(context, params, target, description)
-    ready = [_create_stores(context, target, stores, description)]
     weighting = choose_weighting(params, target.planned)
+    highest_hz = float(frequency_hz.max())
+    chosen = describe_choices(context, params, grid, weighting, highest_hz)
+    stores, image_path, table_path = plan_stores(context, params, target, description, chosen=chosen)
+    ready = [_create_stores(context, target, stores, description)]
     if params.weight_density == "common" and weighting.weighting is not Weighting.NATURAL:
         density, density_url = common_density(
             context, cut_for_sum(context, target, params.data_group), grid, target.name
         )
         ready.append(density)
         weighting = weighting._replace(density_url=density_url)
-    highest_hz = float(frequency_hz.max())
     rules = make_rules(context, params, grid, highest_hz, weighting)._replace(stokes=tuple(params.stokes))
     terms = count_terms(farthest_baseline(context), highest_hz, grid, w_term=rules.clean.w_term)
     parts = map_chunks(

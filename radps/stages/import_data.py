@@ -424,6 +424,7 @@ def _partition(context: Context, plan: ImportPlan, one: ImportedPartition, jobs:
         chunks=one.chunks,
         polarizations=one.polarizations,
         integration_time_s=one.integration_time_s,
+        cross_baselines=one.cross_baselines,
         scans={scan.name: (scan.first, scan.stop) for scan in one.scans},
         content="" if one.url.startswith(run_url) else stamps.get(jobs[one.dataset].path, ""),
         groups={"base": DataGroup(visibility=visibility, flag=flag, weight=weight, uvw=uvw)},

@@ -32,6 +32,7 @@ from radps.stages._imaging import (
     FIELD_OF_VIEW,
     ImageSize,
     Robustness,
+    image_name,
     primary_beam_width,
 )
 from radps.stages.base import StageParams
@@ -129,7 +130,7 @@ def _plan_cubes(context: Context, params: Params, field: str, partitions: Sequen
     for virtual, members in groups.items():
         window = context.window(members[0].window)
         first, last = (0, window.n_channels) if params.channels is None else channels_of([params.channels], window)[0]
-        name = f"{field}_cube" if len(groups) == 1 else f"{field}-{context.virtual_window(virtual).name}_cube"
+        name = f"{image_name(context, field, virtual)}_cube"
         pixels, beam_rad = _pixels(context, params, [window], last - first)
         noise_jy, assumptions = _expect_noise(context, params, members, n_channels=1)
         planned.append(
@@ -236,8 +237,8 @@ def _expect_noise(
         exposures.append(
             Exposure(
                 sefd_jy=sefd_jy,
-                # Autocorrelations are rows too.
-                n_baselines=min(partition.shape[1], n_antennas * (n_antennas - 1) // 2),
+                # Autocorrelations are rows too; data of an older import do not say how many.
+                n_baselines=partition.cross_baselines or min(partition.shape[1], n_antennas * (n_antennas - 1) // 2),
                 n_polarizations=BOTH_HANDS,
                 time_s=partition.shape[0] * partition.integration_time_s,
                 bandwidth_hz=abs(window.channel_width_hz) * (n_channels or _count_line_free(context, window)),

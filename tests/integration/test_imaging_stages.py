@@ -15,7 +15,7 @@ from radps.context.model import Workspace
 from radps.context.records import ImageRecord, Resources
 from radps.data.convergence import load_convergence
 from radps.data.images import load_beams, load_planes
-from radps.data.stores import load_array
+from radps.data.stores import load_array, open_group
 from radps.domain.solver import StopReason
 from radps.execution.engine import InProcess
 from radps.node_tasks.cube_imaging import clean_channels
@@ -160,6 +160,14 @@ def test_primary_beam_raises_sources_away_from_the_centre(run: Run) -> None:
     inside = pattern > 0
     np.testing.assert_allclose(corrected[inside], sky[inside] / pattern[inside], rtol=1e-6)
     assert np.isnan(corrected[~inside]).all()
+
+
+def test_images_carry_what_was_chosen_for_them(run: Run) -> None:
+    for kind in ("cube", "continuum"):
+        attributes = open_group(run.context.locate(record(run, kind).path)).attrs
+        parameters = attributes["provenance"]["parameters"]
+        assert (parameters["weighting"], parameters["robust"], parameters["w_term"]) == ("briggs", 0.5, True)
+        assert (parameters["image_size"], parameters["cell_size"]) == (SIZE, CELL)
 
 
 def test_history_of_every_channel_tells_why_it_stopped(run: Run) -> None:

@@ -126,6 +126,30 @@ def test_the_expected_noise_is_that_of_the_radiometer_equation_and_says_what_it_
     assert continuum.assumptions[-1] == "all channels"
 
 
+def test_the_expected_noise_counts_the_baselines_of_each_data_set_not_the_antennas_of_all() -> None:
+    # 28 antennas in all, 27 of them in these data with their autocorrelations: 378 rows a time.
+    one = partition("spw0").model_copy(update={"cross_baselines": 351})
+    more = tuple(Antenna(name=f"A{n}", station="P", position_m=(0.0, 0.0, 0.0), diameter_m=25.0) for n in range(28))
+    context = make_context(partitions=(one,), antennas=more)
+    _, cube = plan(context, sefd=420).planned_images
+    assert cube.noise_jy == pytest.approx(420 / math.sqrt(2 * 27 * 26 * 1e4 * 400))
+
+
+def test_the_name_of_an_image_stays_when_a_data_set_brings_another_band() -> None:
+    context = make_context(2)
+    later = partition("spw1").model_copy(update={"dataset": "later"})
+    context = context.with_outcome(
+        "again",
+        Outcome(
+            observation=context.require_observation().model_copy(update={"partitions": (partition("spw0"), later)})
+        ),
+    )
+    assert [_imaging.image_name(context, "galaxy", virtual) for virtual in (0, 1)] == ["galaxy", "galaxy-spw1"]
+    names = [one.name for one in plan(context, modes=["cube"]).planned_images]
+    assert names == ["galaxy_cube", "galaxy-spw1_cube"]
+    assert [one.name for one in image_cube.find_targets(context, image_cube.Params())] == ["galaxy", "galaxy-spw1"]
+
+
 @pytest.mark.parametrize(("stop_hz", "n_line_free"), [(FIRST_HZ + 24.5e4, 25), (FIRST_HZ, 1)])
 def test_the_expected_noise_of_the_continuum_is_of_the_line_free_channels(stop_hz: float, n_line_free: int) -> None:
     line_free = FrequencyRange(start_hz=FIRST_HZ, stop_hz=stop_hz, frame="LSRK", origin="config")
