@@ -111,7 +111,7 @@ class OnClient:
         stop: Stop | None = None,
     ) -> Any:
         """Return the result of a graph; see :class:`~radps.execution.engine.Engine`."""
-        listener = _Listener({task_name(key) for key in dict(graph.__dask_graph__())}, on_task)
+        listener = _Listener({str(key) for key in dict(graph.__dask_graph__())}, on_task)
         number, order = next(self._numbers), order or Order()
         self._listeners[number] = listener
         try:
@@ -194,21 +194,22 @@ class OnClient:
 
 
 class _Listener:
-    """Collects the events of one graph."""
+    """Collects the events of one graph: its tasks are known by name and mark of the run."""
 
-    def __init__(self, names: set[str], on_task: TaskListener) -> None:
-        self._waiting = names
-        self._names = frozenset(names)
+    def __init__(self, keys: set[str], on_task: TaskListener) -> None:
+        self._waiting = keys
+        self._keys = frozenset(keys)
         self._on_task = on_task
         self.all_seen = threading.Event()
 
     def take(self, task: TaskEvent) -> None:
         """Pass on an event if the task is one of the graph."""
-        if task.key not in self._names:
+        key = f"{task.key}@{task.mark}" if task.mark else task.key
+        if key not in self._keys:
             return
         self._on_task(task)
         if task.end in (TaskEnd.DONE, TaskEnd.KEPT):
-            self._waiting.discard(task.key)
+            self._waiting.discard(key)
         if not self._waiting:
             self.all_seen.set()
 

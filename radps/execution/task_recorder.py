@@ -41,48 +41,51 @@ class TaskRecorder(SchedulerPlugin):  # type: ignore[misc]
         """Take what a worker reports; a retry is passed on at once, while its pause lasts."""
         if topic != MEASURED:
             return
+        key = f"{msg['key']}@{msg['mark']}"
         if msg["end"] == "retry":
-            self._told.add(msg["key"])
+            self._told.add(key)
             self._scheduler.log_event(TASKS, msg)
         else:
-            self._measured[msg["key"]] = msg
+            self._measured[key] = msg
 
     def transition(self, key: Any, start: str, finish: str, *_: Any, stimulus_id: str, **details: Any) -> None:
         """Pass on a task that ended."""
-        name, mark, _rest = str(key).partition("@")
-        if not mark:
+        key = str(key)
+        if "@" not in key:
             return
         if finish == "processing":
-            self._told.discard(name)
-            self._worker_of[name] = self._scheduler.tasks[key].processing_on.address
+            self._told.discard(key)
+            self._worker_of[key] = self._scheduler.tasks[key].processing_on.address
         elif start == "processing":
-            worker = self._worker_of.pop(name, "")
+            worker = self._worker_of.pop(key, "")
             if finish in ("memory", "erred"):
-                measured = self._measured.pop(name) if name in self._measured else _unmeasured(name, finish, details)
-                self._tell(measured, worker)
-            elif name not in self._told and name not in self._measured:
-                self._given_back[name] = worker
+                measured = self._measured.pop(key) if key in self._measured else _unmeasured(key, finish, details)
+                self._tell(key, measured, worker)
+            elif key not in self._told and key not in self._measured:
+                self._given_back[key] = worker
         elif finish == "forgotten":
-            self._given_back.pop(name, None)
-            self._measured.pop(name, None)
-            self._told.discard(name)
+            self._given_back.pop(key, None)
+            self._measured.pop(key, None)
+            self._told.discard(key)
 
     def remove_worker(self, scheduler: Scheduler, worker: str, *, stimulus_id: str, **_: Any) -> None:
         """Pass on which tasks a worker took with it."""
-        for name in [name for name, place in self._given_back.items() if place == worker]:
-            self._tell(_unmeasured(name, "lost", {}), self._given_back.pop(name))
+        for key in [key for key, place in self._given_back.items() if place == worker]:
+            self._tell(key, _unmeasured(key, "lost", {}), self._given_back.pop(key))
 
-    def _tell(self, event: dict[str, Any], worker: str) -> None:
-        self._given_back.pop(event["key"], None)
+    def _tell(self, key: str, event: dict[str, Any], worker: str) -> None:
+        self._given_back.pop(key, None)
         # Who did it knows best: an idle worker steals tasks that were given to another one.
         self._scheduler.log_event(TASKS, {**event, "worker": event["worker"] or worker})
 
 
-def _unmeasured(name: str, finish: str, details: dict[str, Any]) -> dict[str, Any]:
+def _unmeasured(key: str, finish: str, details: dict[str, Any]) -> dict[str, Any]:
     """Return the event of a task of which no worker reported."""
+    name, _at, mark = key.partition("@")
     compute: dict[str, Any] = next((one for one in details.get("startstops") or () if one["action"] == "compute"), {})
     return {
         "key": name,
+        "mark": mark,
         "end": {"memory": "done", "erred": "failed"}.get(finish, finish),
         "start_s": compute.get("start", 0.0),
         "stop_s": compute.get("stop", 0.0),

@@ -71,6 +71,8 @@ class TaskEvent(NamedTuple):
     """Pause before the next try."""
     of: int = 1
     """Number of tries that it has at most."""
+    mark: str = ""
+    """Of the run: on one scheduler two runs may have tasks of one name."""
 
 
 class TaskHost(Protocol):
@@ -106,6 +108,8 @@ class TaskRules(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     ledger_url: str
+    mark: str = ""
+    """Tells the tasks of this run from those of others on the same scheduler."""
     host: Any
     """A TaskHost."""
     retries: int = 0
@@ -190,7 +194,7 @@ def _try_once(
         result, None, start_s, time.time(), rules.host.name(), number, cost.bytes_written, cost.peak_memory_bytes
     )
     ledger.save_entry(rules.ledger_url, key, entry)
-    rules.host.report(_event(key, TaskEnd.DONE, entry))
+    rules.host.report(_event(rules, key, TaskEnd.DONE, entry))
     return result
 
 
@@ -227,7 +231,7 @@ def _take_failure(rules: TaskRules, key: str, error: Exception, start_s: float) 
     if not again:
         # A scheduler that repeats it nevertheless gets the same error at once.
         ledger.save_entry(rules.ledger_url, key, entry)
-    event = _event(key, TaskEnd.RETRY if again else TaskEnd.FAILED, entry)
+    event = _event(rules, key, TaskEnd.RETRY if again else TaskEnd.FAILED, entry)
     rules.host.report(event._replace(error=text, delay_s=pause or 0.0, of=rules.retries + 1))
     return pause
 
@@ -247,10 +251,10 @@ def _strike(rules: TaskRules, faults: Faults, key: str, number: int) -> None:
 
 
 def _report_kept(rules: TaskRules, key: str, entry: Entry) -> None:
-    rules.host.report(_event(key, TaskEnd.KEPT, entry))
+    rules.host.report(_event(rules, key, TaskEnd.KEPT, entry))
 
 
-def _event(key: str, end: TaskEnd, entry: Entry) -> TaskEvent:
+def _event(rules: TaskRules, key: str, end: TaskEnd, entry: Entry) -> TaskEvent:
     """Return the event of an entry."""
     return TaskEvent(
         key,
@@ -261,4 +265,5 @@ def _event(key: str, end: TaskEnd, entry: Entry) -> TaskEvent:
         entry.tries,
         entry.bytes_written,
         entry.peak_memory_bytes,
+        mark=rules.mark,
     )

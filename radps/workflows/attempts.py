@@ -6,6 +6,7 @@ An attempt writes to places that carry its number. So a number is given once, wh
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -28,7 +29,7 @@ from radps.workflows.task_book import TaskBook
 
 logger = logging.getLogger(__name__)
 
-_MARK_LENGTH = 6
+_MARK_LENGTH = 8
 
 
 # --- numbers ---
@@ -230,6 +231,8 @@ def step_context(
     if not record.resumed:
         stores.delete(own_ledger)
     used = {record.attempt, *record.parts.values()}
+    # A copy of a run folder has its id; two drivers of one folder there are not.
+    mark = hashlib.sha256(f"{url} {context.run_id}".encode()).hexdigest()[:_MARK_LENGTH]
     workspace = Workspace(
         url=url,
         step=step.id,
@@ -241,9 +244,10 @@ def step_context(
         dataset_paths=workflow.data.path,
         intents=workflow.data.intents,
         data_stamps={one.path: one.sha256 for one in (record.provenance.inputs if record.provenance else ())},
-        mark=context.run_id[-_MARK_LENGTH:],
+        mark=mark,
         rules=TaskRules(
             ledger_url=own_ledger,
+            mark=mark,
             host=host,
             retries=step.policy.retries,
             retry_delay_s=step.policy.retry_delay,

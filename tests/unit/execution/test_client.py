@@ -7,6 +7,7 @@ import logging
 import re
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from radps.execution.engine import Engine, InProcess
 from radps.execution.local import ONE_THREAD, open_local
 from radps.execution.running import check_versions, open_running
 from radps.graph_tasks.shapes import map_chunks, reduce_tree, run_task
-from radps.node_tasks.guard import TaskEvent
+from radps.node_tasks.guard import TaskEvent, TaskRules
 from radps.workflows.log_file import log_to_file
 from radps.workflows.observers import Silent
 from radps.workflows.reading import load_workflow
@@ -55,6 +56,23 @@ def test_a_run_on_workers_equals_a_run_in_the_process(tmp_path: Path, cluster: O
     np.testing.assert_array_equal(*arrays)
     counts = [[record.tasks for record in r.context.steps.values()] for r in (on_workers, in_process)]
     assert counts[0] == counts[1]
+
+
+def test_tasks_of_one_name_of_two_runs_are_told_apart(tmp_path: Path, cluster: OnClient) -> None:
+    def compute(mark: str, size: int) -> list[TaskEvent]:
+        events: list[TaskEvent] = []
+        rules = TaskRules(ledger_url=str(tmp_path / mark), mark=mark, host=cluster.host(events.append))
+        names = Context(run_id="r").at(Workspace(url=str(tmp_path), step="s", mark=mark, rules=rules))
+        graph = reduce_tree(names, sum, map_chunks(names, abs, range(size)), name="add")
+        assert cluster.compute(graph, on_task=events.append) == sum(range(size))
+        return events
+
+    with ThreadPoolExecutor() as pool:
+        found = dict(zip(("a", "b"), pool.map(compute, ("a", "b"), (5, 12)), strict=True))
+    for mark, size in (("a", 5), ("b", 12)):
+        keys = [event.key for event in found[mark]]
+        assert len(keys) == len(set(keys))
+        assert sum("abs" in key for key in keys) == size
 
 
 def test_numeric_libraries_of_a_worker_use_one_thread(tmp_path: Path, cluster: OnClient) -> None:

@@ -36,7 +36,7 @@ class Scheduler:
 
     def report(self, end: str, worker: str = "a") -> dict[str, Any]:
         """Report the end of a try, as a worker does."""
-        measured = {"key": "s.x-1", "end": end, "worker": worker, "bytes_written": 7}
+        measured = {"key": "s.x-1", "mark": "m", "end": end, "worker": worker, "bytes_written": 7}
         self.recorder.log_event(MEASURED, measured)
         return measured
 
