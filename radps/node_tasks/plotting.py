@@ -14,7 +14,7 @@ from radps.data.convergence import STATISTICS, load_convergence
 from radps.data.files import replace_file
 from radps.data.images import load_beams, load_frequencies, load_planes, load_unit
 from radps.data.measuring import count_written
-from radps.data.solutions import load_solution
+from radps.data.solutions import load_delays, load_solution
 from radps.data.stores import exists, load_array
 from radps.data.urls import join_url
 from radps.data.visibilities import load_baselines
@@ -34,7 +34,7 @@ from radps.plots.convergence import ChannelTable, plot_channels, plot_convergenc
 from radps.plots.figures import render
 from radps.plots.flags import plot_flag_fractions
 from radps.plots.images import ImagePlane, plot_channel_maps, plot_image
-from radps.plots.solutions import SolutionPanels, plot_amplitudes, plot_phases
+from radps.plots.solutions import SolutionPanels, plot_amplitudes, plot_delays, plot_phases
 from radps.plots.visibilities import DensityPanel, plot_baselines, plot_densities
 
 if TYPE_CHECKING:
@@ -131,8 +131,7 @@ def draw_solutions(picture: Picture, url: str, along: str, quantity: str, antenn
         x, label, gains, flags = table.frequency_hz / 1e6, "Frequency [MHz]", table.gains[0], table.flags[0]
         gains, flags = gains.swapaxes(0, 1), flags.swapaxes(0, 1)
     else:
-        start = float(table.time_s.min(initial=math.inf))
-        x, label, gains, flags = (table.time_s - start) / 60, "Time [min]", table.gains[:, :, 0], table.flags[:, :, 0]
+        x, label, gains, flags = _minutes(table.time_s), "Time [min]", table.gains[:, :, 0], table.flags[:, :, 0]
     panels = SolutionPanels(
         x=x,
         gains=gains[:, chosen],
@@ -142,6 +141,21 @@ def draw_solutions(picture: Picture, url: str, along: str, quantity: str, antenn
         x_label=label,
     )
     return save_picture(picture, plot_phases(panels) if quantity == "phase" else plot_amplitudes(panels))
+
+
+def draw_delays(picture: Picture, url: str, antennas: tuple[int, int]) -> Picture:
+    """Draw the delays of some antennas along time."""
+    solution = load_delays(url)
+    table, chosen = solution.table, slice(*antennas)
+    panels = SolutionPanels(
+        x=_minutes(table.time_s),
+        gains=table.delays_s[:, chosen, 0].astype(np.complex128),
+        flags=table.flags[:, chosen, 0],
+        antennas=solution.description.antenna_names[chosen],
+        hands=solution.description.polarizations,
+        x_label="Time [min]",
+    )
+    return save_picture(picture, plot_delays(panels))
 
 
 def draw_flags(picture: Picture, names: Sequence[str], before: Sequence[float], after: Sequence[float]) -> Picture:
@@ -242,6 +256,11 @@ def _beam(beams: NDArray[np.float64], channel: int) -> tuple[float, float, float
     """Return the beam of a channel; None without one."""
     major, minor, angle = beams[channel].tolist()
     return (major, minor, angle) if math.isfinite(major) and major > 0 else None
+
+
+def _minutes(time_s: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return times from the first one on [min]."""
+    return (time_s - float(time_s.min(initial=math.inf))) / 60
 
 
 def _name_channel(frequency_hz: float, rest_frequency_hz: float | None) -> str:

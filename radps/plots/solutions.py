@@ -45,6 +45,13 @@ def plot_phases(panels: SolutionPanels) -> Figure:
     return _plot(panels, np.degrees(np.angle(panels.gains)), "Phase [deg]", limits=(-180, 180))
 
 
+def plot_delays(panels: SolutionPanels) -> Figure:
+    """Plot delays [ns]; those of ``panels`` are real, in seconds."""
+    values = 1e9 * panels.gains.real
+    largest = float(np.nanmax(np.where(panels.flags, np.nan, np.abs(values)), initial=0.0)) or 1.0
+    return _plot(panels, values, "Delay [ns]", limits=(-1.1 * largest, 1.1 * largest))
+
+
 def _plot(
     panels: SolutionPanels, values: NDArray[np.float64], label: str, limits: tuple[float, float] | None = None
 ) -> Figure:

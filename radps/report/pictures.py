@@ -15,7 +15,12 @@ from radps.report.gantt import draw_run
 
 ANTENNAS_A_PICTURE = 28
 
-_MOMENT_LABELS = {"SKY_MOMENT_1": "mean velocity", "SKY_MOMENT_2": "velocity dispersion"}
+_MAP_LABELS = {
+    "SKY_MOMENT_1": "mean velocity",
+    "SKY_MOMENT_2": "velocity dispersion",
+    "SKY_SPECTRAL_INDEX": "spectral index",
+    "SKY_SPECTRAL_INDEX_ERROR": "error of the spectral index",
+}
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.+-]+")
 
 
@@ -158,27 +163,24 @@ def _of_baselines(album: Album, record: StepRecord) -> Iterator[Drawing]:
 
 
 def _of_table(album: Album, table: CalibrationTable) -> Iterator[Drawing]:
-    """Yield amplitudes and phases of solutions, some antennas a picture."""
+    """Yield amplitudes and phases of solutions, or delays; some antennas a picture."""
     observation = album.context.observation
-    if observation is None or table.kind not in ("bandpass", "gain"):
+    if observation is None:
         return
-    along = "frequency" if table.kind == "bandpass" else "time"
     n_antennas = len(observation.antennas)
-    maker = find_maker(album.context, table.path)
+    maker, url = find_maker(album.context, table.path), album.context.locate(table.path)
+    caption = "Solutions that are flagged are not shown."
     for first in range(0, n_antennas, ANTENNAS_A_PICTURE):
-        last = min(first + ANTENNAS_A_PICTURE, n_antennas)
-        part = "" if n_antennas <= ANTENNAS_A_PICTURE else f", antennas {first + 1} to {last}"
+        antennas = (first, min(first + ANTENNAS_A_PICTURE, n_antennas))
+        part = "" if n_antennas <= ANTENNAS_A_PICTURE else f", antennas {first + 1} to {antennas[1]}"
+        place = f"in {table.window}{part}"
+        if table.kind == "delay":
+            yield from album.draw(maker, f"Delays {place}", caption, plotting.draw_delays, url, antennas)
+            continue
+        along = "frequency" if table.kind == "bandpass" else "time"
         for quantity in ("amplitude", "phase"):
-            yield from album.draw(
-                maker,
-                f"{table.kind.capitalize()} {quantity} in {table.window}{part}",
-                f"Against {along}; solutions that are flagged are not shown.",
-                plotting.draw_solutions,
-                album.context.locate(table.path),
-                along,
-                quantity,
-                (first, last),
-            )
+            title = f"{table.kind.capitalize()}: {quantity} {place}"
+            yield from album.draw(maker, title, caption, plotting.draw_solutions, url, along, quantity, antennas)
 
 
 def _of_image(album: Album, image: ImageRecord) -> Iterator[Drawing]:
@@ -196,12 +198,11 @@ def _of_image(album: Album, image: ImageRecord) -> Iterator[Drawing]:
     else:
         caption = _describe(image)
         yield from album.draw(image.step, image.name, caption, plotting.draw_image, place, 0)
-        for name, label in _MOMENT_LABELS.items():
+        for name, label in _MAP_LABELS.items():
             if name in image.companions:
-                own = place._replace(variable=name, label=f"{image.name}, {label}")
-                yield from album.draw(
-                    image.step, f"{image.name}, {label}", "Where the line is bright enough.", plotting.draw_map, own
-                )
+                title = f"{image.name}, {label}"
+                own = place._replace(variable=name, label=title)
+                yield from album.draw(image.step, title, "Where it is bright enough.", plotting.draw_map, own)
     if "SKY_RESIDUAL" in image.companions and image.kind == "continuum":
         own = place._replace(variable="SKY_RESIDUAL", label=f"{image.name}, residual")
         caption = "What CLEAN left: noise alone, if all went well."

@@ -10,7 +10,7 @@ from radps.plots.convergence import ChannelTable, plot_channels, plot_convergenc
 from radps.plots.figures import render
 from radps.plots.flags import plot_flag_fractions
 from radps.plots.images import ImagePlane, make_wcs, plot_channel_maps, plot_image
-from radps.plots.solutions import SolutionPanels, plot_amplitudes, plot_phases
+from radps.plots.solutions import SolutionPanels, plot_amplitudes, plot_delays, plot_phases
 from radps.plots.visibilities import DensityPanel, plot_baselines, plot_densities
 
 RNG = np.random.default_rng(1)
@@ -64,10 +64,18 @@ def test_solutions_have_a_panel_an_antenna_and_flagged_ones_are_not_shown() -> N
     assert plot_phases(panels).axes[0].get_ylim() == (-180, 180)
 
 
+def test_delays_are_in_nanoseconds() -> None:
+    panels = make_panels(2)
+    panels = panels._replace(gains=panels.gains.real * 1e-9 + 0j)
+    lines = plot_delays(panels).axes[0].lines
+    np.testing.assert_allclose(lines[0].get_ydata(), 1e9 * panels.gains[:, 0, 0].real)
+
+
 def test_a_table_in_which_all_is_flagged_is_drawn() -> None:
     panels = make_panels(1)
     panels.flags[...] = True
     assert render(plot_amplitudes(panels), "png")
+    assert render(plot_delays(panels), "png")
 
 
 def test_densities_are_cut_to_the_data() -> None:
