@@ -16,6 +16,7 @@ The plane is one channel of a cube, or several channels of a continuum image who
 3. **Model update**: Hogbom or multi-scale CLEAN (:mod:`radps.domain.model_update`) down to the cycle goal
    max(goal, f * peak), f = clip(cycle_factor * largest sidelobe, min_psf_fraction, max_psf_fraction)
    (CASA: cyclethreshold).
+   A mask is given, or grows with the cycles (:mod:`radps.domain.masks`); peaks count inside it.
 4. **Restore**: model convolved with the restoring beam, plus residual.
 
 A plane depends on its own samples only, never on the planes that share a task, and is bit-reproducible.
@@ -37,6 +38,7 @@ from numpy.typing import NDArray
 from radps.domain.beam import NO_BEAM, RestoringBeam, fit_restoring_beam, gaussian_image, restore_image
 from radps.domain.geometry import ImageGrid
 from radps.domain.gridding import DEFAULT_EPSILON, dirty_sum, point_spread_function, predict
+from radps.domain.masks import AutoMaskOptions, mask_noise, update_auto_mask
 from radps.domain.model_update import DeconvolverOptions, ReadyPsf, deconvolve, prepare_deconvolver
 from radps.domain.normal_operator import (
     MAX_TERMS,
@@ -88,6 +90,8 @@ class CleanOptions(NamedTuple):
     """Accuracy of the transforms, relative to the peak."""
     deconvolver: DeconvolverOptions = DeconvolverOptions()
     """What components are made of."""
+    auto_mask: AutoMaskOptions | None = None
+    """How a mask is found from the residual; None = none but the one that is given."""
     method: ResidualMethod | None = None
     """How residuals are updated; None = the cheaper one."""
 
@@ -111,6 +115,8 @@ class PlaneImages(NamedTuple):
     """Why CLEAN stopped, and its history."""
     weight: float
     """Sum of imaging weights."""
+    mask: NDArray[np.bool_] | None = None
+    """Where components were allowed at the end, shape (n_l, n_m); None = everywhere."""
 
 
 def plan_residual_update(
@@ -195,7 +201,8 @@ class PlaneProblem:
     options : CleanOptions
         How to CLEAN.
     mask : ndarray of bool, shape (n_l, n_m), optional
-        True = components are allowed; default: everywhere.
+        True = components are allowed; default: everywhere. With ``options.auto_mask`` the mask grows from this one, or
+        from nothing.
     with_noise : bool
         True = the robust noise of the residual is found in each cycle (needed for ``n_sigma``).
 
@@ -221,7 +228,7 @@ class PlaneProblem:
     ) -> None:
         self.grid = grid
         self.options = options or CleanOptions()
-        self.mask = mask
+        self.mask = np.zeros(grid.shape, np.bool_) if mask is None and self.options.auto_mask else mask
         self._with_noise = with_noise
         used = weights > 0
         if not used.all():
@@ -268,11 +275,15 @@ class PlaneProblem:
         if self._update is not None:
             self._accuracy = self._wanted_accuracy()
             self.residual = self._subtract_model(self._accuracy)
+            self._grow_mask()
             if self._peak(self.residual) <= self._goal:
                 self.refine_residual()
+        else:
+            self._grow_mask()
         peak = self._peak(self.residual)
         if peak < self._best.peak:
             self._best = _State(peak, self.model, self.residual, self._accuracy)
+        # CASA takes the noise for `nsigma` from the whole residual too, whatever the mask.
         return Residual(peak, robust_rms(self.residual) if self._with_noise else 0.0)
 
     def model_update(self, goal: float, max_iterations: int) -> ModelUpdate:
@@ -290,6 +301,20 @@ class PlaneProblem:
         self.model = self.model + result.model
         self._goal, self._expected_peak = goal, result.peak
         return ModelUpdate(result.iterations, float(self.model.sum(dtype=np.float64)))
+
+    def _grow_mask(self) -> None:
+        """Add to an automatic mask what the residual shows."""
+        options, mask = self.options.auto_mask, self.mask
+        if options is None or mask is None:
+            return
+        if self._update is None:
+            # A plane of noise alone gets no mask, and needs no PSF to know it.
+            lowest = min(options.noise_threshold, options.negative_threshold or options.noise_threshold)
+            if not mask.any() and float(np.abs(self.residual).max()) <= lowest * mask_noise(self.residual, mask):
+                return
+            self._update = self._prepare_update()
+        sidelobes = find_sidelobe_level(self.psf, self.beam, self.grid)
+        self.mask = update_auto_mask(self.residual, mask, self.beam, self.grid, sidelobes, options)
 
     def refine_residual(self) -> None:
         """Bring the residual to full accuracy, if an early cycle left it coarser."""
@@ -334,7 +359,7 @@ class PlaneProblem:
         if self._update is None or self._expected_peak <= self._goal:
             return self.options.epsilon
         next_level = max(self._goal, self._update.psf_fraction * self._expected_peak)
-        return choose_accuracy(self.options.epsilon, next_level, self._peak(self.dirty))
+        return choose_accuracy(self.options.epsilon, next_level, float(np.abs(self.dirty).max()))
 
     def _subtract_model(self, accuracy: float) -> NDArray[np.float32]:
         operator = None if self._update is None else self._update.operator
@@ -428,4 +453,5 @@ def image_plane(
         beam=problem.beam,
         solution=solution,
         weight=problem.weight,
+        mask=problem.mask,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from radps.domain.primary_beam import correct_primary_beam, primary_beam
 from radps.domain.solver import IterationControl, SolverResult
 from radps.domain.statistics import robust_rms
 from radps.node_tasks.cube_samples import load_piece
+from radps.node_tasks.mask_files import load_channel_mask
 from radps.node_tasks.samples import Source, WeightingRule, weigh_samples
 
 
@@ -39,6 +40,8 @@ class ImagingRules(NamedTuple):
     """None: the image is not corrected."""
     stokes: tuple[str, ...] = ("I",)
     """Stokes parameters of the planes; each is imaged by itself."""
+    mask_url: str | None = None
+    """A mask that is given, of :func:`radps.node_tasks.mask_files.prepare_mask`; None: there is none."""
 
 
 class CubePart(NamedTuple):
@@ -76,6 +79,7 @@ def clean_channels(part: CubePart, rules: ImagingRules, image_url: str, converge
                     rules.grid,
                     rules.control,
                     rules.clean,
+                    mask=None if rules.mask_url is None else load_channel_mask(rules.mask_url, channel),
                 )
                 frequency_hz = float(piece.frequency_hz[0])
                 write_plane(plane, channel, frequency_hz, rules, image_url, table, polarization=stokes)
@@ -95,12 +99,14 @@ def write_plane(
 ) -> None:
     """Write everything of one plane; its row of the convergence table last, because that says that it is done."""
     where = slice(channel, channel + 1)
-    planes = {
+    planes: dict[str, NDArray[Any]] = {
         "SKY": plane.restored,
         "SKY_RESIDUAL": plane.residual,
         "SKY_MODEL": plane.model,
         "POINT_SPREAD_FUNCTION": plane.psf,
     }
+    if plane.mask is not None:
+        planes["MASK"] = plane.mask
     if rules.primary_beam is not None:
         beam = rules.primary_beam
         pattern = primary_beam(

@@ -136,8 +136,10 @@ class ImageTarget(NamedTuple):
 
 def variables_of(params: ImagingParams) -> tuple[str, ...]:
     """Return the variables of the image store."""
-    names = ("SKY", "SKY_RESIDUAL", "SKY_MODEL", "POINT_SPREAD_FUNCTION")
-    return (*names, "PRIMARY_BEAM", "SKY_PRIMARY_BEAM_CORRECTED") if params.primary_beam_correction else names
+    names = ["SKY", "SKY_RESIDUAL", "SKY_MODEL", "POINT_SPREAD_FUNCTION"]
+    if params.primary_beam_correction:
+        names += ["PRIMARY_BEAM", "SKY_PRIMARY_BEAM_CORRECTED"]
+    return tuple(names)
 
 
 def choose_grid(

@@ -48,6 +48,7 @@ from radps.stages._imaging import (
     plan_stores,
     summarise_image,
 )
+from radps.stages._masks import MaskParams, apply_mask
 
 REGRID_BYTES = 3 * (8 + 4) + 24 + 24 + 16
 """Memory of a sample while it is brought to the axis of a cube: with its weight, its uvw, and where it comes from."""
@@ -56,7 +57,7 @@ READ_BYTES = 4 * (8 + 1 + 4)
 """Memory of a visibility while a piece is read: as stored, made safe, Stokes I, and one copy."""
 
 
-class Params(SpectralAxisParams):
+class Params(SpectralAxisParams, MaskParams):
     """Parameters of the stage `image_cube`."""
 
     channels: ChannelRange | None = None
@@ -141,7 +142,8 @@ def _image_target(context: Context, params: Params, target: ImageTarget) -> Dela
     weighting = choose_weighting(params, target.planned)
     highest_hz = float(frequency_hz.max())
     chosen = describe_choices(context, params, grid, weighting, highest_hz)
-    stores, image_path, table_path = plan_stores(context, params, target, description, chosen=chosen)
+    more = {} if params.mask == "none" else {"MASK": ""}
+    stores, image_path, table_path = plan_stores(context, params, target, description, more, chosen)
     ready = [_create_stores(context, target, stores, description)]
     if params.weight_density == "common" and weighting.weighting is not Weighting.NATURAL:
         density, density_url = common_density(
@@ -149,7 +151,11 @@ def _image_target(context: Context, params: Params, target: ImageTarget) -> Dela
         )
         ready.append(density)
         weighting = weighting._replace(density_url=density_url)
-    rules = make_rules(context, params, grid, highest_hz, weighting)._replace(stokes=tuple(params.stokes))
+    rules, masking = apply_mask(
+        context, params, make_rules(context, params, grid, highest_hz, weighting), description, target.name
+    )
+    rules = rules._replace(stokes=tuple(params.stokes))
+    ready += masking
     terms = count_terms(farthest_baseline(context), highest_hz, grid, w_term=rules.clean.w_term)
     parts = map_chunks(
         context,

@@ -1,0 +1,131 @@
+"""Masks, scales and restoring beams of a cube, on a simulated sky that is known."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import radps
+from radps.api import Run
+from radps.context.records import ImageRecord
+from radps.data.images import load_planes
+from radps.errors import RadpsError
+
+CELL = math.radians(12 / 3600)
+SIZE = 96
+N_CHANNELS = 3
+POINT = {"east": 20 * CELL, "north": -14 * CELL, "flux": 1.0}
+BLOB = {"east": -16 * CELL, "north": 12 * CELL, "flux": 2.0, "major": 14 * CELL, "minor": 14 * CELL}
+
+
+def observation() -> dict[str, Any]:
+    """Perfect receivers; channels 3 % apart, so that their beams differ."""
+    return {
+        "integration_time": "60 s",
+        "layout": {"kind": "vla", "configuration": "D", "n_antennas": 20},
+        "band": {"start_frequency": 1.4e9, "channel_width": 4e7, "n_channels": N_CHANNELS},
+        "fields": [{"name": "sky", "ra": "190 deg", "dec": "40 deg", "components": [POINT, BLOB]}],
+        "scans": [{"field": "sky", "n_integrations": 60}],
+        "gains": None,
+        "bandpasses": None,
+        "noise": {"sefd": 8000.0},
+    }
+
+
+COMMON = {"image_size": SIZE, "cell_size": CELL, "n_sigma": 2.0, "w_term": False, "max_iterations": 50_000}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cubes")
+
+
+def config(folder: Path, *cubes: dict[str, Any]) -> dict[str, Any]:
+    steps = [{"id": f"cube{number}", "stage": "image_cube", "params": cube} for number, cube in enumerate(cubes)]
+    return {
+        "run": str(folder / "run"),
+        "cluster": "none",
+        "steps": [{"simulate": {"observation": observation()}}, "import_data", *steps],
+    }
+
+
+@pytest.fixture(scope="module")
+def run(folder: Path) -> Run:
+    regions = folder / "mask.crtf"
+    regions.write_text("#CRTFv0\ncircle[[64pix, 60pix], 15.2pix]\ncircle[[28pix, 34pix], 5pix], range=[1chan, 2chan]\n")
+    cubes = (
+        {**COMMON, "mask": "auto", "auto_mask": {"noise_threshold": 4.5}, "deconvolver": "multiscale"},
+        {**COMMON, "mask": str(regions)},
+    )
+    return radps.run(config(folder, *cubes), progress=False)
+
+
+def image(run: Run, step: str) -> ImageRecord:
+    return next(one for one in run.context.images if one.name.endswith(step))
+
+
+def pixel(component: dict[str, float]) -> tuple[int, int]:
+    return SIZE // 2 - round(component["east"] / CELL), SIZE // 2 + round(component["north"] / CELL)
+
+
+def distance(component: dict[str, float]) -> np.ndarray:
+    i, j = pixel(component)
+    return np.hypot(*np.mgrid[-i : SIZE - i, -j : SIZE - j])
+
+
+def test_automatic_masks_hold_the_sources_alone(run: Run) -> None:
+    record = image(run, "cube0")
+    assert "MASK" in record.companions
+    url = run.context.locate(record.path)
+    masks, models = load_planes(url, "MASK"), load_planes(url, "SKY_MODEL")
+    assert masks.dtype == np.bool_
+    for mask, model in zip(masks, models, strict=True):
+        assert mask[pixel(POINT)]
+        assert mask[distance(BLOB) < 10].all()
+        # 14 pixels from the blob its brightness is 0.5 % of the peak; the margin is about 1.3 beams of 4 pixels
+        assert not mask[(distance(BLOB) > 30) & (distance(POINT) > 14)].any()
+        # a tenth of a component may lie outside of the mask
+        assert np.abs(model[~mask]).sum() < 0.05 * np.abs(model).sum()
+
+
+def test_multi_scale_clean_has_the_flux_of_the_blob(run: Run) -> None:
+    url = run.context.locate(image(run, "cube0").path)
+    for model in load_planes(url, "SKY_MODEL"):
+        # 1 % of noise over its 20 beams; its wings below two sigma stay in the residual
+        assert model[distance(BLOB) < 24].sum() == pytest.approx(2.0, rel=0.05)
+        assert model[distance(POINT) < 5].sum() == pytest.approx(1.0, rel=0.03)
+        assert model.min() > -0.01
+
+
+def test_a_mask_of_regions_is_that_of_its_channels(run: Run) -> None:
+    record = image(run, "cube1")
+    url = run.context.locate(record.path)
+    masks, models = load_planes(url, "MASK"), load_planes(url, "SKY_MODEL")
+    circle = distance(BLOB) <= 15.2
+    np.testing.assert_array_equal(masks[0], circle)
+    for mask, model in zip(masks, models, strict=True):
+        assert model[mask].any()
+        assert not model[~mask].any()
+    assert [bool(model[pixel(POINT)]) for model in models] == [False, True, True]
+
+
+def test_a_mask_that_is_not_there_fails_the_step(folder: Path) -> None:
+    wrong = {**COMMON, "mask": str(folder / "other.fits")}
+    with pytest.raises(RadpsError, match="there is no such file"):
+        radps.run({**config(folder, wrong), "run": str(folder / "wrong")}, progress=False)
+
+
+def test_thresholds_without_an_automatic_mask_are_refused(folder: Path) -> None:
+    wrong = {**COMMON, "auto_mask": {"noise_threshold": 4.5}}
+    with pytest.raises(RadpsError, match="auto_mask has thresholds of an automatic mask, but mask is 'none'"):
+        radps.run(config(folder, wrong), progress=False)
+
+
+def test_scales_that_do_not_fit_are_refused_before_any_task(folder: Path) -> None:
+    wrong = {**COMMON, "deconvolver": "multiscale", "scales": [0, 60]}
+    with pytest.raises(RadpsError, match="scales of 0, 60 pixels for an image of 96 x 96"):
+        radps.run({**config(folder, wrong), "run": str(folder / "scales")}, progress=False)
