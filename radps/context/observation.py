@@ -97,6 +97,8 @@ class SpectralWindow(Record):
     channel_width_hz: float
     frame: str
     rest_frequency_hz: float | None = None
+    label: str = ""
+    """Its name in the data, such as ``ALMA_RB_06#BB_1#SW-01#FULL_RES_17``."""
 
     @property
     def edges_hz(self) -> tuple[float, float]:

@@ -45,7 +45,7 @@ from radps.context.observation import (
 from radps.context.products import ProductKind, ProductRecord
 from radps.context.provenance import Provenance
 from radps.context.scores import QAScore, ScoreScope
-from radps.context.telescopes import AlmaExtension, VlaExtension
+from radps.context.telescopes import AlmaExtension, MeerkatExtension, VlaExtension
 from radps.data.output_stamps import OutputStamp
 
 __all__ = [
@@ -62,6 +62,7 @@ __all__ = [
     "FrequencyRange",
     "ImageRecord",
     "ImagingState",
+    "MeerkatExtension",
     "Observation",
     "ObservedField",
     "Outcome",

@@ -15,11 +15,15 @@ from radps.context.base import Record
 from radps.domain.telescopes import (
     find_alma_arrays,
     find_alma_band,
+    find_alma_receiver,
+    find_meerkat_band,
     find_vla_band,
     guess_vla_configuration,
+    nominal_meerkat_sefd,
     nominal_vla_sefd,
 )
 
+MeerkatBand = Literal["UHF", "L", "S"]
 VlaBand = Literal["4", "P", "L", "S", "C", "X", "Ku", "K", "Ka", "Q"]
 
 
@@ -50,6 +54,8 @@ class AlmaExtension(Record):
     """The arrays that the antennas belong to, by their diameters."""
     bands: dict[str, Annotated[int, Field(ge=1, le=10)] | None]
     """Spectral window -> receiver band; None where the frequency is between the bands."""
+    receivers: dict[str, str | None] = Field(default_factory=dict)
+    """Spectral window -> receiver, such as ``ALMA_RB_06``, as the data name it; None where they do not."""
 
     def describe(self) -> str:
         """Return a line for tables."""
@@ -60,7 +66,24 @@ class AlmaExtension(Record):
         return None
 
 
-TelescopeExtension = Annotated[VlaExtension | AlmaExtension, Field(discriminator="telescope")]
+class MeerkatExtension(Record):
+    """What MeerKAT has."""
+
+    telescope: Literal["MeerKAT"] = "MeerKAT"
+    bands: dict[str, MeerkatBand | None]
+    """Spectral window -> receiver; None where the frequency is between the bands."""
+
+    def describe(self) -> str:
+        """Return a line for tables."""
+        return f"MeerKAT, band {_listing(self.bands.values())}"
+
+    def nominal_sefd_jy(self, window: str) -> float | None:
+        """Return the nominal noise of an antenna in a spectral window [Jy], None if it is not known."""
+        band = self.bands.get(window)
+        return None if band is None else nominal_meerkat_sefd(band)
+
+
+TelescopeExtension = Annotated[VlaExtension | AlmaExtension | MeerkatExtension, Field(discriminator="telescope")]
 
 
 def describe_telescope(
@@ -70,7 +93,8 @@ def describe_telescope(
     diameters_m: Sequence[float],
     longest_baseline_m: float,
     middles_hz: Mapping[str, float],
-) -> VlaExtension | AlmaExtension | None:
+    labels: Mapping[str, str] | None = None,
+) -> VlaExtension | AlmaExtension | MeerkatExtension | None:
     """Return the model of a telescope; None if radps has none of its own for it.
 
     Parameters
@@ -85,6 +109,8 @@ def describe_telescope(
         Longest baseline that has data [m].
     middles_hz : mapping
         Spectral window -> the middle of its band [Hz].
+    labels : mapping, optional
+        Spectral window -> its name in the data.
     """
     name = telescope.upper()
     if name in ("VLA", "EVLA", "JVLA"):
@@ -99,7 +125,12 @@ def describe_telescope(
             {
                 "arrays": find_alma_arrays(antennas, diameters_m),
                 "bands": {window: find_alma_band(middle) for window, middle in middles_hz.items()},
+                "receivers": {window: find_alma_receiver(label) for window, label in (labels or {}).items()},
             }
+        )
+    if name == "MEERKAT":
+        return MeerkatExtension.model_validate(
+            {"bands": {window: find_meerkat_band(middle) for window, middle in middles_hz.items()}}
         )
     return None
 

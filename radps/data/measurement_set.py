@@ -91,6 +91,8 @@ class MeasurementSetDescription(NamedTuple):
     telescope: str
     observer: str = ""
     project: str = ""
+    is_moving: bool = False
+    """True: the field follows an ephemeris; its phase centre is not known (0, 0)."""
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -236,7 +238,9 @@ def read_description(url: str) -> MeasurementSetDescription:
     return read_field_description(url, field_name=str(next(iter(names), "")))
 
 
-def read_field_description(url: str, *, field_name: str, data_group: str = "base") -> MeasurementSetDescription:
+def read_field_description(
+    url: str, *, field_name: str, data_group: str = "base", allow_moving: bool = False
+) -> MeasurementSetDescription:
     """Read the metadata of one field of a partition that may hold several; its times are those of that field.
 
     Parameters
@@ -247,6 +251,8 @@ def read_field_description(url: str, *, field_name: str, data_group: str = "base
         One of its fields.
     data_group : str
         The data group whose field table is read.
+    allow_moving : bool
+        True: a field that follows a moving source is described, with ``is_moving``.
 
     Returns
     -------
@@ -256,7 +262,7 @@ def read_field_description(url: str, *, field_name: str, data_group: str = "base
     Raises
     ------
     DataError
-        If it is no MSv4 group of visibilities, has no such field, or follows a moving source.
+        If it is no MSv4 group of visibilities, has no such field, or follows a moving source and may not.
     """
     group = stores.open_group(url)
     _check_is_visibilities(group, url)
@@ -271,7 +277,13 @@ def read_field_description(url: str, *, field_name: str, data_group: str = "base
     index = {name: number for number, name in enumerate(antennas.names)}
     frequency = _attributes(group, "frequency")
     observation: Mapping[str, Any] = _mapping(group.attrs.get("observation_info"))
-    center, frame, source_name, rest_frequency = _read_field(url, group, field_name, data_group)
+    table = _find_field_table(url, group, data_group)
+    is_moving = _is_moving(table)
+    if is_moving and not allow_moving:
+        kind = stores.open_group(table).attrs.get("type")
+        raise DataError(f"{table} is of type {kind!r}: moving sources (ephemerides) are not supported")
+    nothing = ((0.0, 0.0), "icrs", "", float("nan"))
+    center, frame, source_name, rest_frequency = nothing if is_moving else _read_field(url, table, field_name)
     observer = str(frequency.get("observer", "TOPO"))
     return MeasurementSetDescription(
         name=stores.split_url(url)[1],
@@ -295,6 +307,7 @@ def read_field_description(url: str, *, field_name: str, data_group: str = "base
         telescope=telescope,
         observer=", ".join(str(name) for name in observation.get("observer", ())),
         project=str(observation.get("project_UID", "")),
+        is_moving=is_moving,
     )
 
 
@@ -548,18 +561,22 @@ def _read_antennas(url: str) -> tuple[Antennas, str]:
     return antennas, telescope
 
 
-def _read_field(
-    url: str, group: zarr.Group, field_name: str, data_group: str
-) -> tuple[tuple[float, float], str, str, float]:
-    """Return phase centre [rad], its frame, the name of the source, and the rest frequency [Hz] (NaN = none)."""
+def _find_field_table(url: str, group: zarr.Group, data_group: str) -> str:
+    """Return the URL of the group that describes the fields."""
     data_groups = _mapping(group.attrs.get("data_groups"))
     name = str(_mapping(data_groups.get(data_group)).get("field_and_source", "field_and_source_base_xds"))
-    root = stores.join_url(url, name)
+    return stores.join_url(url, name)
+
+
+def _is_moving(table: str) -> bool:
+    """Return True if the fields are not where a direction of theirs says."""
+    fields = stores.open_group(table)
+    return fields.attrs.get("type") != "field_and_source" or "FIELD_PHASE_CENTER_DIRECTION" not in fields
+
+
+def _read_field(url: str, root: str, field_name: str) -> tuple[tuple[float, float], str, str, float]:
+    """Return phase centre [rad], its frame, the name of the source, and the rest frequency [Hz] (NaN = none)."""
     fields = stores.open_group(root)
-    if fields.attrs.get("type") != "field_and_source" or "FIELD_PHASE_CENTER_DIRECTION" not in fields:
-        raise DataError(
-            f"{root} is of type {fields.attrs.get('type')!r}: moving sources (ephemerides) are not supported"
-        )
 
     def load(variable: str) -> npt.NDArray[Any]:
         return stores.load_array(stores.join_url(root, variable))

@@ -21,6 +21,8 @@ class Msv2Names(NamedTuple):
 
     fields: dict[str, str]
     antennas: dict[str, str]
+    sources: dict[str, str]
+    """Of every field: its name in the MSv2, which several pointings of a mosaic have in common."""
 
 
 def convert_msv2(path: str, url: str) -> str:
@@ -83,6 +85,7 @@ def read_names(path: str) -> Msv2Names:
             for name, station in zip(antennas, stations, strict=True)
             if antennas.count(name) == 1
         },
+        sources={f"{name}_{number}": name for number, name in enumerate(fields)},
     )
 
 

@@ -200,7 +200,7 @@ def _describe_group(url: str, group: zarr.Group, data_group: str) -> list[Msv4Pa
     array = stores.open_array(stores.join_url(url, names["visibility"]))
     parts = []
     for field in fields:
-        description = read_field_description(url, field_name=field, data_group=data_group)
+        description = read_field_description(url, field_name=field, data_group=data_group, allow_moving=True)
         parts.append(_part(url, names, description, array, n_fields=len(fields)))
     return parts
 

@@ -43,6 +43,8 @@ class JoinedWindow(NamedTuple):
     frame: str
     rest_frequency_hz: float
     """NaN = none given."""
+    label: str
+    """Its name in the data."""
 
 
 class JoinedPartition(NamedTuple):
@@ -244,6 +246,7 @@ def _window(description: MeasurementSetDescription, number: int) -> JoinedWindow
         channel_width_hz=description.channel_width_hz,
         frame=description.spectral_frame,
         rest_frequency_hz=float("nan"),
+        label=description.spectral_window_name,
     )
 
 

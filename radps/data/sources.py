@@ -36,6 +36,7 @@ _COMPRESSED = {
     b"\x28\xb5\x2f\xfd": "zstd",
 }
 _HEAD_BYTES = 512
+_INTENT_KINDS = ("CALIBRATE_", "OBSERVE_")
 _TAR_MAGIC = slice(257, 262)
 
 
@@ -133,9 +134,20 @@ def describe_source(
         ]
     parts = msv4.describe_processing_set(path, data_group=data_group)
     return [
-        _rename(SourcePart(part.description, part.address, None, part.chunks if part.is_whole else None), names)
-        for part in parts
+        _rename(SourcePart(_with_whole_intents(part.description), part.address, None, chunks), names)
+        for part, chunks in ((one, one.chunks if one.is_whole else None) for one in parts)
     ]
+
+
+def _with_whole_intents(description: MeasurementSetDescription) -> MeasurementSetDescription:
+    """Return a description with the intents of MSv4: MeerKAT calls a target TARGET, and leaves #ON_SOURCE out."""
+    intents = ["OBSERVE_TARGET" if intent == "TARGET" else intent for intent in description.intents]
+    return description._replace(
+        intents=tuple(
+            f"{intent}#ON_SOURCE" if "#" not in intent and intent.startswith(_INTENT_KINDS) else intent
+            for intent in intents
+        )
+    )
 
 
 def _find_remote(path: str) -> SourceKind:
@@ -196,8 +208,11 @@ def _rename(part: SourcePart, names: msv2.Msv2Names | None) -> SourcePart:
         return part
     own = part.description.antennas.names
     new = tuple(names.antennas.get(name, name) for name in own)
+    field, source = part.description.field_name, part.description.source_name
+    is_nameless = source.lower() in ("", "unknown")
     description = part.description._replace(
-        field_name=names.fields.get(part.description.field_name, part.description.field_name),
+        field_name=names.fields.get(field, field),
+        source_name=names.sources.get(field, field) if is_nameless else source,
         antennas=part.description.antennas._replace(names=new),
     )
     renamed = {old: name for old, name in zip(own, new, strict=True) if old != name}

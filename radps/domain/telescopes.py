@@ -8,11 +8,14 @@
 3. The noise of an antenna is its system equivalent flux density; for the VLA's 25 m dishes, with system temperature T
    and aperture efficiency e, ``SEFD = 5.62 T / e`` [Jy].
 
+4. MeerKAT's bands overlap; from 856 MHz on data are taken to be of L band, whose receiver is used the most.
+
 References
 ----------
 NRAO, VLA Observational Status Summary 2018B, section "Performance", table 3.1.1 (longest baselines), and "Receivers"
 (frequency ranges); 2018A, section "Sensitivity" (SEFD); mid-2009, table 5 (temperatures and efficiencies).
 ALMA Technical Handbook, Cycle 10, table 4.1 (bands 1 and 3 to 10); Yagoubov et al. 2020, A&A 634, A46 (band 2).
+SARAO, MeerKAT specifications (digitised bands; SEFD at L band).
 """
 
 from __future__ import annotations
@@ -54,6 +57,12 @@ ALMA_BANDS_HZ = {
 }
 """Frequency range of each receiver band [Hz]; the first one that fits counts."""
 
+MEERKAT_BANDS_HZ = {"L": (856e6, 1712e6), "UHF": (544e6, 1088e6), "S": (1750e6, 3500e6)}
+"""Frequency range of each receiver [Hz]; the first one that fits counts."""
+
+MEERKAT_SEFDS_JY = {"L": 425.0}
+"""System equivalent flux density of an antenna [Jy]."""
+
 _JY_PER_KELVIN = 5.62
 """SEFD of an antenna of 25 m with 1 K and an efficiency of 1: 2 k / area [Jy]."""
 
@@ -79,6 +88,22 @@ def guess_vla_configuration(longest_baseline_m: float) -> str | None:
 def find_vla_band(frequency_hz: float) -> str | None:
     """Return the letter of the VLA's band at a frequency; None between the bands."""
     return next((band for band, (low, high) in VLA_BANDS_HZ.items() if low <= frequency_hz < high), None)
+
+
+def find_meerkat_band(frequency_hz: float) -> str | None:
+    """Return the name of MeerKAT's band at a frequency; None between the bands."""
+    return next((band for band, (low, high) in MEERKAT_BANDS_HZ.items() if low <= frequency_hz < high), None)
+
+
+def nominal_meerkat_sefd(band: str) -> float | None:
+    """Return the system equivalent flux density of a MeerKAT antenna in a band [Jy]; None where it is not known."""
+    return MEERKAT_SEFDS_JY.get(band)
+
+
+def find_alma_receiver(label: str) -> str | None:
+    """Return the receiver that the name of an ALMA spectral window begins with, such as ``ALMA_RB_06``; else None."""
+    receiver, _, rest = label.partition("#")
+    return receiver if rest and receiver.startswith("ALMA_RB_") else None
 
 
 def find_alma_band(frequency_hz: float) -> int | None:

@@ -17,6 +17,7 @@ from radps.data import measurement_set, msv2, msv4, stores, uvfits
 from radps.data.chunks import plan_storage_chunks
 from radps.data.measurement_set import Antennas, MeasurementSetDescription
 from radps.data.msv4 import Cells, Msv4Address
+from radps.data.part_selection import DataSelection, select_parts
 from radps.data.partitions import JoinedData, JoinedPartition, JoinedWindow, join_parts
 from radps.data.sources import SourceKind, SourcePart, describe_source, find_source
 from radps.data.uvfits import UvfitsAddress
@@ -28,6 +29,10 @@ COPY_BYTES_PER_VISIBILITY = 48
 
 _BYTES_ON_DISK = 13
 """A visibility, its flag and its weight, uncompressed."""
+
+
+EVERYTHING = DataSelection()
+"""All data that a stage can use."""
 
 
 class DataSet(NamedTuple):
@@ -105,6 +110,8 @@ class ImportPlan(NamedTuple):
     longest_baseline_m: float
     idle_antennas: tuple[str, ...]
     """Antennas without any baseline."""
+    left_out: tuple[str, ...] = ()
+    """Windows and scans that no stage could use, in words."""
 
 
 class CopyBlock(BaseModel):
@@ -163,6 +170,7 @@ def create_partitions(
     keep: bool,
     matching: VirtualMatching = "overlap",
     min_overlap: float = SAME_BAND,
+    selection: DataSelection = EVERYTHING,
 ) -> ImportPlan:
     """Describe the data sets, join them, and create the partitions that data are to be copied into.
 
@@ -183,19 +191,25 @@ def create_partitions(
     matching, min_overlap
         How windows of different data sets are matched, as of
         :func:`radps.data.virtual_windows.match_virtual_windows`.
+    selection : DataSelection
+        What of the data sets is imported.
 
     Raises
     ------
     DataError
-        The data are damaged or empty, have no cross-correlations, or contradict each other.
+        The data are damaged or empty, have no cross-correlations, contradict each other, or hold a mosaic or a moving
+        source.
     SelectionError
-        ``intents`` names a field that the data do not have.
+        ``intents`` or the selection name something that the data do not have, or nothing is selected.
     ResourceError
         The copy would not fit on the disk.
     """
     # A copy that an attempt before has made holds nothing but what was asked for then.
-    parts = [(one.name, _describe(one, "base" if one.is_imported else data_group)) for one in datasets]
-    joined = join_parts(parts, intents, matching, min_overlap)
+    parts = {one.name: _describe(one, "base" if one.is_imported else data_group) for one in datasets}
+    new = [(one.name, parts[one.name]) for one in datasets if not one.is_imported]
+    selected = select_parts(new, selection, intents)
+    parts.update(selected.datasets)
+    joined = join_parts(list(parts.items()), intents, matching, min_overlap)
     copied = [one for one in joined.partitions if not (one.is_kept and (keep or datasets[one.dataset].is_imported))]
     longest_m, idle = _measure_array(joined)
     needed = sum(int(np.prod(one.description.shape)) for one in copied) * _BYTES_ON_DISK
@@ -221,6 +235,7 @@ def create_partitions(
         partitions=tuple(partitions),
         longest_baseline_m=longest_m,
         idle_antennas=idle,
+        left_out=selected.left_out,
     )
 
 

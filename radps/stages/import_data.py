@@ -30,6 +30,7 @@ from radps.context.records import (
 from radps.context.scores import score_between
 from radps.context.telescopes import describe_telescope
 from radps.data.chunks import plan_channel_chunks, plan_time_chunks
+from radps.data.part_selection import DataSelection
 from radps.data.sources import SourceKind
 from radps.data.urls import join_url, split_url
 from radps.data.virtual_windows import SAME_BAND, VirtualMatching
@@ -73,6 +74,17 @@ class Params(StageParams):
     """Version of the data of an MSv2 or MSv4: "base" (MSv2: the column DATA), "corrected" (CORRECTED_DATA), ..."""
     copy_msv4: Literal["if_needed", "always"] = "if_needed"
     """MSv4 data whose zarr chunks suit are used where they are, unchanged; "always" copies them into the run."""
+    fields: tuple[str, ...] = ()
+    """Fields to import, by name or pattern (``"J1*"``); empty = all."""
+    windows: tuple[str, ...] = ()
+    """Spectral windows to import: numbers as the data set counts them (``"17"``: CASA's spw of an MSv2), or names or
+    patterns of the names in the data (``"*FULL_RES*"``); empty = all but those without cross-correlations (radiometers)
+    and those of one channel that are the average of another one."""
+    scans: tuple[str, ...] = ()
+    """Scans to import, by name or by a range of numbers (``"4~9"``); empty = all."""
+    intents: tuple[str, ...] = ()
+    """Import what was observed for one of these: flux, bandpass, phase, target, or beginnings of MSv4 intents; empty =
+    all but what was observed for nothing but pointing, focus, atmosphere or setup."""
     virtual_windows: VirtualMatching = "overlap"
     """Spectral windows of different data sets are one virtual window if they have the same channels ("exact"), or if
     their bands overlap ("overlap")."""
@@ -121,6 +133,12 @@ def import_data(context: Context, params: Params) -> Generator[Delayed, Any, Out
         params.copy_msv4 == "if_needed",
         params.virtual_windows,
         params.min_overlap,
+        DataSelection(
+            fields=params.fields,
+            windows=params.windows,
+            scans=params.scans,
+            intents=tuple(INTENT_WORDS.get(word, word) for word in params.intents),
+        ),
     )
     copies = _copy(context, jobs, plan, recipes)
     copied: CopySummary | None = None
@@ -252,6 +270,8 @@ def _outcome(
         f"{len(observation.fields)} fields, {windows}, {n_visibilities:,} visibilities"
     )
     problems = [f"no usable data of {', '.join(silent)}"] if silent else []
+    if plan.left_out:
+        problems.append(f"left out: {', '.join(plan.left_out)}")
     is_empty = copied is not None and copied.n_flagged == copied.n_visibilities
     if is_empty:
         problems.append("every visibility is flagged")
@@ -268,6 +288,7 @@ def _outcome(
             "missing": 0 if copied is None else copied.n_missing,
             "flagged": 0 if copied is None else copied.n_flagged,
             "antennas_without_data": list(silent),
+            "left_out": list(plan.left_out),
             "longest_baseline_m": observation.longest_baseline_m,
             "synthesized_beam_arcsec": float(np.rad2deg(observation.synthesized_beam_rad) * 3600),
             "integration_times_s": sorted({partition.integration_time_s for partition in plan.partitions}),
@@ -340,6 +361,7 @@ def _observation(context: Context, params: Params, plan: ImportPlan, jobs: Seque
             diameters_m=[antenna.diameter_m for antenna in antennas],
             longest_baseline_m=plan.longest_baseline_m,
             middles_hz={window.name: float(np.mean(window.frequency_hz[[0, -1]])) for window in plan.windows},
+            labels={window.name: window.label for window in plan.windows},
         ),
     )
 
@@ -377,6 +399,7 @@ def _windows(plan: ImportPlan) -> tuple[SpectralWindow, ...]:
             channel_width_hz=window.channel_width_hz,
             frame=window.frame,
             rest_frequency_hz=window.rest_frequency_hz if np.isfinite(window.rest_frequency_hz) else None,
+            label=window.label,
         )
         for window in plan.windows
     )

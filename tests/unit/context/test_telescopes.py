@@ -5,10 +5,16 @@ from __future__ import annotations
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from radps.context.telescopes import AlmaExtension, TelescopeExtension, VlaExtension, describe_telescope
+from radps.context.telescopes import (
+    AlmaExtension,
+    MeerkatExtension,
+    TelescopeExtension,
+    VlaExtension,
+    describe_telescope,
+)
 
 
-def describe(telescope: str, **changes: object) -> VlaExtension | AlmaExtension | None:
+def describe(telescope: str, **changes: object) -> VlaExtension | AlmaExtension | MeerkatExtension | None:
     values: dict[str, object] = {
         "antennas": ["DA41", "CM01"],
         "diameters_m": [12.0, 7.0],
@@ -35,14 +41,33 @@ def test_alma_has_arrays_and_numbers() -> None:
     assert found.nominal_sefd_jy("spw1") is None
 
 
+def test_the_receivers_of_alma_are_as_the_data_name_them() -> None:
+    found = describe("ALMA", labels={"spw0": "ALMA_RB_06#BB_1#SW-01#FULL_RES_17", "spw1": "spw1"})
+    assert isinstance(found, AlmaExtension)
+    assert found.receivers == {"spw0": "ALMA_RB_06", "spw1": None}
+
+
+@pytest.mark.parametrize(
+    ("middle_hz", "band", "sefd_jy"),
+    [(816e6, "UHF", None), (1284e6, "L", 425.0), (950e6, "L", 425.0), (2.4e9, "S", None), (10e9, None, None)],
+)
+def test_meerkat_has_bands(middle_hz: float, band: str | None, sefd_jy: float | None) -> None:
+    found = describe("MeerKAT", middles_hz={"spw0": middle_hz})
+    assert isinstance(found, MeerkatExtension)
+    assert found.bands == {"spw0": band}
+    assert found.describe() == f"MeerKAT, band {band or 'unknown'}"
+    assert found.nominal_sefd_jy("spw0") == sefd_jy
+    assert found.nominal_sefd_jy("spw1") is None
+
+
 def test_other_telescopes_have_none() -> None:
-    assert describe("MeerKAT") is None
+    assert describe("GBT") is None
     assert describe("") is None
 
 
 def test_the_models_are_told_apart_by_their_telescope() -> None:
-    adapter: TypeAdapter[VlaExtension | AlmaExtension] = TypeAdapter(TelescopeExtension)
-    for one in (describe("VLA"), describe("ALMA")):
+    adapter: TypeAdapter[VlaExtension | AlmaExtension | MeerkatExtension] = TypeAdapter(TelescopeExtension)
+    for one in (describe("VLA"), describe("ALMA"), describe("MeerKAT")):
         assert one is not None
         assert adapter.validate_json(one.model_dump_json()) == one
     with pytest.raises(ValidationError, match="'VLA', 'ALMA'"):
