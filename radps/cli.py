@@ -216,17 +216,20 @@ def _load(
 
 def _dry_run(workflow: Workflow, selection: Selection) -> None:
     from radps.context.store import RunStore
+    from radps.data.urls import format_bytes
     from radps.terminal import make_console, show_plan
+    from radps.workflows.graphs import count_planned_tasks, planned_resources
     from radps.workflows.plan import plan_steps
 
     store = RunStore(workflow.run)
     plan = plan_steps(workflow, store.load() if store.exists() else None, selection)
     console = make_console()
-    show_plan(console, plan)
+    show_plan(console, plan, count_planned_tasks(workflow, plan))
     count = sum(planned.runs for planned in plan)
-    console.print(
-        f"{count} of {len(plan)} steps would run, in {workflow.run}", markup=False, highlight=False, soft_wrap=True
-    )
+    offer = planned_resources(workflow.cluster)
+    memory = "" if offer is None else f": {offer.slots} at a time, of up to {format_bytes(offer.memory_bytes)} each"
+    text = f"{count} of {len(plan)} steps would run, in {workflow.run}; tasks{memory or ' as the scheduler offers'}"
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _run(workflow: Workflow, selection: Selection, *, quiet: bool) -> None:

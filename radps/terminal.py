@@ -261,8 +261,8 @@ def make_observer(console: Console, *, in_process: bool = False, quiet: bool = F
     return BarObserver(console) if console.is_terminal and not in_process and not quiet else LineObserver(console)
 
 
-def show_plan(console: Console, plan: tuple[PlannedStep, ...]) -> None:
-    """Print what a run would do."""
+def show_plan(console: Console, plan: tuple[PlannedStep, ...], tasks: Mapping[str, str]) -> None:
+    """Print what a run would do, and ``tasks``: how much there is to do in a step."""
     table = make_table("step", "stage", "state", "runs", "why")
     for planned in plan:
         table.add_row(
@@ -273,6 +273,8 @@ def show_plan(console: Console, plan: tuple[PlannedStep, ...]) -> None:
             Text(planned.reason),
         )
     console.print(table)
+    for step, text in tasks.items():
+        console.print(f"{step}: {text}", markup=False, highlight=False, soft_wrap=True)
 
 
 def show_parameters(console: Console, title: str, parameters: Iterable[ParameterSummary]) -> None:

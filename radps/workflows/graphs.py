@@ -5,7 +5,7 @@ Nothing is computed. The graph of a step is built as a run would build it, from 
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from typing import Any, NamedTuple
 
 from dask.delayed import Delayed
@@ -19,6 +19,7 @@ from radps.execution.engine import MEMORY_SHARE, InProcess
 from radps.graph_tasks.groups import group_tasks
 from radps.stages.base import find_stage
 from radps.workflows.model import Cluster, Step, Workflow
+from radps.workflows.plan import PlannedStep
 from radps.workflows.policy import When
 from radps.workflows.status import make_status
 
@@ -86,12 +87,41 @@ def task_graph(workflow: Workflow, name: str) -> Graph:
     """
     step = workflow.step(name)
     graph, is_first = _build(step, _context_before(workflow, step))
+    if graph is None:
+        raise StageError(f"step {step.id!r} (stage {step.stage}) has no tasks: it does its work while it is called")
     groups = group_tasks(graph, lambda key: key.partition(_END_OF_NAME)[0])
     nodes = tuple(Node(group, (group, _count(number, "task"))) for group, number in groups.counts.items())
     edges = tuple(Edge(source, target, str(number)) for (source, target), number in groups.edges.items())
     more = "; the first graph of several: what comes next depends on its result" if is_first else ""
     total = _count(sum(groups.counts.values()), "task")
     return Graph(f"step {name} (stage {step.stage}): {total}{more}", nodes, edges)
+
+
+def count_planned_tasks(workflow: Workflow, plan: Iterable[PlannedStep]) -> dict[str, str]:
+    """Return how many tasks the steps have that would run, in words, as far as it is known before anything is computed.
+
+    A graph depends on what the steps before have found, so that only steps are in it that wait for no other one. That a
+    stage cannot build its graph, because its chunks do not fit into the memory, say, is what it would fail with.
+    Stages of users are left out: they may do their work while they are called.
+    """
+    running: set[str] = set()
+    found = {}
+    for planned in plan:
+        if not planned.runs:
+            continue
+        step = planned.step
+        waits = any(before.id in running for before in workflow.ancestors(step.id))
+        running.add(step.id)
+        if waits or ":" in step.stage:
+            continue
+        try:
+            graph, is_first = _build(step, _context_before(workflow, step))
+        except RadpsError as error:
+            found[step.id] = str(error)
+            continue
+        count = 0 if graph is None else len(group_tasks(graph, str).counts)
+        found[step.id] = _count(count, "task") + ", then more" * is_first
+    return found
 
 
 class _GroupedContext(Context):
@@ -134,7 +164,7 @@ def _context_before(workflow: Workflow, step: Step) -> Context:
         url=workflow.run,
         step=step.id,
         attempt=own.attempt if own and own.attempt else 1,
-        resources=_resources(workflow.cluster),
+        resources=planned_resources(workflow.cluster) or Resources(),
         dataset_paths=workflow.data.path,
         intents=workflow.data.intents,
     )
@@ -142,18 +172,18 @@ def _context_before(workflow: Workflow, step: Step) -> Context:
     return context.with_records(records[before.id] for before in workflow.ancestors(step.id)).at(place)
 
 
-def _resources(cluster: Cluster) -> Resources:
-    """Return what a cluster would offer, without starting it; of one that somebody else started nothing is known."""
+def planned_resources(cluster: Cluster) -> Resources | None:
+    """Return what a cluster would offer, without starting it; None for one that somebody else started."""
     if isinstance(cluster, InProcessCluster):
         return InProcess(memory_limit_bytes()).resources()
     if isinstance(cluster, LocalMachine):
         workers, memory = local_shares(cluster)
         return Resources(slots=workers, memory_bytes=int(memory * MEMORY_SHARE))
-    return Resources()
+    return None
 
 
-def _build(step: Step, context: Context) -> tuple[Delayed, bool]:
-    """Return the graph of a stage, or the first one that it yields, and which of both it is."""
+def _build(step: Step, context: Context) -> tuple[Delayed | None, bool]:
+    """Return the graph of a stage, or the first one that it yields, and which of both it is; None if it has none."""
     try:
         result: Any = find_stage(step.stage).function(context, step.params)
         is_generator = isinstance(result, Generator)
@@ -165,9 +195,7 @@ def _build(step: Step, context: Context) -> tuple[Delayed, bool]:
         raise StageError(
             f"stage {step.stage} of step {step.id!r} cannot build its graph: {type(error).__name__}: {error}"
         ) from error
-    if not isinstance(result, Delayed):
-        raise StageError(f"step {step.id!r} (stage {step.stage}) has no tasks: it does its work while it is called")
-    return result, is_generator
+    return (result if isinstance(result, Delayed) else None), is_generator
 
 
 def _first(stage: Generator[Any, Any, Any]) -> Any:

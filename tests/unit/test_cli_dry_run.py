@@ -116,3 +116,19 @@ def test_a_new_version_of_radps_is_said(call, config: Path, monkeypatch: pytest.
     found = check_run(call, config)
     assert re.fullmatch(r'versions changed: radps ".+" -> "99"', found["first"][2])
     assert {runs for _, runs, _ in found.values()} == {"yes"}
+
+
+def test_the_tasks_of_steps_that_could_start_are_counted(call, tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    steps = ["simulate: {observation: {telescope: alma}}", "import_data", "report"]
+    path.write_text(f"run: {tmp_path}/run\ncluster: none\nsteps:\n" + "".join(f"  - {step}\n" for step in steps))
+    output = call(path, "--dry-run").output
+    assert re.search(r"^simulate: [1-9]\d* tasks$", output, re.MULTILINE)
+    assert re.search(r"tasks: 1 at a time, of up to [\d.]+ GiB each$", output, re.MULTILINE)
+    assert "import_data: " not in output
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_does_its_work_while_it_is_called_is_not_called(call, config: Path) -> None:
+    output = call(config, "--dry-run").output
+    assert "own: " not in output
