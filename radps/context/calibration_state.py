@@ -17,6 +17,9 @@ from radps.context.base import Record
 from radps.context.observation import Partition
 from radps.errors import ContextError
 
+TableKind = Literal["delay", "bandpass", "phase", "gain"]
+"""What a table holds."""
+
 _ORDER = ("delay", "bandpass", "phase", "gain")
 """Kinds of tables in the order in which they are applied: that of the solver."""
 
@@ -108,7 +111,7 @@ class CalibrationTable(Record):
     """A table of gain solutions, and what it applies to."""
 
     name: str
-    kind: Literal["delay", "bandpass", "phase", "gain"]
+    kind: TableKind
     path: str
     window: str
     """Spectral window that the solutions come from."""

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Annotated, Literal, NamedTuple
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import NamedTuple
 
 from radps.context.model import Context
 from radps.context.planning import SUM_BLOCK_BYTES, VISIBILITY_BYTES
@@ -14,19 +12,9 @@ from radps.context.records import Partition, SkyModel, SpectralWindow
 from radps.context.selection import ChannelRange, channels_of
 from radps.errors import ModelError, SelectionError
 from radps.node_tasks.blocks import Block
-from radps.units import Duration
 
 COPIES = 4.0
 """Memory of a solution task, in units of its visibilities: the data, the model, and the corrected copy."""
-
-Interval = Literal["scan", "integration"] | Annotated[Duration, Field(gt=0.0)]
-"""Length of a solution: a word, or a time [s]."""
-
-
-class SolutionParams(BaseModel):
-    """Base of the parameters of one kind of solution."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class CalibratorScan(NamedTuple):

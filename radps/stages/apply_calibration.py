@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import get_args
 
 from dask.delayed import Delayed
+from pydantic import Field
 
-from radps.context.calibration_state import Correction
+from radps.context.calibration_state import Correction, TableKind
 from radps.context.model import Context
 from radps.context.planning import plan_blocks
 from radps.context.records import DataGroup, Outcome, OutcomeStatus, Partition, ScoreScope
@@ -32,10 +34,14 @@ class Params(StageParams):
 
     fields: tuple[str, ...] = ("all",)
     """Fields to correct."""
-    time_interpolation: InterpolationMethod = InterpolationMethod.LINEAR
-    """Gains between two solutions: linear in amplitude and unwrapped phase, or nearest."""
+    time_interpolation: InterpolationMethod | dict[TableKind, InterpolationMethod] = InterpolationMethod.LINEAR
+    """Solutions between two times: linear in amplitude and unwrapped phase, or nearest; of all tables, or by kind, such
+    as {gain: nearest}, the others linear (CASA `interp`)."""
     frequency_interpolation: InterpolationMethod = InterpolationMethod.LINEAR
     """Bandpass at a channel whose solution is flagged: linear between its neighbours (as CASA), or the nearest one."""
+    window_map: dict[TableKind, dict[str, str]] = Field(default_factory=dict)
+    """Spectral windows to correct by tables of another window, by kind: {gain: {spw1: spw0}} corrects spw1 by the gains
+    of spw0 (CASA `spwmap`)."""
     calibrate_weights: bool = False
     """Scale the weights by the gains too (CASA `calwt`)."""
 
@@ -44,14 +50,15 @@ def apply_calibration(context: Context, params: Params) -> Delayed:
     """Divide the gains out of the data of each field; what has no solution is flagged and counted.
 
     Each field is corrected by the tables that apply to it: calibrators by their own gains, targets by those of the
-    phase calibrators around them in time.
+    phase calibrators around them in time. Delays and phases are applied as they are, whatever the frequency of the
+    window that they come from.
     """
     if not context.calibration.tables:
         raise ContextError("there is no calibration table to apply; put the step `calibrate` before this one")
     groups, counts = {}, []
     used: dict[str, None] = {}
     for partition in context.visibilities(params.fields):
-        corrections = _find_corrections(context, partition)
+        corrections = _find_corrections(context, params, partition)
         part = context.for_part(partition, corrections)
         group, graphs = _correct_partition(part, params, partition, corrections)
         groups[partition.name] = {GROUP: group}
@@ -60,14 +67,29 @@ def apply_calibration(context: Context, params: Params) -> Delayed:
     return run_task(context, _finish, counts, groups, tuple(used))
 
 
-def _find_corrections(context: Context, partition: Partition) -> tuple[Correction, ...]:
-    """Return the tables that apply to a partition, in their order."""
-    found = context.calibration.corrections(partition)
+def _find_corrections(context: Context, params: Params, partition: Partition) -> tuple[Correction, ...]:
+    """Return the tables that apply to a partition, in their order; of mapped kinds those of the other window."""
+    maps = {
+        kind: windows[partition.window] for kind, windows in params.window_map.items() if partition.window in windows
+    }
+    wanted = {kind: maps.get(kind, partition.window) for kind in get_args(TableKind)}
+    by_window = {
+        window: context.calibration.corrections(partition.model_copy(update={"window": window}))
+        for window in dict.fromkeys(wanted.values())
+    }
+    found = tuple(one for kind, window in wanted.items() for one in by_window[window] if one.table.kind == kind)
+    known = (f"{one.name} ({'; '.join(map(str, one.applies_to))})" for one in context.calibration.tables)
+    for kind, window in maps.items():
+        if not any(one.table.kind == kind for one in found):
+            raise ContextError(
+                f"window_map: no table of kind {kind} of spectral window {window!r} applies to field "
+                f"{partition.field!r}; there are: {', '.join(known)}"
+            )
     if not found:
-        known = (f"{one.name} ({'; '.join(map(str, one.applies_to))})" for one in context.calibration.tables)
         raise ContextError(
             f"no calibration table applies to field {partition.field!r} in spectral window {partition.window!r}; there "
-            f"are: {', '.join(known)}. Calibrate that window too, or leave the field out by `fields`"
+            f"are: {', '.join(known)}. Calibrate that window too, map it to another one by `window_map`, or leave the "
+            "field out by `fields`"
         )
     return found
 
@@ -106,10 +128,12 @@ def _correct_partition(
 
 def _applied(context: Context, params: Params, correction: Correction) -> AppliedTable:
     """Return where a table is and how it is applied."""
+    chosen = params.time_interpolation
+    linear = InterpolationMethod.LINEAR
     return AppliedTable(
         url=context.locate(correction.table.path),
         from_fields=correction.from_fields,
-        time_method=params.time_interpolation,
+        time_method=chosen.get(correction.table.kind, linear) if isinstance(chosen, dict) else chosen,
         frequency_method=params.frequency_interpolation,
         kind=correction.table.kind,
     )

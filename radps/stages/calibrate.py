@@ -23,6 +23,7 @@ from radps.domain.stefcal import GainMode
 from radps.errors import SelectionError
 from radps.graph_tasks.shapes import map_chunks, reduce_tree, run_task
 from radps.node_tasks.applying import AppliedTable
+from radps.node_tasks.bandpass import find_averaging, finish_bandpass, solve_group_block
 from radps.node_tasks.blocks import Block
 from radps.node_tasks.calibration import (
     count_antenna_flags,
@@ -39,8 +40,6 @@ from radps.node_tasks.solving import ScanPart
 from radps.stages._calibration import (
     COPIES,
     CalibratorScan,
-    Interval,
-    SolutionParams,
     antenna_index,
     bandpass_partition,
     calibrator_scans,
@@ -48,49 +47,9 @@ from radps.stages._calibration import (
     sky_model,
 )
 from radps.stages._calibration_outcome import WindowPlan, finish_phases, finish_window, join_outcomes
+from radps.stages._calibration_params import Bandpass, Delays, Interval, Phases, PhaseUp
 from radps.stages.base import StageParams
 from radps.stages.set_model import ASSUMED
-
-
-class Delays(SolutionParams):
-    """How delays are solved (CASA `gaintype="K"`)."""
-
-    calibrators: tuple[str, ...] = ()
-    """Fields that they are solved on; by default that of the bandpass."""
-    channels: ChannelRange | None = None
-    """Channels used, such as "6~56"; by default the inner 80 % of the band."""
-    solution_interval: Interval = "scan"
-    """Length of a solution: a scan, an integration, or a time such as "60 s" within scans."""
-    min_snr: float = Field(default=5.0, ge=0.0)
-    """Solutions with a lower signal-to-noise ratio are flagged; noise alone reaches 3 to 4."""
-
-
-class PhaseUp(SolutionParams):
-    """Phases that are taken out of the bandpass calibrator before its bandpass is solved, and not applied to data."""
-
-    solution_interval: Interval = "integration"
-    """Length of a solution: a scan, an integration, or a time such as "60 s" within scans."""
-    min_snr: float = Field(default=3.0, ge=0.0)
-    """Solutions with a lower signal-to-noise ratio are flagged, and their data not used for the bandpass."""
-
-
-class Bandpass(SolutionParams):
-    """How the bandpass is solved."""
-
-    phase_up: PhaseUp | None = None
-    """Take phases out before, so that what they drift by does not lower the amplitudes; none by default."""
-
-
-class Phases(SolutionParams):
-    """Phases on a short interval, solved before the gains and applied beside them."""
-
-    solution_interval: Interval = "integration"
-    """Length of a solution for the calibrators; other fields are corrected by phases of scans."""
-    combine_windows: bool = False
-    """One solution from all spectral windows together, which have to have their bandpass from the same scan (CASA
-    `combine="spw"`)."""
-    min_snr: float = Field(default=3.0, ge=0.0)
-    """Solutions with a lower signal-to-noise ratio are flagged."""
 
 
 class Params(StageParams):
@@ -328,7 +287,8 @@ def _solve_bandpass(
     after: Delayed | None,
 ) -> Delayed:
     """Return the graph of a bandpass; it computes to its SolveSummary."""
-    url = context.locate(plan.bandpass_path)
+    rules = params.bandpass
+    url = context.locate(plan.bandpass_path if rules.is_plain else _table_path(context, window.name, "channels"))
     waits = [] if after is None else [after]
     if params.bandpass.phase_up:
         phase_url = context.locate(_table_path(context, window.name, "phase_up"))
@@ -344,20 +304,48 @@ def _solve_bandpass(
         partition.chunks[1],
         name=f"create_bandpass-{plan.window}",
     )
-    parts = map_chunks(
-        context,
-        solve_bandpass_channels,
-        blocks,
+    solved = (
         to_field_model(context, sky_model(context, partition.field)),
         len(plan.antennas),
         order,
         params.gain_options(GainMode.AMPLITUDE_PHASE),
-        url,
-        applied,
-        name=f"solve_bandpass-{plan.window}",
-        after=[table, *waits],
     )
-    return reduce_tree(context, merge_solve_summaries, parts, name=f"merge_bandpass-{plan.window}")
+    waits = [table, *waits]
+    if rules.average in (1, "auto"):
+        name = f"solve_bandpass-{plan.window}"
+        parts = map_chunks(context, solve_bandpass_channels, blocks, *solved, url, applied, name=name, after=waits)
+        waits = [reduce_tree(context, merge_solve_summaries, parts, name=f"merge_bandpass-{plan.window}")]
+        if rules.is_plain:
+            return waits[0]
+    n_average: object = rules.average
+    if n_average == "auto":
+        name = f"find_averaging-{plan.window}"
+        n_average = run_task(context, find_averaging, url, rules.target_snr, name=name, after=waits)
+    groups = (
+        []
+        if rules.average == 1
+        else map_chunks(
+            context,
+            solve_group_block,
+            blocks,
+            n_average,
+            window.n_channels,
+            *solved,
+            applied,
+            name=f"solve_groups-{plan.window}",
+            after=waits,
+        )
+    )
+    return run_task(
+        context,
+        finish_bandpass,
+        url,
+        groups,
+        context.locate(plan.bandpass_path),
+        rules.rule,
+        name=f"finish_bandpass-{plan.window}",
+        after=waits,
+    )
 
 
 def _solve_phase_up(

@@ -16,11 +16,11 @@ from radps.context.model import Context, Workspace
 from radps.context.records import CalibrationTable, Outcome, OutcomeStatus, Resources
 from radps.data import solutions
 from radps.data.demo_observation import demo_observation
-from radps.data.observation_model import BandpassErrors, GainErrors, ObservationModel, SimulatedComponent
+from radps.data.observation_model import BandpassErrors, GainErrors, Noise, ObservationModel, SimulatedComponent
 from radps.data.simulate import simulate_observation
 from radps.data.simulated_truth import true_bandpasses, true_visibilities
 from radps.data.visibilities import load_visibilities
-from radps.errors import SelectionError
+from radps.errors import ContextError, SelectionError
 
 FLUX, PHASE, TARGET = "3C286", "J1445+0958", "N5921"
 TINY = demo_observation("tiny")
@@ -90,7 +90,8 @@ class Bench:
         worst = 0.0
         for partition in self.context.visibilities(field):
             data = load_visibilities(self.context.address(partition, "corrected"))
-            sky = true_visibilities(self.model, field)[..., np.newaxis]
+            band = [one.name for one in self.model.bands].index(partition.window)
+            sky = true_visibilities(self.model, field, band=band)[..., np.newaxis]
             assert may_be_flagged or not data.flags[:, data.antenna1 != data.antenna2].any()
             worst = max(
                 worst, float(np.abs(np.where(data.flags, 0, data.visibilities - sky)).max() / np.abs(sky).max())
@@ -151,6 +152,7 @@ def test_delays_are_found_and_taken_out_of_the_data(delayed: Bench) -> None:
     assert counts["largest_ns"] == pytest.approx(1e9 * np.abs(found).max())
 
 
+@pytest.mark.slow
 def test_delays_of_several_fields_and_intervals_are_interpolated(delayed: Bench) -> None:
     bench = delayed.calibrated(delays={"calibrators": ["flux", "phase"], "solution_interval": "integration"})
     solution = solutions.load_delays(bench.context.locate(bench.table("delay").path))
@@ -159,6 +161,7 @@ def test_delays_of_several_fields_and_intervals_are_interpolated(delayed: Bench)
     assert bench.after("apply_calibration").error(TARGET) < 1e-6
 
 
+@pytest.mark.slow
 def test_delays_of_an_earlier_calibration_are_taken_out(delayed: Bench) -> None:
     bench = delayed.calibrated(delays={})
     again = bench.after("calibrate")
@@ -210,6 +213,105 @@ def test_the_target_has_the_phases_of_scans(drifting: Bench) -> None:
     (partition,) = context.visibilities(PHASE)
     names = [one.table.name for one in context.calibration.corrections(partition)]
     assert names == ["bandpass_spw0", "phase_spw0", "gain_spw0"]
+
+
+# --- bandpasses ---
+
+
+@pytest.mark.parametrize(
+    "bandpass",
+    [
+        pytest.param({"kind": "smoothed", "smoothing": 3}, marks=pytest.mark.slow),
+        pytest.param({"kind": "polynomial", "amplitude_degree": 0, "phase_degree": 1}, marks=pytest.mark.slow),
+        pytest.param({"average": 3}, marks=pytest.mark.slow),
+        {"average": 2, "kind": "polynomial", "amplitude_degree": 0, "phase_degree": 1},
+    ],
+)
+def test_bandpasses_of_every_kind_are_flat_after_the_delays(delayed: Bench, bandpass: dict[str, Any]) -> None:
+    bench = delayed.calibrated(delays={}, bandpass=bandpass)
+    table = solutions.load_solution(bench.context.locate(bench.table("bandpass").path)).table
+    assert table.gains.shape == (1, 9, 16, 2)
+    assert bench.after("apply_calibration").error(TARGET) < 1e-6
+    assert bench.outcome.summary["spw0"]["bandpass"]["solutions"] == 9 * 16 * 2
+
+
+@pytest.mark.slow
+def test_channels_are_averaged_where_the_signal_is_low(make_bench: Callable[[ObservationModel], Bench]) -> None:
+    noise = Noise(sefd=2e4)
+    weak = make_bench(DELAYED.model_copy(update={"noise": noise}))
+    channels = weak.calibrated(delays={}, min_snr=0.0)
+    averaged = channels.after("calibrate", delays={}, min_snr=0.0, bandpass={"average": "auto", "target_snr": 75})
+    before, after = (
+        solutions.load_solution(one.context.locate(one.table("bandpass").path)).table for one in (channels, averaged)
+    )
+    n_average = int(np.ceil((75 / np.median(before.snr)) ** 2))
+    assert 3 <= n_average <= 8
+    # neighbours of one group of channels share their signal-to-noise
+    groups = len(np.unique(after.snr[0, 1, :, 0]))
+    assert groups == -(-16 // n_average)
+    assert np.median(after.snr) == pytest.approx(np.sqrt(n_average) * np.median(before.snr), rel=0.25)
+    scatter = [np.std(one.gains / one.gains.mean(axis=2, keepdims=True)) for one in (before, after)]
+    assert scatter[1] < 0.8 * scatter[0]
+
+
+# --- several spectral windows ---
+
+
+WIDE = DELAYED.model_copy(
+    update={
+        "further_bands": (BAND.model_copy(update={"name": "spw1", "start_frequency": 1.5e9, "n_channels": 8}),),
+        "gains": GainErrors(mean_amplitude=0.3, amplitude_drift=0.0, phase_drift=0.0),
+    }
+)
+"""Two windows at a time."""
+
+
+@pytest.fixture(scope="module")
+def wide(make_bench: Callable[[ObservationModel], Bench]) -> Bench:
+    """Noiseless data of two windows."""
+    return make_bench(WIDE)
+
+
+@pytest.mark.slow
+def test_phases_of_all_windows_together_serve_all_of_them(wide: Bench) -> None:
+    bench = wide.calibrated(delays={}, phases={"combine_windows": True})
+    phases = [table for table in bench.context.calibration.tables if table.kind == "phase"]
+    assert [table.name for table in phases] == ["phase_spw0_spw1", "phase_scan_spw0_spw1"]
+    assert phases[0].applies_to[0].windows == ("spw0", "spw1")
+    applied = bench.after("apply_calibration")
+    assert len(applied.context.visibilities(TARGET)) == 2
+    assert applied.error(TARGET) < 1e-6
+    # the signal of 14 and 7 inner channels is that of 21
+    alone = wide.calibrated(delays={}, phases={})
+    assert [len(one.context.calibration.tables) for one in (bench, alone)] == [8, 10]
+
+
+@pytest.mark.slow
+def test_a_window_is_corrected_by_the_tables_of_another(wide: Bench) -> None:
+    bench = wide.calibrated(delays={})
+    one = wide.calibrated(delays={}, windows=["spw0"])
+    with pytest.raises(ContextError, match=r"no calibration table applies to field .* window 'spw1'.* `window_map`"):
+        one.after("apply_calibration")
+    # gains after the bandpass of a field at the same time are the same in both windows
+    mapped = bench.after("apply_calibration", window_map={"gain": {"spw1": "spw0"}})
+    assert mapped.error(TARGET) < 1e-5
+    with pytest.raises(ContextError, match="window_map: no table of kind phase of spectral window 'spw0' applies to"):
+        bench.after("apply_calibration", window_map={"phase": {"spw1": "spw0"}})
+
+
+@pytest.mark.slow
+def test_interpolation_is_chosen_by_the_kind_of_table(drifting: Bench) -> None:
+    solved = drifting.calibrated(delays={"solution_interval": "integration"}, phases={})
+    found = []
+    for chosen in ("linear", "nearest", {"phase": "nearest"}, {"gain": "nearest"}):
+        bench = solved.after("apply_calibration", time_interpolation=chosen)
+        address = bench.context.address(bench.context.visibilities(TARGET)[0], "corrected")
+        found.append(load_visibilities(address).visibilities)
+    linear, nearest, phases, gains = found
+    # gains do not drift once the phases are out
+    assert np.abs(nearest - linear).max() > 0.1
+    assert np.abs(phases - nearest).max() < 0.05 * np.abs(nearest - linear).max()
+    assert np.abs(gains - linear).max() < 0.05 * np.abs(nearest - linear).max()
 
 
 # --- linear feeds ---
