@@ -143,7 +143,7 @@ def draw_solutions(picture: Picture, url: str, along: str, quantity: str, antenn
     return save_picture(picture, plot_phases(panels) if quantity == "phase" else plot_amplitudes(panels))
 
 
-def draw_delays(picture: Picture, url: str, antennas: tuple[int, int]) -> Picture:
+def draw_delay_solutions(picture: Picture, url: str, antennas: tuple[int, int]) -> Picture:
     """Draw the delays of some antennas along time."""
     solution = load_delays(url)
     table, chosen = solution.table, slice(*antennas)

@@ -175,7 +175,7 @@ def _of_table(album: Album, table: CalibrationTable) -> Iterator[Drawing]:
         part = "" if n_antennas <= ANTENNAS_A_PICTURE else f", antennas {first + 1} to {antennas[1]}"
         place = f"in {table.window}{part}"
         if table.kind == "delay":
-            yield from album.draw(maker, f"Delays {place}", caption, plotting.draw_delays, url, antennas)
+            yield from album.draw(maker, f"Delays {place}", caption, plotting.draw_delay_solutions, url, antennas)
             continue
         along = "frequency" if table.kind == "bandpass" else "time"
         for quantity in ("amplitude", "phase"):
