@@ -135,8 +135,14 @@ def write_convergence(
     padded = np.full((1, max_cycles + 1, len(QUANTITIES)), np.nan)
     padded[0, : len(history)] = history
     stores.write_region(stores.join_url(url, "HISTORY"), (row, slice(None), slice(None)), padded)
-    stores.write_region(stores.join_url(url, "STATISTICS"), (row, slice(None)), np.array([statistics], np.float64))
+    write_statistics(url, channel, statistics)
     stores.write_region(stores.join_url(url, "STOP_REASON"), (row,), np.array([stop_reason], np.uint8))
+
+
+def write_statistics(url: str, channel: int, statistics: PlaneStatistics) -> None:
+    """Write the statistics of a channel alone, as when it is restored anew."""
+    row = slice(channel, channel + 1)
+    stores.write_region(stores.join_url(url, "STATISTICS"), (row, slice(None)), np.array([statistics], np.float64))
 
 
 def load_stop_reasons(url: str, channels: slice = slice(None)) -> NDArray[np.uint8]:

@@ -35,7 +35,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from radps.domain.beam import NO_BEAM, RestoringBeam, fit_restoring_beam, gaussian_image, restore_image
+from radps.domain.beam import NO_BEAM, RestoringBeam, fit_restoring_beam, gaussian_image
+from radps.domain.common_beam import restore_to_beam
 from radps.domain.geometry import ImageGrid
 from radps.domain.gridding import DEFAULT_EPSILON, dirty_sum, point_spread_function, predict
 from radps.domain.masks import AutoMaskOptions, mask_noise, update_auto_mask
@@ -326,9 +327,9 @@ class PlaneProblem:
         """Go back to the model with the smallest peak residual so far: what a diverging loop added is of no use."""
         _, self.model, self.residual, self._accuracy = self._best
 
-    def restore(self) -> NDArray[np.float32]:
-        """Return the model convolved with the beam plus the residual [Jy/beam]."""
-        return restore_image(self.model, self.residual, self.beam, self.grid)
+    def restore(self, beam: RestoringBeam | None = None) -> NDArray[np.float32]:
+        """Return the model convolved with a beam, by default the own one, plus the residual [Jy/beam]."""
+        return restore_to_beam(self.model, self.residual, self.beam, beam or self.beam, self.grid)
 
     def _set_psf(self, psf: NDArray[np.float32]) -> None:
         self._psf = psf
@@ -428,8 +429,11 @@ def image_plane(
     options: CleanOptions | None = None,
     *,
     mask: NDArray[np.bool_] | None = None,
+    restoring_beam: RestoringBeam | None = None,
 ) -> PlaneImages:
     """Image one plane, from visibilities to the restored image. The arguments are those of :class:`PlaneProblem`.
+
+    With ``restoring_beam`` it is restored to that beam, and not to the one that is fitted to its PSF.
 
     Returns
     -------
@@ -449,8 +453,8 @@ def image_plane(
         psf=problem.psf,
         model=problem.model,
         residual=problem.residual,
-        restored=problem.restore(),
-        beam=problem.beam,
+        restored=problem.restore(restoring_beam),
+        beam=restoring_beam if restoring_beam is not None and problem.beam.is_valid else problem.beam,
         solution=solution,
         weight=problem.weight,
         mask=problem.mask,

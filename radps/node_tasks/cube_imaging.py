@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from radps.data.convergence import PlaneStatistics, convergence_urls, load_stop_reasons, write_convergence
 from radps.data.images import write_beams, write_planes, write_weight_sums
+from radps.domain.beam import RestoringBeam
 from radps.domain.geometry import ImageGrid
 from radps.domain.imaging import CleanOptions, PlaneImages, image_plane
 from radps.domain.primary_beam import correct_primary_beam, primary_beam
@@ -42,6 +43,8 @@ class ImagingRules(NamedTuple):
     """Stokes parameters of the planes; each is imaged by itself."""
     mask_url: str | None = None
     """A mask that is given, of :func:`radps.node_tasks.mask_files.prepare_mask`; None: there is none."""
+    restoring_beam: RestoringBeam | None = None
+    """The beam of all planes; None: each has its own."""
 
 
 class CubePart(NamedTuple):
@@ -80,6 +83,7 @@ def clean_channels(part: CubePart, rules: ImagingRules, image_url: str, converge
                     rules.control,
                     rules.clean,
                     mask=None if rules.mask_url is None else load_channel_mask(rules.mask_url, channel),
+                    restoring_beam=rules.restoring_beam,
                 )
                 frequency_hz = float(piece.frequency_hz[0])
                 write_plane(plane, channel, frequency_hz, rules, image_url, table, polarization=stokes)

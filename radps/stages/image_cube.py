@@ -49,6 +49,7 @@ from radps.stages._imaging import (
     summarise_image,
 )
 from radps.stages._masks import MaskParams, apply_mask
+from radps.stages._restoring import RestoringBeamChoice, given_beam, restore_commonly
 
 REGRID_BYTES = 3 * (8 + 4) + 24 + 24 + 16
 """Memory of a sample while it is brought to the axis of a cube: with its weight, its uvw, and where it comes from."""
@@ -68,6 +69,9 @@ class Params(SpectralAxisParams, MaskParams):
     parallactic_angle: bool | Literal["auto"] = "auto"
     """Turn Q and U of the feeds to the sky: True, False = the data are corrected for it (CASA `applycal`, parang), or
     "auto" = as the mounts of the antennas ask for."""
+    restoring_beam: RestoringBeamChoice = "channel"
+    """Beam of the restored channels: "channel" is each one's own, "common" the smallest that contains all of them, or
+    {major, minor, position_angle}; residuals are smoothed to it (CASA `restoringbeam`)."""
     weight_density: Literal["channel", "common"] = "channel"
     """Weight density of each channel by itself, or of all channels together (CASA `perchanweightdensity`)."""
 
@@ -154,13 +158,14 @@ def _image_target(context: Context, params: Params, target: ImageTarget) -> Dela
     rules, masking = apply_mask(
         context, params, make_rules(context, params, grid, highest_hz, weighting), description, target.name
     )
-    rules = rules._replace(stokes=tuple(params.stokes))
+    rules = rules._replace(stokes=tuple(params.stokes), restoring_beam=given_beam(params.restoring_beam))
     ready += masking
     terms = count_terms(farthest_baseline(context), highest_hz, grid, w_term=rules.clean.w_term)
+    shares = plan_parts(context, params, target, grid, terms)
     parts = map_chunks(
         context,
         clean_channels,
-        plan_parts(context, params, target, grid, terms),
+        shares,
         rules,
         stores.image_url,
         stores.convergence_url,
@@ -168,6 +173,9 @@ def _image_target(context: Context, params: Params, target: ImageTarget) -> Dela
         after=ready,
     )
     imaged = reduce_tree(context, sum_parts, parts, name=f"count-{target.name}")
+    if params.restoring_beam == "common":
+        chunks = [part.channels for part in shares]
+        imaged = restore_commonly(context, chunks, rules, stores, target.name, after=imaged)
     name = f"{target.name}_{context.place().step}"
     blank = blank_record(name, "cube", image_path, stores.variables, target.field, window.name, description)
     planned = None if target.planned is None else target.planned.name

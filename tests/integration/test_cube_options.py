@@ -12,8 +12,14 @@ import pytest
 import radps
 from radps.api import Run
 from radps.context.records import ImageRecord
-from radps.data.images import load_planes
+from radps.data.convergence import load_convergence
+from radps.data.images import load_beams, load_planes
+from radps.domain.beam import RestoringBeam
+from radps.domain.common_beam import contains_beam, find_common_beam
+from radps.domain.geometry import ImageGrid
 from radps.errors import RadpsError
+from radps.node_tasks.cube_imaging import ImagingRules
+from radps.node_tasks.cube_restoring import choose_common_beam, fit_beams, restore_channels
 
 CELL = math.radians(12 / 3600)
 SIZE = 96
@@ -60,6 +66,8 @@ def run(folder: Path) -> Run:
     cubes = (
         {**COMMON, "mask": "auto", "auto_mask": {"noise_threshold": 4.5}, "deconvolver": "multiscale"},
         {**COMMON, "mask": str(regions)},
+        {**COMMON, "restoring_beam": "common", "primary_beam_correction": True},
+        {**COMMON, "restoring_beam": {"major": "70 arcsec", "minor": "60 arcsec", "position_angle": "20 deg"}},
     )
     return radps.run(config(folder, *cubes), progress=False)
 
@@ -111,6 +119,53 @@ def test_a_mask_of_regions_is_that_of_its_channels(run: Run) -> None:
         assert model[mask].any()
         assert not model[~mask].any()
     assert [bool(model[pixel(POINT)]) for model in models] == [False, True, True]
+
+
+def test_all_channels_have_the_smallest_beam_that_contains_theirs(run: Run) -> None:
+    own = [RestoringBeam(*beam) for beam in load_beams(run.context.locate(image(run, "cube1").path))]
+    record = image(run, "cube2")
+    beams = [RestoringBeam(*beam) for beam in load_beams(run.context.locate(record.path))]
+    assert beams == [find_common_beam(own)] * N_CHANNELS
+    assert all(contains_beam(beams[0], beam) for beam in own)
+    assert record.beam is not None
+    assert record.beam.major_rad == beams[0].major_rad
+
+
+def test_images_of_a_common_beam_have_the_flux_of_the_sky(run: Run) -> None:
+    record = image(run, "cube2")
+    url = run.context.locate(record.path)
+    sky = load_planes(url, "SKY")
+    for plane, residual in zip(sky, load_planes(url, "SKY_RESIDUAL"), strict=True):
+        assert plane[pixel(POINT)] == pytest.approx(1.0, abs=5 * float(residual.std()))
+    assert record.statistics.max == pytest.approx(float(sky.max()), rel=1e-6)
+    corrected, pattern = (load_planes(url, name) for name in ("SKY_PRIMARY_BEAM_CORRECTED", "PRIMARY_BEAM"))
+    inside = pattern > 0.3
+    np.testing.assert_allclose(corrected[inside], (sky / pattern)[inside], rtol=1e-5)
+
+
+def test_restoring_again_changes_nothing(run: Run) -> None:
+    record = image(run, "cube2")
+    url, table = run.context.locate(record.path), run.context.locate(record.convergence or "")
+    before = load_planes(url, "SKY"), load_convergence(table).statistics
+    rules = ImagingRules(ImageGrid(SIZE, SIZE, CELL), None, None, None, None)  # type: ignore[arg-type]
+    beams = fit_beams((0, N_CHANNELS), rules, url)
+    restore_channels((0, N_CHANNELS), rules, url, table, choose_common_beam([beams[:1], beams[1:]]))
+    np.testing.assert_array_equal(load_planes(url, "SKY"), before[0])
+    np.testing.assert_array_equal(load_convergence(table).statistics, before[1])
+
+
+def test_a_beam_that_is_given_is_that_of_all_channels(run: Run) -> None:
+    url = run.context.locate(image(run, "cube3").path)
+    wanted = math.radians(70 / 3600), math.radians(60 / 3600), math.radians(20)
+    np.testing.assert_allclose(load_beams(url), [wanted] * N_CHANNELS)
+    for plane, residual in zip(load_planes(url, "SKY"), load_planes(url, "SKY_RESIDUAL"), strict=True):
+        assert plane[pixel(POINT)] == pytest.approx(1.0, abs=5 * float(residual.std()))
+
+
+def test_a_beam_with_its_axes_exchanged_is_refused(folder: Path) -> None:
+    wrong = {**COMMON, "restoring_beam": {"major": "60 arcsec", "minor": "70 arcsec"}}
+    with pytest.raises(RadpsError, match="the minor axis has to be above 0 and at most the major one"):
+        radps.run(config(folder, wrong), progress=False)
 
 
 def test_a_mask_that_is_not_there_fails_the_step(folder: Path) -> None:
