@@ -6,6 +6,7 @@ from operator import attrgetter
 from typing import TypeVar
 
 from radps.context.base import Record
+from radps.context.imaging_state import FrequencyRange, LineSearch
 from radps.context.observation import DataGroup, Observation
 from radps.errors import ContextError
 
@@ -18,6 +19,23 @@ def merge(old: tuple[T, ...], new: tuple[T, ...], *keys: str) -> tuple[T, ...]:
     merged = {key(record): record for record in old}
     merged.update({key(record): record for record in new})
     return tuple(merged.values())
+
+
+def merge_line_free(
+    old: tuple[FrequencyRange, ...] | None,
+    new: tuple[FrequencyRange, ...] | None,
+    searches: tuple[LineSearch, ...],
+) -> tuple[FrequencyRange, ...] | None:
+    """Return the line-free ranges after a step: its own take the place of those of the same field and window.
+
+    Ranges that name neither hold for everything, and take the place of all.
+    """
+    if new is None:
+        return old
+    keys = {(one.field, one.window) for one in new} | {(one.field, one.window) for one in searches}
+    if not keys or ("", "") in keys:
+        return new
+    return tuple(one for one in old or () if (one.field, one.window) not in keys) + new
 
 
 def with_groups(observation: Observation, groups: dict[str, dict[str, DataGroup]]) -> Observation:

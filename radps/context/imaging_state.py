@@ -28,6 +28,30 @@ class FrequencyRange(Record):
     frame: str
     origin: str
     """``config`` or the name of the stage that found it."""
+    field: str = ""
+    """Field that it holds for; empty = all."""
+    window: str = ""
+    """Spectral window that it holds for; empty = all."""
+
+
+class LineSearch(Record):
+    """How the line-free channels of a field in a spectral window came about."""
+
+    field: str
+    window: str
+    coverage: Literal["some", "all", "none", "no data"]
+    """How much of the band is line-free; for ``none`` and ``no data`` there are no ranges."""
+    origin: str
+    """``config`` or the name of the stage that searched."""
+    n_channels: int
+    """Channels of the window."""
+    n_line_free: int
+    threshold: float | None = None
+    """Significance from which a residual is a line; None where the user gave the ranges."""
+    largest: float | None = None
+    """Largest significance of a channel."""
+    spectrum: str | None = None
+    """Group of the arrays that it was decided on, in the context's tree."""
 
 
 class Beam(Record):

@@ -18,7 +18,7 @@ from pydantic_core import to_jsonable_python
 
 from radps.context.fields import fields_of_word
 from radps.context.fingerprint import digest_of, own_parts
-from radps.context.fold import merge, with_groups
+from radps.context.fold import merge, merge_line_free, with_groups
 from radps.context.imaging_state import ImageKind, find_images
 from radps.context.products import find_products
 from radps.context.queries import find_one
@@ -28,6 +28,7 @@ from radps.context.records import (
     FrequencyRange,
     ImageRecord,
     ImagingState,
+    LineSearch,
     Observation,
     Outcome,
     Partition,
@@ -44,6 +45,7 @@ from radps.context.records import (
     VirtualWindow,
 )
 from radps.context.scores import StepScore, find_scores
+from radps.context.selection import find_line_free
 from radps.context.views import context_html
 from radps.data.addresses import VisibilityAddress
 from radps.data.urls import is_absolute, join_url
@@ -117,6 +119,8 @@ class Context(Record):
     calibration: CalibrationState = CalibrationState()
     flux_densities: tuple[FluxDensityRecord, ...] = ()
     line_free: tuple[FrequencyRange, ...] | None = None
+    line_searches: tuple[LineSearch, ...] = ()
+    """One for each field and spectral window that was searched, or that the user gave ranges for."""
     imaging: ImagingState = ImagingState()
     images: tuple[ImageRecord, ...] = ()
     products: tuple[ProductRecord, ...] = ()
@@ -153,7 +157,8 @@ class Context(Record):
                 "sky_models": merge(self.sky_models, outcome.sky_models, "field"),
                 "calibration": self._changed_calibration(step, outcome, observation),
                 "flux_densities": merge(self.flux_densities, outcome.flux_densities, "field", "window"),
-                "line_free": self.line_free if outcome.line_free is None else outcome.line_free,
+                "line_free": merge_line_free(self.line_free, outcome.line_free, outcome.line_searches),
+                "line_searches": merge(self.line_searches, outcome.line_searches, "field", "window"),
                 "imaging": self.imaging.changed(outcome.planned_images, images),
                 "images": merge(self.images, images),
                 "products": merge(self.products, products, "path"),
@@ -260,6 +265,16 @@ class Context(Record):
         raise SelectionError(
             f"there is no virtual window {word!r}; virtual windows and their members: {_listing(known)}"
         )
+
+    def line_free_channels(self, field: str, window: str) -> tuple[tuple[int, int], ...] | None:
+        """Return the half-open ranges of line-free channels of a field in a window; None if nothing is known of them.
+
+        Raises
+        ------
+        SelectionError
+            There is no such window.
+        """
+        return find_line_free(self.line_free, self.line_searches, field, self.window(window))
 
     def find_images(
         self,

@@ -25,6 +25,7 @@ from radps.context.imaging_state import (
     FrequencyRange,
     ImageRecord,
     ImagingState,
+    LineSearch,
     PlannedImage,
     SizeReduction,
     StatisticsRecord,
@@ -62,6 +63,7 @@ __all__ = [
     "FrequencyRange",
     "ImageRecord",
     "ImagingState",
+    "LineSearch",
     "MeerkatExtension",
     "Observation",
     "ObservedField",
@@ -120,6 +122,8 @@ class Outcome(Record):
     """Names of calibration tables that are applied now."""
     flux_densities: tuple[FluxDensityRecord, ...] = ()
     line_free: tuple[FrequencyRange, ...] | None = None
+    """Take the place of what is known of their fields and windows, and of those of ``line_searches``."""
+    line_searches: tuple[LineSearch, ...] = ()
     planned_images: tuple[PlannedImage, ...] = ()
     """Entries of the list of images to make; one that has the name of a known entry takes its place."""
     images: tuple[ImageRecord, ...] = ()

@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-from radps.context.records import FrequencyRange, SpectralWindow
+from radps.context.records import FrequencyRange, LineSearch, SpectralWindow
 from radps.errors import SelectionError
 from radps.units import parse_quantity
 
@@ -90,14 +90,23 @@ def channels_of(ranges: Iterable[str], window: SpectralWindow) -> tuple[tuple[in
 
 
 def frequency_ranges(
-    channels: Sequence[tuple[int, int]], window: SpectralWindow, origin: str
+    channels: Sequence[tuple[int, int]], window: SpectralWindow, origin: str, field: str = ""
 ) -> tuple[FrequencyRange, ...]:
-    """Return half-open ranges of channels as frequencies, from edge to edge of the channels."""
+    """Return half-open ranges of channels as frequencies, from edge to edge; with a field they hold for it alone."""
     step = _step_hz(window)
     ranges = []
     for start, stop in channels:
         edges = (window.frequency_hz[0] + (start - 0.5) * step, window.frequency_hz[0] + (stop - 0.5) * step)
-        ranges.append(FrequencyRange(start_hz=min(edges), stop_hz=max(edges), frame=window.frame, origin=origin))
+        ranges.append(
+            FrequencyRange(
+                start_hz=min(edges),
+                stop_hz=max(edges),
+                frame=window.frame,
+                origin=origin,
+                field=field,
+                window=window.name if field else "",
+            )
+        )
     return tuple(ranges)
 
 
@@ -115,6 +124,20 @@ def channels_of_frequencies(ranges: Iterable[FrequencyRange], window: SpectralWi
         if start < stop:
             found.append((start, stop))
     return _merge(found)
+
+
+def find_line_free(
+    line_free: Sequence[FrequencyRange] | None, searches: Iterable[LineSearch], field: str, window: SpectralWindow
+) -> tuple[tuple[int, int], ...] | None:
+    """Return the half-open ranges of line-free channels of a field in a window; None if nothing is known of them."""
+    if line_free is None:
+        return None
+    ranges = [one for one in line_free if one.field in ("", field) and one.window in ("", window.name)]
+    searched = any((one.field, one.window) == (field, window.name) for one in searches)
+    only_others = bool(line_free) and all(one.field or one.window for one in line_free)
+    if not ranges and not searched and only_others:
+        return None
+    return channels_of_frequencies(ranges, window)
 
 
 def _merge(ranges: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:

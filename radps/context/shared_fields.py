@@ -7,7 +7,16 @@ from __future__ import annotations
 
 from radps.context.records import Outcome
 
-_SHARED = ("dataset_paths", "observation", "sky_models", "tables", "flux_densities", "line_free", "planned_images")
+_SHARED = (
+    "dataset_paths",
+    "observation",
+    "sky_models",
+    "tables",
+    "flux_densities",
+    "line_free",
+    "line_searches",
+    "planned_images",
+)
 
 
 def written_fields(outcome: Outcome) -> tuple[str, ...]:

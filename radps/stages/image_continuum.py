@@ -11,7 +11,7 @@ from pydantic import Field
 
 from radps.context.model import Context
 from radps.context.records import ImageRecord, Outcome, OutcomeStatus, Partition, PlannedImage, SpectralWindow
-from radps.context.selection import ChannelRange, channels_of, channels_of_frequencies
+from radps.context.selection import ChannelRange, channels_of
 from radps.domain.imaging import choose_accuracy
 from radps.domain.solver import ModelUpdate, Residual, ResidualRequest, SolverResult, StopReason, iterate
 from radps.domain.weights import Weighting
@@ -121,7 +121,7 @@ def find_continuum_targets(context: Context, params: Params) -> tuple[ImageTarge
     targets = []
     for (field, virtual), every in groups.items():
         planned = context.imaging.find("continuum", field, [windows[one.window].virtual for one in every])
-        ranges = [_channels(context, params, planned, windows[one.window]) for one in every]
+        ranges = [_channels(context, params, planned, field, windows[one.window]) for one in every]
         used = [(one, found) for one, found in zip(every, ranges, strict=True) if found]
         if not used and each and len(groups) > 1:
             continue  # a window that is all line has no continuum; the others do
@@ -138,15 +138,14 @@ def find_continuum_targets(context: Context, params: Params) -> tuple[ImageTarge
 
 
 def _channels(
-    context: Context, params: Params, planned: PlannedImage | None, window: SpectralWindow
+    context: Context, params: Params, planned: PlannedImage | None, field: str, window: SpectralWindow
 ) -> tuple[tuple[int, int], ...]:
     """Return the half-open channels of a window that are imaged."""
     ranges = params.channels if params.channels is not None else planned.channels if planned else None
     if ranges is not None:
         return channels_of(ranges, window)
-    if context.line_free is not None:
-        return channels_of_frequencies(context.line_free, window)
-    return ((0, window.n_channels),)
+    known = context.line_free_channels(field, window.name)
+    return ((0, window.n_channels),) if known is None else known
 
 
 def choose_data_group(params: Params, partition: Partition) -> str:

@@ -20,7 +20,7 @@ from radps.context.records import (
     SpectralWindow,
 )
 from radps.context.scores import score_between
-from radps.context.selection import ChannelRange, channels_of, channels_of_frequencies
+from radps.context.selection import ChannelRange, channels_of
 from radps.data.urls import format_bytes
 from radps.domain.geometry import PIXELS_PER_BEAM, SPEED_OF_LIGHT_M_S
 from radps.domain.image_size import PixelGoal, Pixels, choose_pixels, count_image_bytes
@@ -241,7 +241,7 @@ def _expect_noise(
                 n_baselines=partition.cross_baselines or min(partition.shape[1], n_antennas * (n_antennas - 1) // 2),
                 n_polarizations=BOTH_HANDS,
                 time_s=partition.shape[0] * partition.integration_time_s,
-                bandwidth_hz=abs(window.channel_width_hz) * (n_channels or _count_line_free(context, window)),
+                bandwidth_hz=abs(window.channel_width_hz) * (n_channels or _count_line_free(context, partition)),
             )
         )
     noise_jy = expected_noise(exposures)
@@ -251,11 +251,10 @@ def _expect_noise(
     return noise_jy, (*dict.fromkeys(sources), _ASSUMED, *bandwidth)
 
 
-def _count_line_free(context: Context, window: SpectralWindow) -> int:
-    """Return how many channels of a window go into the continuum: all of them as long as no line is known."""
-    if context.line_free is None:
-        return window.n_channels
-    return sum(stop - start for start, stop in channels_of_frequencies(context.line_free, window))
+def _count_line_free(context: Context, partition: Partition) -> int:
+    """Return how many channels of a partition go into the continuum: all of them as long as no line is known."""
+    known = context.line_free_channels(partition.field, partition.window)
+    return partition.shape[2] if known is None else sum(stop - start for start, stop in known)
 
 
 def _describe(one: PlannedImage) -> str:

@@ -9,7 +9,15 @@ from pydantic import Field
 
 from radps.context.model import Context
 from radps.context.planning import plan_blocks
-from radps.context.records import DataGroup, FrequencyRange, Outcome, OutcomeStatus, QAScore, ScoreScope
+from radps.context.records import (
+    DataGroup,
+    FrequencyRange,
+    Outcome,
+    OutcomeStatus,
+    Partition,
+    QAScore,
+    ScoreScope,
+)
 from radps.context.scores import score_between
 from radps.context.selection import ChannelRange, channels_of, frequency_ranges
 from radps.data.visibilities import create_like
@@ -30,8 +38,9 @@ class Params(StageParams):
 
     writes = ("groups.continuum_subtracted", "line_free")
 
-    line_free: tuple[ChannelRange, ...] = Field(min_length=1)
-    """Channels without line, such as ["4~6", "50~59"], or frequencies in the frame of the data."""
+    line_free: tuple[ChannelRange, ...] | None = Field(default=None, min_length=1)
+    """Channels without line, such as ["4~6", "50~59"], or frequencies in the frame of the data; by default those that a
+    step before this one found (`find_continuum`)."""
     order: int = Field(default=0, ge=0, le=5)
     """Order of the polynomial in frequency."""
     fields: tuple[str, ...] = ("target",)
@@ -41,24 +50,23 @@ class Params(StageParams):
 def subtract_continuum(context: Context, params: Params) -> Delayed:
     """Fit a polynomial to the line-free channels of every time, baseline and polarization, and subtract it.
 
-    The ranges are recorded in the context, in Hz, for the stages after this one. Rows with too few line-free data are
-    flagged and counted (CASA `uvcontsub`).
+    Each spectral window is fitted by itself, the real and the imaginary part with the same weights (CASA `uvcontsub`).
+    Ranges that the parameters give are recorded in the context, in Hz, for the stages after this one. Rows with too few
+    line-free data are flagged and counted. Data of which a search found too few channels without line stay as they are.
     """
-    windows = {window.name: window for window in context.require_observation().windows}
-    partitions = context.visibilities(params.fields)
     groups, counts = {}, []
-    ranges: dict[str, tuple[FrequencyRange, ...]] = {}
-    for partition in partitions:
-        window = windows[partition.window]
-        channels = channels_of(params.line_free, window)
-        n_line_free = sum(stop - start for start, stop in channels)
-        if n_line_free <= params.order:
-            raise SelectionError(
-                f"{n_line_free} line-free channels for a polynomial of order {params.order}; it needs at least "
-                f"{params.order + 1}"
-            )
-        ranges[window.name] = frequency_ranges(channels, window, "config")
-        part = context.for_part(partition, ranges[window.name])
+    given: dict[tuple[str, str], tuple[FrequencyRange, ...]] = {}
+    left_out = []
+    for partition in context.visibilities(params.fields):
+        window = context.window(partition.window)
+        channels = _choose_channels(context, params, partition)
+        if channels is None:
+            left_out.append(f"{partition.field} in {window.name}")
+            continue
+        ranges = frequency_ranges(channels, window, "config", partition.field)
+        if params.line_free is not None:
+            given[partition.field, window.name] = ranges
+        part = context.for_part(partition, ranges)
         folder = part.new_path("visibilities", partition.name)
         names = {"visibility": "VISIBILITY_CONTINUUM_SUBTRACTED", "flag": "FLAG_CONTINUUM_SUBTRACTED"}
         paths = {role: f"{folder}/{name}" for role, name in names.items()}
@@ -81,11 +89,45 @@ def subtract_continuum(context: Context, params: Params) -> Delayed:
         )
         newest = list(partition.groups.values())[-1]
         groups[partition.name] = {GROUP: DataGroup(**{**newest.model_dump(), **paths})}
-    return run_task(context, _finish, counts, groups, tuple(one for found in ranges.values() for one in found))
+    line_free = tuple(one for found in given.values() for one in found)
+    return run_task(context, _finish, counts, groups, line_free, tuple(left_out))
+
+
+def _choose_channels(context: Context, params: Params, partition: Partition) -> tuple[tuple[int, int], ...] | None:
+    """Return the half-open ranges of channels to fit; None if a search found too few of them.
+
+    Raises
+    ------
+    SelectionError
+        The parameters give too few, or neither they nor a step before say which.
+    """
+    window = context.window(partition.window)
+    if params.line_free is not None:
+        channels = channels_of(params.line_free, window)
+    else:
+        known = context.line_free_channels(partition.field, window.name)
+        if known is None:
+            raise SelectionError(
+                f"no channels of field {partition.field} in {window.name} are known to be without line; give "
+                "line_free, or put the step `find_continuum` before this one"
+            )
+        channels = known
+    n_line_free = sum(stop - start for start, stop in channels)
+    if n_line_free > params.order:
+        return channels
+    if params.line_free is None:
+        return None
+    raise SelectionError(
+        f"{n_line_free} line-free channels for a polynomial of order {params.order}; it needs at least "
+        f"{params.order + 1}"
+    )
 
 
 def _finish(
-    counts: Sequence[SubtractSummary], groups: dict[str, dict[str, DataGroup]], line_free: tuple[FrequencyRange, ...]
+    counts: Sequence[SubtractSummary],
+    groups: dict[str, dict[str, DataGroup]],
+    line_free: tuple[FrequencyRange, ...],
+    left_out: tuple[str, ...],
 ) -> Outcome:
     """Count the rows that could not be fitted."""
     fields: dict[str, dict[str, int]] = {}
@@ -100,11 +142,16 @@ def _finish(
         if one["failed"]
     ]
     problems += [f"all data of {field} are flagged" for field, one in fields.items() if one["empty"] == one["rows"]]
+    if left_out:
+        problems.append(
+            f"too few channels without line are known of {', '.join(left_out)}: the continuum stays in these data"
+        )
+    done = OutcomeStatus.CAVEATS if problems else OutcomeStatus.SUCCESS
     return Outcome(
-        status=OutcomeStatus.CAVEATS if problems else OutcomeStatus.SUCCESS,
+        status=done if counts else OutcomeStatus.NOTHING,
         message="; ".join(problems),
         groups=groups,
-        line_free=line_free,
+        line_free=line_free or None,
         qa=tuple(_score(field, one) for field, one in fields.items()),
         summary={"fields": fields},
     )

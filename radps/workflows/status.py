@@ -144,6 +144,10 @@ class LineFreeRange(Record):
     frame: str
     origin: str
     """``config``, or the stage that found it."""
+    field: str
+    """Field that it holds for; empty = all."""
+    window: str
+    """Spectral window that it holds for; empty = all."""
 
 
 class ProductStatus(Record):

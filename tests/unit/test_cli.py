@@ -205,7 +205,7 @@ def test_a_stage_shows_its_parameters_with_defaults_and_meaning(call) -> None:
     assert re.search(r"^n +3 +How many tasks\.", output, re.MULTILINE)
     assert re.search(r"^cell +0\.0 +rad +An angle\.", output, re.MULTILINE)
     output = call("stages", "subtract_continuum").output
-    assert re.search(r"^line_free +required +Channels without line", output, re.MULTILINE)
+    assert re.search(r"^line_free +null +Channels without line", output, re.MULTILINE)
     assert re.search(r'^cell_size +"auto" +rad +Side of a pixel', call("stages", "image_cube").output, re.MULTILINE)
     wrong = call("stages", "image_cub")
     assert wrong.code == 2
