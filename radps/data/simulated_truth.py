@@ -15,8 +15,8 @@ from radps.data.observation_model import Band, ObservationModel, SimulatedCompon
 from radps.domain.array import AntennaArray, Baselines, baselines, local_positions, uvw_from_positions
 from radps.domain.corruption import (
     Purpose,
+    draw_antenna_delays,
     draw_bandpasses,
-    draw_delays,
     draw_gains,
     draw_screen_phases,
     random_stream,
@@ -94,7 +94,7 @@ def true_gains(model: ObservationModel, field_name: str, band: int = 0) -> NDArr
 def true_delays(model: ObservationModel) -> NDArray[np.float64]:
     """Return the delays that all bands have in common [s], shape (antenna, receptor); 0 without `delays`."""
     n_antennas = len(array_of(model).names)
-    return draw_delays(model.seed, n_antennas, N_RECEPTORS, 0.0 if model.delays is None else model.delays.rms)
+    return draw_antenna_delays(model.seed, n_antennas, N_RECEPTORS, 0.0 if model.delays is None else model.delays.rms)
 
 
 def true_bandpasses(model: ObservationModel, band: int = 0) -> NDArray[np.complex128]:

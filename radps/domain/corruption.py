@@ -219,7 +219,7 @@ def draw_bandpasses(
     return bandpasses
 
 
-def draw_delays(seed: int, n_antennas: int, n_polarizations: int, rms_s: float) -> NDArray[np.float64]:
+def draw_antenna_delays(seed: int, n_antennas: int, n_polarizations: int, rms_s: float) -> NDArray[np.float64]:
     """Draw the delays of the antennas.
 
     Returns

@@ -12,8 +12,8 @@ from scipy.special import j0
 from radps.domain.corruption import (
     Purpose,
     corrupt_visibilities,
+    draw_antenna_delays,
     draw_bandpasses,
-    draw_delays,
     draw_gains,
     draw_interference,
     draw_noise,
@@ -217,9 +217,9 @@ def test_the_screen_blows_over_the_array() -> None:
 
 
 def test_delays_of_an_antenna_do_not_depend_on_the_others() -> None:
-    delays = draw_delays(1, 400, 2, 3e-9)
+    delays = draw_antenna_delays(1, 400, 2, 3e-9)
     assert delays.std() == pytest.approx(3e-9, rel=4 / math.sqrt(1600))
-    np.testing.assert_array_equal(draw_delays(1, 5, 2, 3e-9), delays[:5])
+    np.testing.assert_array_equal(draw_antenna_delays(1, 5, 2, 3e-9), delays[:5])
 
 
 def test_impossible_interference_is_refused() -> None:
