@@ -17,10 +17,10 @@ from radps.context.base import Record
 from radps.context.observation import Partition
 from radps.errors import ContextError
 
-TableKind = Literal["delay", "bandpass", "phase", "gain"]
+TableKind = Literal["delay", "bandpass", "phase", "gain", "self_phase", "self_gain"]
 """What a table holds."""
 
-_ORDER = ("delay", "bandpass", "phase", "gain")
+_ORDER = ("delay", "bandpass", "phase", "gain", "self_phase", "self_gain")
 """Kinds of tables in the order in which they are applied: that of the solver."""
 
 

@@ -98,7 +98,7 @@ def image_continuum(context: Context, params: Params) -> Generator[Delayed, Any,
     """
     records, methods = [], {}
     for target in find_continuum_targets(context, params):
-        record, methods[target.name] = yield from _image_target(context, params, target)
+        record, methods[target.name] = yield from image_target(context, params, target)
         records.append(record)
     troubles = describe_beamless(records)
     if listed := [record.name for record in records if record.listed]:
@@ -153,10 +153,13 @@ def choose_data_group(params: Params, partition: Partition) -> str:
     return params.data_group or [name for name in partition.groups if name not in (LINE_GROUP, MODEL_GROUP)][-1]
 
 
-def _image_target(
+def image_target(
     context: Context, params: Params, target: ImageTarget
 ) -> Generator[Delayed, Any, tuple[ImageRecord, str]]:
-    """Drive the loop of one image; returns its record, and how its residuals were made."""
+    """Drive the loop of one image; returns its record, and how its residuals were made.
+
+    For stages, too, that image in cycles of their own.
+    """
     windows = {window.name: window for window in context.require_observation().windows}
     edges = [_edges(windows[p.window], ranges) for p, ranges in zip(target.partitions, target.channels, strict=True)]
     lowest_hz, highest_hz = min(low for low, _ in edges), max(high for _, high in edges)

@@ -18,7 +18,7 @@ from radps.context.model import Context
 from radps.context.records import OutcomeStatus
 from radps.data.addresses import VisibilityAddress
 from radps.data.observation_model import ObservationModel
-from radps.data.simulate import true_visibilities
+from radps.data.simulated_truth import true_visibilities
 from radps.data.visibilities import VisibilityChunk, load_visibilities
 from radps.errors import DataError, ModelError, SelectionError
 from radps.stages.image_continuum import Params as ContinuumParams
