@@ -21,7 +21,8 @@ from radps.node_tasks.calibration import SolveSummary, merge_solve_summaries
 from radps.node_tasks.model_subtraction import stored_model
 from radps.node_tasks.self_calibration import drop_trial
 from radps.stages import image_continuum
-from radps.stages._calibration import Interval, antenna_index
+from radps.stages._calibration import antenna_index
+from radps.stages._calibration_params import Interval
 from radps.stages._imaging import ImageTarget
 from radps.stages._self_calibration import (
     SOURCE,
