@@ -22,6 +22,7 @@ from radps.data import solutions
 from radps.data.solutions import Solution, SolutionDescription
 from radps.domain.flux_spectrum import FluxSpectrum, fit_flux_spectrum
 from radps.domain.flux_transfer import FluxTransfer, flag_gains, rescale_gains, transfer_flux
+from radps.domain.solution_statistics import flag_outliers, measure_scatter
 from radps.errors import DataError
 from radps.node_tasks.calibration import MergedGains, ScanGains, SolveSummary, merge_scan_gains, summarise_gains
 from radps.node_tasks.delays import DelaySummary
@@ -65,9 +66,14 @@ def finish_window(
     parts: Sequence[ScanGains],
     order: Sequence[int],
     delays: DelaySummary | None,
+    outlier_sigma: float = 0.0,
 ) -> Outcome:
-    """Transfer the flux scale, write the gains, and say what was found in one window."""
+    """Transfer the flux scale, write the gains, and say what was found in one window; 0 sigma = keep outliers."""
     merged = merge_scan_gains(parts, order)
+    n_outliers = 0
+    if outlier_sigma:
+        table, n_outliers = flag_outliers(merged.table, merged.fields, outlier_sigma)
+        merged = merged._replace(table=table)
     solved = summarise_gains(merged.table, "time")
     transfer = _transfer_fluxes(plan, merged)
     gains = transfer.gains
@@ -87,7 +93,7 @@ def finish_window(
                 "antennas_without_solution": _unsolved_antennas(plan, solved),
                 **({} if delays is None else {"delays": _delay_counts(plan, delays)}),
                 "bandpass": _counts(bandpass),
-                "gains": _counts(solved),
+                "gains": {**_counts(solved), "outliers": n_outliers, **_scatter(plan, gains)},
                 "channels_without_data": [number for number, has_data in enumerate(bandpass.has_data) if not has_data],
                 "channels_without_solution": _unsolved_channels(bandpass),
                 "scans_without_solution": _unsolved_scans(solved, gains),
@@ -299,6 +305,27 @@ def _counts(summary: SolveSummary) -> dict[str, float]:
         "not_converged": summary.n_not_converged,
         "median_snr": float(np.median(summary.snr)) if summary.snr else 0.0,
     }
+
+
+def _scatter(plan: WindowPlan, gains: MergedGains) -> dict[str, Any]:
+    """Return the scatter of gains as plain JSON: the median over antennas, and each antenna; None is not known."""
+    scatter = measure_scatter(gains.table, gains.fields)
+    columns = {
+        "snr": scatter.snr,
+        "amplitude_rms": scatter.amplitude_rms,
+        "phase_rms_deg": np.degrees(scatter.phase_rms_rad),
+        "phase_step_deg": np.degrees(scatter.phase_step_rad),
+    }
+    medians = {
+        name: float(np.median(values[np.isfinite(values)])) if np.isfinite(values).any() else None
+        for name, values in columns.items()
+        if name != "snr"
+    }
+    by_antenna = {
+        antenna: {name: _finite(float(values[number])) for name, values in columns.items()}
+        for number, antenna in enumerate(plan.antennas)
+    }
+    return {**medians, "by_antenna": by_antenna}
 
 
 def _delay_counts(plan: WindowPlan, delays: DelaySummary) -> dict[str, Any]:

@@ -82,6 +82,9 @@ class Params(StageParams):
     """Solutions with a lower signal-to-noise ratio are flagged (CASA `minsnr`)."""
     min_baselines: int = Field(default=4, ge=2)
     """Antennas with fewer baselines that have data are flagged (CASA `minblperant`)."""
+    outlier_sigma: float = Field(default=0.0, ge=0.0)
+    """Gains whose amplitude is off the median of its antenna, hand and field by more than this many standard deviations
+    are flagged; 0 flags none. Five solutions and more are judged."""
     spectral_order: int = Field(default=1, ge=1, le=3)
     """Order of the polynomial log S over log frequency through the flux densities that a calibrator has in several
     spectral windows (CASA `fluxscale`, `fitorder`)."""
@@ -191,7 +194,8 @@ def _finish_window(params: Params, window: _Window, phases: _Phases | None) -> D
         for number, scan in enumerate(window.scans)
     ]
     name = f"transfer_flux-{plan.window}"
-    return run_task(context, finish_window, plan, window.bandpass, parts, window.order, window.delays, name=name)
+    found = (plan, window.bandpass, parts, window.order, window.delays)
+    return run_task(context, finish_window, *found, params.outlier_sigma, name=name)
 
 
 def _window_inputs(context: Context, windows: Sequence[SpectralWindow]) -> tuple[object, ...]:

@@ -150,6 +150,11 @@ def test_delays_are_found_and_taken_out_of_the_data(delayed: Bench) -> None:
     assert counts["solutions"] == 18
     assert counts["flagged"] == 0
     assert counts["largest_ns"] == pytest.approx(1e9 * np.abs(found).max())
+    gains = bench.outcome.summary["spw0"]["gains"]
+    assert gains["outliers"] == 0
+    assert gains["amplitude_rms"] < 1e-6
+    assert gains["phase_rms_deg"] < 1e-4
+    assert set(gains["by_antenna"]) == {f"ea{number:02d}" for number in range(1, 10)}
 
 
 @pytest.mark.slow
