@@ -18,6 +18,7 @@ from pydantic_core import to_jsonable_python
 
 from radps.context.fields import fields_of_word
 from radps.context.fingerprint import digest_of, own_parts
+from radps.context.flag_versions import FlagVersion, find_flag_versions
 from radps.context.fold import merge, merge_line_free, with_groups
 from radps.context.imaging_state import ImageKind, find_images
 from radps.context.products import find_products
@@ -333,6 +334,11 @@ class Context(Record):
     def worst_score(self, step: str | None = None) -> StepScore | None:
         """Return the lowest score of a step, or of the run; None if nothing was judged."""
         return next(iter(self.scores(step)), None)
+
+    @property
+    def flag_versions(self) -> tuple[FlagVersion, ...]:
+        """The versions of the flags, oldest first, each one named after the step that left it."""
+        return find_flag_versions(self.steps.values())
 
     # --- arrays ---
 

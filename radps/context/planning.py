@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from radps.context.model import Context
 from radps.context.records import Partition
 from radps.data.chunks import plan_channel_chunks, plan_time_chunks
+from radps.data.urls import format_bytes
+from radps.errors import ResourceError
 from radps.node_tasks.blocks import Block
 
 VISIBILITY_BYTES = 8 + 1 + 4
@@ -113,3 +116,64 @@ def plan_fixed_blocks(context: Context, partition: Partition, group: str | None 
         for first in range(0, n_times, times)
         for low in range(0, n_channels, width)
     ]
+
+
+def plan_intervals(
+    context: Context,
+    partition: Partition,
+    n_integrations: int,
+    *,
+    group: str | None = None,
+    bytes_fixed: float,
+    bytes_of_baseline: float,
+) -> tuple[list[Block], int]:
+    """Cut a partition into blocks of whole spectra whose times depend on the data alone, never on the cluster.
+
+    A task of these needs some times and all channels together, but its baselines one by one: where a block does not fit
+    into memory it is the baselines that are taken in batches.
+
+    Parameters
+    ----------
+    context : Context
+        Gives the stage's name and the memory of a slot.
+    partition : Partition
+        What to cut.
+    n_integrations : int
+        Times of a block, about: blocks are whole zarr chunks, and equally long but for the last one.
+    group : str, optional
+        Data group; the newest by default.
+    bytes_fixed, bytes_of_baseline : float
+        Memory for each (time, channel, polarization) of a block: whatever the number of baselines in memory, and for
+        each baseline in memory.
+
+    Returns
+    -------
+    blocks : list of Block
+    baselines_at_once : int
+        Baselines of a batch; all of them where they fit.
+
+    Raises
+    ------
+    ResourceError
+        A block with one baseline does not fit into the memory of a slot.
+    """
+    n_times, n_baselines, n_channels, n_polarizations = partition.shape
+    place = context.place()
+    align = partition.chunks[0]
+    units = -(-n_times // align)
+    n_blocks = max(1, min(units, round(n_times / n_integrations)))
+    edges = [align * (units * number // n_blocks) for number in range(n_blocks)] + [n_times]
+    spans = list(pairwise(edges))
+    cells = max(stop - start for start, stop in spans) * n_channels * n_polarizations
+    memory = place.resources.memory_bytes
+    baselines_at_once = min(n_baselines, int((memory - cells * bytes_fixed) // (cells * bytes_of_baseline)))
+    if baselines_at_once < 1:
+        needed = cells * (bytes_fixed + bytes_of_baseline)
+        raise ResourceError(
+            f"stage {place.step}: {cells // (n_channels * n_polarizations)} integrations of {partition.name} need "
+            f"{format_bytes(needed)} of memory, and a worker slot has {format_bytes(memory)}; take fewer integrations "
+            f"at once (they come in multiples of {align}), or give the workers more memory"
+        )
+    address = context.address(partition, group)
+    blocks = [Block(partition=partition.name, address=address, times=span, channels=(0, n_channels)) for span in spans]
+    return blocks, baselines_at_once

@@ -3,8 +3,10 @@
 Each rule returns a mask, True = do not use, along the axes that it needs and with length 1 along the others, so that it
 broadcasts to visibilities of shape (time, baseline, channel, polarization) and rules combine by ``|``.
 
-Where it fails: no rule here looks at the statistics of the data; interference needs AOFlagger or its like. A zero is
-taken for missing data only when it is exact in both parts.
+Rules that need to know where the dishes are stand in :mod:`radps.domain.shadowing`.
+
+Where it fails: no rule here looks at the statistics of the data; for interference see :mod:`radps.domain.rfi`. A zero
+is taken for missing data only when it is exact in both parts.
 
 References
 ----------
@@ -14,6 +16,7 @@ CASA ``flagdata``: modes ``manual``, ``quack``, ``clip`` with ``clipzeros``.
 from __future__ import annotations
 
 import enum
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -123,6 +126,44 @@ def flag_invalid(
         mask |= visibilities == 0
     if weights is not None:
         mask |= ~(np.isfinite(weights) & (weights > 0))
+    return mask
+
+
+def flag_clip(
+    visibilities: NDArray[Any],
+    lowest: float = 0.0,
+    highest: float = math.inf,
+    *,
+    polarizations: NDArray[np.integer[Any]] | None = None,
+) -> NDArray[np.bool_]:
+    """Flag amplitudes outside of a range, each correlation by itself (CASA ``flagdata`` mode ``clip``).
+
+    Parameters
+    ----------
+    visibilities : ndarray of complex, shape (time, baseline, channel, polarization)
+        Visibilities, calibrated [Jy] or not.
+    lowest, highest : float
+        Amplitudes from the one to the other, both included, are used (CASA ``clipminmax``).
+    polarizations : ndarray of int, optional
+        Indices of the polarizations that are looked at, by default all (CASA ``correlation="ABS_RR"``).
+
+    Returns
+    -------
+    ndarray of bool, same shape as `visibilities`
+        True = do not use. What is not finite is flagged.
+
+    Raises
+    ------
+    SelectionError
+        If the range is empty, or a polarization is outside of the data.
+    """
+    if not lowest <= highest:
+        raise SelectionError(f"clip: found a range from {lowest:g} to {highest:g}; the lower limit has to come first")
+    amplitude = np.abs(visibilities)
+    mask: NDArray[np.bool_] = ~((amplitude >= lowest) & (amplitude <= highest))
+    if polarizations is not None:
+        _check_inside(polarizations, visibilities.shape[3], "polarization", "clip")
+        mask &= np.isin(np.arange(visibilities.shape[3]), polarizations)
     return mask
 
 
@@ -376,9 +417,9 @@ def _within(values: NDArray[Any], ranges: NDArray[Any]) -> NDArray[np.bool_]:
     return np.asarray(np.any(inside, axis=1), np.bool_)
 
 
-def _check_inside(indices: NDArray[Any], size: int, what: str) -> None:
+def _check_inside(indices: NDArray[Any], size: int, what: str, rule: str = "manual flags") -> None:
     """Raise where an index is outside of the data."""
     found = np.asarray(indices)
     outside = found[(found < 0) | (found >= size)]
     if outside.size:
-        raise SelectionError(f"manual flags: found {what} {int(outside.flat[0])}, allowed are 0 to {size - 1}")
+        raise SelectionError(f"{rule}: found {what} {int(outside.flat[0])}, allowed are 0 to {size - 1}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -10,19 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from radps.data.stores import join_url, load_array
-from radps.data.visibilities import VisibilityChunk, write_chunk
+from radps.data.visibilities import VisibilityChunk
+from radps.domain.array import horizontal_direction
 from radps.domain.flagging import (
-    FlagStatistics,
     QuackMode,
-    add_flag_statistics,
-    count_flags,
     flag_autocorrelations,
+    flag_clip,
     flag_edge_channels,
     flag_invalid,
     flag_quack,
     flag_selection,
 )
+from radps.domain.shadowing import flag_elevation, flag_shadowed
 from radps.node_tasks.blocks import Block
+from radps.node_tasks.flag_writing import FlagCounts, FlagJob, write_flags
 
 
 class ManualFlag(NamedTuple):
@@ -36,6 +36,34 @@ class ManualFlag(NamedTuple):
     polarizations: tuple[int, ...] | None = None
 
 
+class Clip(NamedTuple):
+    """A range of amplitudes that are used."""
+
+    lowest: float
+    highest: float
+    polarizations: tuple[int, ...] | None
+    """Indices; None = all."""
+
+
+class Shadowing(NamedTuple):
+    """What is needed to find dishes that stand in front of each other."""
+
+    diameters_m: tuple[float, ...]
+    """Of each antenna."""
+    tolerance_m: float
+
+
+class ElevationLimits(NamedTuple):
+    """Elevations that are used, and where source and array are."""
+
+    lowest_rad: float
+    highest_rad: float
+    ra_rad: float
+    dec_rad: float
+    array_center_m: tuple[float, float, float]
+    """ITRF."""
+
+
 class FlagRules(NamedTuple):
     """What is flagged in a partition."""
 
@@ -47,47 +75,45 @@ class FlagRules(NamedTuple):
     integration_s: float
     edge_channels: int
     """Channels at either end of the band."""
+    shadowing: Shadowing | None
+    elevation: ElevationLimits | None
+    clips: tuple[Clip, ...]
     manual: tuple[ManualFlag, ...]
 
 
-class FlagCounts(NamedTuple):
-    """Statistics of the flags of a part of a partition."""
-
-    field: str
-    window: str
-    statistics: FlagStatistics
-
-
-def flag_block(
-    block: Block, field: str, window: str, rules: FlagRules, n_antennas: int, n_channels: int, url: str
-) -> FlagCounts:
-    """Apply the rules to a block of channels and write its flags to the array at ``url``."""
+def flag_block(block: Block, rules: FlagRules, job: FlagJob) -> FlagCounts:
+    """Apply the rules to a block and write its flags."""
     data = block.load()
-    flags = data.flags.copy()
-    flags |= flag_invalid(data.visibilities, data.weights, zeros=rules.zeros)
+    found = flag_invalid(data.visibilities, data.weights, zeros=rules.zeros)
     if rules.autocorrelations:
-        flags |= flag_autocorrelations(data.antenna1, data.antenna2)
+        found |= flag_autocorrelations(data.antenna1, data.antenna2)
     if rules.edge_channels:
-        flags |= flag_edge_channels(n_channels, rules.edge_channels)[:, :, block.channel_slice]
-    flags |= _quack(block, rules)
-    flags |= _manual(block, data, rules, n_channels)
-    write_chunk(url, flags, times=block.time_slice, channels=block.channel_slice)
-    statistics = count_flags(
-        data.flags,
-        flags,
-        data.antenna1,
-        data.antenna2,
-        n_antennas,
-        first_channel=block.channels[0],
-        n_channels=n_channels,
-    )
-    return FlagCounts(field, window, statistics)
+        found |= flag_edge_channels(job.n_channels, rules.edge_channels)[:, :, block.channel_slice]
+    for clip in rules.clips:
+        found |= flag_clip(data.visibilities, clip.lowest, clip.highest, polarizations=_array(clip.polarizations))
+    found |= _geometry(data, rules)
+    found |= _quack(block, rules)
+    found |= _manual(block, data, rules, job.n_channels)
+    return write_flags(block, data, found, job)
 
 
-def merge_flag_counts(parts: Sequence[FlagCounts]) -> FlagCounts:
-    """Add up the counts of parts of one partition."""
-    total = functools.reduce(add_flag_statistics, (part.statistics for part in parts))
-    return parts[0]._replace(statistics=total)
+def _geometry(data: VisibilityChunk, rules: FlagRules) -> NDArray[np.bool_]:
+    """Flag shadowed antennas, and times at which the source is too low or too high."""
+    mask = np.zeros((len(data.time_s), 1, 1, 1), np.bool_)
+    if rules.elevation is not None:
+        limits = rules.elevation
+        center = np.array([limits.array_center_m])
+        direction = horizontal_direction(center, data.time_s, limits.ra_rad, limits.dec_rad)
+        mask = mask | flag_elevation(direction.elevation_rad, limits.lowest_rad, limits.highest_rad)
+    if rules.shadowing is not None:
+        mask = mask | flag_shadowed(
+            data.uvw_m,
+            data.antenna1,
+            data.antenna2,
+            np.array(rules.shadowing.diameters_m),
+            rules.shadowing.tolerance_m,
+        )
+    return mask
 
 
 def _quack(block: Block, rules: FlagRules) -> NDArray[np.bool_]:

@@ -1,34 +1,30 @@
-"""Flag what is known to be bad: autocorrelations, missing data, ends of scans, edge channels, manual selections."""
+"""Flag what is known to be bad: missing data, ends of scans, shadowed dishes, low elevations, manual selections ..."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TypeAlias
+from math import inf, pi
 
 import numpy as np
 from dask.delayed import Delayed
-from numpy.typing import NDArray
 from pydantic import Field
 
 from radps.context.model import Context
 from radps.context.planning import plan_blocks
-from radps.context.records import DataGroup, Observation, Outcome, OutcomeStatus, Partition, QAScore, Record, ScoreScope
-from radps.context.scores import score_between
+from radps.context.queries import find_one
+from radps.context.records import DataGroup, Observation, Outcome, Partition, Record
 from radps.context.selection import ChannelRange, channels_of
-from radps.data.visibilities import create_like
 from radps.errors import SelectionError
 from radps.graph_tasks.shapes import map_chunks, reduce_tree, run_task
-from radps.node_tasks.flagging import FlagCounts, FlagRules, ManualFlag, flag_block, merge_flag_counts
+from radps.node_tasks.flag_writing import FlagCounts, merge_flag_counts
+from radps.node_tasks.flagging import Clip, ElevationLimits, FlagRules, ManualFlag, Shadowing, flag_block
+from radps.stages._flags import WRITES, choose_group, finish_flags, flag_outcome, plan_new_flags
 from radps.stages.base import StageParams
-from radps.units import Duration
+from radps.units import Angle, Duration, Length
 
-COPIES = 3.0
-"""Memory of a task, in units of its visibilities: the data, the new flags, masks."""
-
-
-_Count: TypeAlias = dict[str, int]
-"""Numbers of ``data``, of flags ``before`` and ``after``."""
+COPIES = 3.5
+"""Memory of a task, in units of its visibilities: the data, the new flags, masks, amplitudes."""
 
 
 class ManualSelection(Record):
@@ -48,11 +44,27 @@ class ManualSelection(Record):
     """Such as "RR"."""
 
 
+class ClipRule(Record):
+    """Amplitudes to use; all others are flagged."""
+
+    fields: tuple[str, ...] = ("all",)
+    """Fields, by name or word."""
+    lowest: float = Field(default=0.0, ge=0.0)
+    """Smallest amplitude, in the unit of the data: Jy once they are calibrated."""
+    highest: float | None = Field(default=None, gt=0.0)
+    """Largest amplitude, in the unit of the data; no limit by default."""
+    polarizations: tuple[str, ...] | None = None
+    """Correlations to look at, such as "RR"; all by default."""
+
+
 class Params(StageParams):
     """Parameters of the stage `flag`."""
 
-    writes = ("groups.base",)
+    writes = WRITES
 
+    data_group: str | None = None
+    """Version of the data that is looked at, such as "corrected" for `clip`; the newest by default. The flags are added
+    to those of all versions."""
     autocorrelations: bool = True
     """Flag the baselines of an antenna with itself."""
     zeros: bool = True
@@ -63,6 +75,18 @@ class Params(StageParams):
     """Flag this much at the end of every scan."""
     edge_channels: float = Field(default=0.0, ge=0.0, lt=0.5)
     """Flag this fraction of the channels at either end of the band, rounded down to whole channels."""
+    shadow: bool = False
+    """Flag dishes that stand in front of each other, seen from the source (CASA mode `shadow`)."""
+    shadow_tolerance: Length = 0.0
+    """Dishes may overlap by this much [m]; a negative number flags those that nearly touch, too."""
+    dish_diameter: Length | None = Field(default=None, gt=0.0)
+    """Diameter of all dishes [m], in place of what the data say."""
+    min_elevation: Angle = Field(default=-pi / 2, ge=-pi / 2)
+    """Flag data of sources that stand lower [rad]."""
+    max_elevation: Angle = Field(default=pi / 2, le=pi / 2)
+    """Flag data of sources that stand higher [rad]."""
+    clip: tuple[ClipRule, ...] = ()
+    """Ranges of amplitudes, outside of which data are flagged."""
     manual: tuple[ManualSelection, ...] = ()
     """Selections to flag."""
 
@@ -70,34 +94,28 @@ class Params(StageParams):
 def flag(context: Context, params: Params) -> Delayed:
     """Flag data by rules that do not look at the statistics of the data; writes a new version of the flags.
 
-    NaN in visibilities, weights or uvw, and weights of zero, are always flagged.
+    NaN in visibilities, weights or uvw, and weights of zero, are always flagged. Flags are only added: `restore_flags`
+    takes them away.
     """
-    observation = context.require_observation()
+    partitions = context.visibilities()
     groups, counts = {}, []
-    for partition in observation.partitions:
-        variable = "FLAG_MANUAL"
+    for partition in partitions:
         rules = _rules(context, params, partition)
-        part = context.for_part(partition, rules, len(observation.antennas))
-        folder = part.new_path("visibilities", partition.name)
-        address = part.address(partition, "base")
-        created = run_task(part, create_like, address, part.locate(folder), variable, name=f"create-{partition.name}")
+        part = context.for_part(partition, rules, len(context.require_observation().antennas))
+        new = plan_new_flags(part, partition)
         parts = map_chunks(
             part,
             flag_block,
-            plan_blocks(part, [partition], group="base", copies=COPIES),
-            partition.field,
-            partition.window,
+            plan_blocks(part, [partition], group=choose_group(partition, params.data_group), copies=COPIES),
             rules,
-            len(observation.antennas),
-            partition.shape[2],
-            part.locate(f"{folder}/{variable}"),
+            new.job,
             name=f"flag-{partition.name}",
-            after=created,
+            after=new.created,
         )
         counts.append(reduce_tree(part, merge_flag_counts, parts, name=f"count-{partition.name}"))
-        group = partition.groups["base"].model_copy(update={"flag": f"{folder}/{variable}"})
-        groups[partition.name] = {"base": group}
-    return run_task(context, _finish, counts, groups, tuple(antenna.name for antenna in observation.antennas))
+        groups[partition.name] = new.groups
+    saved, antennas = finish_flags(context, partitions, counts)
+    return run_task(context, _finish, saved, groups, antennas)
 
 
 def _rules(context: Context, params: Params, partition: Partition) -> FlagRules:
@@ -116,7 +134,35 @@ def _rules(context: Context, params: Params, partition: Partition) -> FlagRules:
         quack_end_s=params.quack_end,
         integration_s=partition.integration_time_s,
         edge_channels=int(params.edge_channels * n_channels),
+        shadowing=_shadowing(observation, params) if params.shadow else None,
+        elevation=_elevation(observation, params, partition),
+        clips=tuple(
+            Clip(
+                one.lowest,
+                one.highest or inf,
+                _indices(one.polarizations, partition.polarizations, "polarization", "clip"),
+            )
+            for one in params.clip
+            if partition.field in context.field_names(one.fields)
+        ),
         manual=manual,
+    )
+
+
+def _shadowing(observation: Observation, params: Params) -> Shadowing:
+    """Return the diameters of the dishes; a task refuses those that nobody knows."""
+    diameters = tuple(params.dish_diameter or antenna.diameter_m for antenna in observation.antennas)
+    return Shadowing(diameters, params.shadow_tolerance)
+
+
+def _elevation(observation: Observation, params: Params, partition: Partition) -> ElevationLimits | None:
+    """Return the limits of the elevation for a field, None if there are none."""
+    if (params.min_elevation, params.max_elevation) == (-pi / 2, pi / 2):
+        return None
+    direction = find_one(observation.fields, partition.field, "field").direction
+    x, y, z = np.mean([antenna.position_m for antenna in observation.antennas], axis=0).tolist()
+    return ElevationLimits(
+        params.min_elevation, params.max_elevation, direction.ra_rad, direction.dec_rad, array_center_m=(x, y, z)
     )
 
 
@@ -150,13 +196,15 @@ def _resolve(observation: Observation, partition: Partition, selection: ManualSe
     )
 
 
-def _indices(wanted: Sequence[str] | None, known: Sequence[str], what: str) -> tuple[int, ...] | None:
-    return None if wanted is None else tuple(_index(name, known, what) for name in wanted)
+def _indices(
+    wanted: Sequence[str] | None, known: Sequence[str], what: str, rule: str = "manual flags"
+) -> tuple[int, ...] | None:
+    return None if wanted is None else tuple(_index(name, known, what, rule) for name in wanted)
 
 
-def _index(name: str, known: Sequence[str], what: str) -> int:
+def _index(name: str, known: Sequence[str], what: str, rule: str = "manual flags") -> int:
     if name not in known:
-        raise SelectionError(f"manual flags: there is no {what} {name!r}; there are: {', '.join(known)}")
+        raise SelectionError(f"{rule}: there is no {what} {name!r}; there are: {', '.join(known)}")
     return list(known).index(name)
 
 
@@ -168,57 +216,4 @@ def _seconds(time: datetime) -> float:
 def _finish(
     counts: Sequence[FlagCounts], groups: dict[str, dict[str, DataGroup]], antennas: tuple[str, ...]
 ) -> Outcome:
-    """Report the flags by field, spectral window and antenna, before and after."""
-    fields: dict[str, _Count] = {}
-    windows: dict[str, _Count] = {}
-    by_antenna = np.zeros((3, len(antennas)), np.int64)
-    by_channel: dict[str, NDArray[np.int64]] = {}
-    for field, window, one in counts:
-        numbers = (one.n_data, one.n_before, one.n_after)
-        fields[field] = _add(fields.get(field), numbers)
-        windows[window] = _add(windows.get(window), numbers)
-        by_antenna += np.array([one.antenna_data, one.antenna_before, one.antenna_after])
-        by_channel[window] = by_channel.get(window, 0) + np.array([one.channel_data, one.channel_after])
-    empty = [field for field, one in fields.items() if one["after"] == one["data"]]
-    dead = [name for name, (data, _, after) in zip(antennas, by_antenna.T.tolist(), strict=True) if after == data]
-    total, flagged = sum(one["data"] for one in fields.values()), sum(one["after"] for one in fields.values())
-    message = f"{100 * flagged / total:.1f} % flagged"
-    if dead:
-        message += f"; antennas without good data: {', '.join(dead)}"
-    if empty:
-        message += f"; fields without good data: {', '.join(empty)}"
-    return Outcome(
-        status=OutcomeStatus.CAVEATS if empty else OutcomeStatus.SUCCESS,
-        message=message,
-        groups=groups,
-        qa=tuple(_score(field, one) for field, one in fields.items()),
-        summary={
-            "fields": fields,
-            "windows": windows,
-            "antennas": {name: _add(None, row) for name, row in zip(antennas, by_antenna.T.tolist(), strict=True)},
-            "antennas_without_data": dead,
-            "channels_without_data": {
-                window: np.flatnonzero(data == after).tolist() for window, (data, after) in by_channel.items()
-            },
-        },
-    )
-
-
-def _add(known: _Count | None, numbers: Sequence[int]) -> _Count:
-    """Return the counts with the numbers of data, of flags before, and of flags after, added."""
-    old = known or {"data": 0, "before": 0, "after": 0}
-    return {name: old[name] + number for name, number in zip(old, numbers, strict=True)}
-
-
-def _score(field: str, counts: _Count) -> QAScore:
-    fraction = counts["after"] / counts["data"]
-    return score_between(
-        "flagged fraction",
-        100 * fraction,
-        unit="%",
-        good=10.0,
-        bad=90.0,
-        applies_to=field,
-        scope=ScoreScope.FIELD,
-        hint="look at the flag table",
-    )
+    return flag_outcome(counts, groups, antennas)

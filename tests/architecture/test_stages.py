@@ -41,7 +41,7 @@ from radps.stages.base import find_stage, stage_names
 NOWHERE = "untouchable://bucket"
 """No file system answers to this protocol, so that touching any store is an error."""
 
-REQUIRED = {"subtract_continuum": {"line_free": ["0~99"]}}
+REQUIRED = {"subtract_continuum": {"line_free": ["0~99"]}, "restore_flags": {"version": "before"}}
 """Parameters that have no default."""
 
 BYTES_PER_TASK = 1024

@@ -12,6 +12,7 @@ from radps.domain.flagging import (
     add_flag_statistics,
     count_flags,
     flag_autocorrelations,
+    flag_clip,
     flag_edge_channels,
     flag_invalid,
     flag_quack,
@@ -45,6 +46,28 @@ def test_bad_numbers_are_flagged(zeros: bool) -> None:
     assert {tuple(place[:2]) for place in np.argwhere(mask).tolist()} == expected
     without_weights = flag_invalid(visibilities, zeros=zeros)
     assert not without_weights[1].any()
+
+
+@pytest.mark.parametrize("polarizations", [None, [1]])
+def test_amplitudes_outside_of_a_range_are_flagged(polarizations: list[int] | None) -> None:
+    rng = np.random.default_rng(1)
+    visibilities = rng.normal(size=SHAPE) + 1j * rng.normal(size=SHAPE)
+    visibilities[0, 0, 0] = np.nan
+    visibilities[0, 1, 0] = 3 + 4j  # both limits are within
+    mask = flag_clip(visibilities, 0.5, 5.0, polarizations=None if polarizations is None else np.array(polarizations))
+    for place, value in np.ndenumerate(visibilities):
+        amplitude = abs(value)
+        is_bad = amplitude != amplitude or amplitude < 0.5 or amplitude > 5.0
+        assert mask[place] == (is_bad and (polarizations is None or place[3] in polarizations))
+    assert 0.02 < mask.mean() < 0.5
+    assert not flag_clip(np.full(SHAPE, 1e30 + 0j)).any()
+
+
+def test_ranges_that_are_no_ranges_are_refused() -> None:
+    with pytest.raises(SelectionError, match="clip: found a range from 2 to 1; the lower limit has to come first"):
+        flag_clip(np.ones(SHAPE), 2.0, 1.0)
+    with pytest.raises(SelectionError, match="clip: found polarization 2, allowed are 0 to 1"):
+        flag_clip(np.ones(SHAPE), 0.0, 1.0, polarizations=np.array([2]))
 
 
 @pytest.mark.parametrize("interval_s", [0.0, 5.0, 10.0, 15.0, 25.0])
