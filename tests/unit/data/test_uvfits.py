@@ -205,6 +205,44 @@ def test_b1950_field_comes_to_j2000_with_its_uvw(tmp_path: Path, datasets: Modul
     np.testing.assert_array_equal(data.uvw_m[:, 2], stored[:, 2])
 
 
+def test_uvw_of_b1950_are_those_of_the_same_baselines_on_the_axes_of_icrs(tmp_path: Path, datasets: ModuleType) -> None:
+    """Baselines as vectors in space, from the pole of B1950 that astropy has; phases of a source 20 arcmin away."""
+    from astropy.coordinates import FK4, ICRS, SkyCoord
+    from astropy.time import Time
+
+    truth = datasets.write_uvfits(tmp_path / "a.fits", epoch=1950.0)
+    part = describe_uvfits(str(tmp_path / "a.fits"))[0]
+    rows, data = load_all(part)
+    stored_m = truth.uvw_s[rows].astype(np.float64) * SPEED_OF_LIGHT_M_S
+    # B1950 positions of the VLA are of the epoch 1979.9 (casacore's B1950_VLA)
+    old = FK4(equinox=Time(1950.0, format="byear"), obstime=Time(1979.9, format="byear"))
+
+    def vector(ra_rad: float, dec_rad: float) -> np.ndarray:
+        direction = SkyCoord(ra_rad, dec_rad, unit="rad", frame=old).transform_to(ICRS())
+        return np.asarray(direction.cartesian.xyz.value)
+
+    def axes(center: np.ndarray, pole: np.ndarray) -> np.ndarray:
+        north = pole - center * (pole @ center)
+        north /= np.linalg.norm(north)
+        return np.stack([np.cross(north, center), north, center])
+
+    _, ra, dec = datasets.FIELDS[0]
+    center = vector(ra, dec)
+    baselines_m = stored_m @ axes(center, vector(0.0, np.pi / 2))
+    expected_m = baselines_m @ axes(center, np.array([0.0, 0.0, 1.0])).T
+    length_m = np.linalg.norm(stored_m, axis=1).max()
+    # The elliptic aberration that FK4 contains bends the pole by 0.3 arcsec, 1.6e-6 rad.
+    np.testing.assert_allclose(data.uvw_m, expected_m, atol=3e-6 * length_m)
+    assert np.abs(data.uvw_m - stored_m).max() > 1e-3 * length_m, "left as they are they would fail"
+    found = SkyCoord(*part.description.phase_center_rad, unit="rad", frame=part.description.phase_center_frame)
+    assert found.separation(SkyCoord(*center, representation_type="cartesian", frame="icrs")).arcsec < 0.03
+
+    source = vector(ra + np.deg2rad(0.2), dec - np.deg2rad(0.25))
+    delay_m = baselines_m @ (source - center)
+    lmn = axes(center, np.array([0.0, 0.0, 1.0])) @ source - np.array([0.0, 0.0, 1.0])
+    np.testing.assert_allclose(data.uvw_m @ lmn, delay_m, atol=3e-6 * length_m * 6e-3)
+
+
 def test_antennas_of_another_array_keep_their_names(tmp_path: Path, datasets: ModuleType) -> None:
     datasets.write_uvfits(tmp_path / "a.fits", telescope="WSRT")
     part = describe_uvfits(str(tmp_path / "a.fits"))[0]
