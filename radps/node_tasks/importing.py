@@ -22,6 +22,7 @@ from radps.data.partitions import JoinedData, JoinedPartition, JoinedWindow, joi
 from radps.data.sources import SourceKind, SourcePart, describe_source, find_source
 from radps.data.uvfits import UvfitsAddress
 from radps.data.virtual_windows import SAME_BAND, VirtualMatching
+from radps.domain.array import Baselines, uvw_from_positions
 from radps.errors import DataError
 
 COPY_BYTES_PER_VISIBILITY = 48
@@ -137,6 +138,10 @@ class CopySummary(NamedTuple):
     """Without data: no such row, or not a number."""
     n_unflagged: tuple[int, ...]
     """Unflagged visibilities of each antenna with the others."""
+    uvw_product_m2: float = 0.0
+    """Sum over baselines and times: baseline vector times that of the antenna positions [m^2]."""
+    uvw_norm_m2: float = 0.0
+    """The same sum of the products of their lengths: equal where the vectors are as the positions say."""
 
 
 def find_dataset(path: str, name: str, scratch: str) -> DataSet:
@@ -274,9 +279,12 @@ def copy_block(block: CopyBlock) -> CopySummary:
         flags=cells.flags,
         weights=cells.weights,
     )
+    summary = _count(cells, block.url, first, second)
     if block.channels[0] == 0:
         measurement_set.write_uvw(block.url, times=times, uvw_m=cells.uvw_m)
-    return _count(cells, block.url, first, second)
+        product, norm = _compare_uvw(cells.uvw_m, block.url, time_s, first, second)
+        summary = summary._replace(uvw_product_m2=product, uvw_norm_m2=norm)
+    return summary
 
 
 def merge_copy_summaries(parts: Sequence[CopySummary]) -> CopySummary:
@@ -286,6 +294,8 @@ def merge_copy_summaries(parts: Sequence[CopySummary]) -> CopySummary:
         n_flagged=sum(part.n_flagged for part in parts),
         n_missing=sum(part.n_missing for part in parts),
         n_unflagged=tuple(sum(counts) for counts in zip(*(part.n_unflagged for part in parts), strict=True)),
+        uvw_product_m2=sum(part.uvw_product_m2 for part in parts),
+        uvw_norm_m2=sum(part.uvw_norm_m2 for part in parts),
     )
 
 
@@ -477,3 +487,24 @@ def _count(cells: Cells, url: str, first: Sequence[str], second: Sequence[str]) 
         n_missing=int(np.count_nonzero(~np.isfinite(cells.visibilities))),
         n_unflagged=tuple(per_antenna.tolist()),
     )
+
+
+def _compare_uvw(
+    uvw_m: npt.NDArray[np.float64],
+    url: str,
+    time_s: npt.NDArray[np.float64],
+    first: Sequence[str],
+    second: Sequence[str],
+) -> tuple[float, float]:
+    """Return the two sums by which baseline vectors are compared with those of the antenna positions [m^2]."""
+    antennas = stores.join_url(url, "antenna_xds")
+    names = stores.load_array(stores.join_url(antennas, "antenna_name")).tolist()
+    index = {name: number for number, name in enumerate(names)}
+    pairs = Baselines(*(np.array([index[name] for name in ends], np.int64) for ends in (first, second)))
+    positions_m = stores.load_array(stores.join_url(antennas, "ANTENNA_POSITION"))
+    field = stores.join_url(url, "field_and_source_base_xds", "FIELD_PHASE_CENTER_DIRECTION")
+    ra, dec = np.ravel(stores.load_array(field)).tolist()
+    expected_m = uvw_from_positions(positions_m, time_s, ra, dec, pairs)
+    found_m = np.where(np.isfinite(uvw_m), uvw_m, 0.0)
+    lengths = np.linalg.norm(found_m, axis=-1) * np.linalg.norm(expected_m, axis=-1)
+    return float(np.sum(found_m * expected_m)), float(np.sum(lengths))

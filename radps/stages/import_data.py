@@ -59,6 +59,9 @@ _ON_SOURCE = "#ON_SOURCE"
 _UNKNOWN = ("UNSPECIFIED", "UNKNOWN", "")
 
 
+_REVERSED = 0.9
+"""Baseline vectors whose mean cosine with those of the antenna positions is below minus this have the other sign."""
+
 _COPIED = "copied"
 """Name of the task that has the counts of a data set when it is copied."""
 
@@ -272,11 +275,18 @@ def _outcome(
     problems = [f"no usable data of {', '.join(silent)}"] if silent else []
     if plan.left_out:
         problems.append(f"left out: {', '.join(plan.left_out)}")
+    agreement = copied.uvw_product_m2 / copied.uvw_norm_m2 if copied is not None and copied.uvw_norm_m2 > 0 else None
+    is_reversed = agreement is not None and agreement < -_REVERSED
+    if is_reversed:
+        problems.append(
+            "baseline vectors are the negative of those of the antenna positions: images would be turned by 180 "
+            "degrees; change the sign of UVW in the data"
+        )
     is_empty = copied is not None and copied.n_flagged == copied.n_visibilities
     if is_empty:
         problems.append("every visibility is flagged")
     return Outcome(
-        status=OutcomeStatus.CAVEATS if is_empty else OutcomeStatus.SUCCESS,
+        status=OutcomeStatus.CAVEATS if is_empty or is_reversed else OutcomeStatus.SUCCESS,
         message="; ".join([text, *problems]),
         observation=observation,
         summary={
@@ -293,12 +303,12 @@ def _outcome(
             "synthesized_beam_arcsec": float(np.rad2deg(observation.synthesized_beam_rad) * 3600),
             "integration_times_s": sorted({partition.integration_time_s for partition in plan.partitions}),
         },
-        qa=_scores(observation, fraction),
+        qa=_scores(observation, fraction, agreement),
     )
 
 
-def _scores(observation: Observation, fraction: float | None) -> tuple[QAScore, ...]:
-    """Judge what was imported: intents that later stages select by, and data that are left."""
+def _scores(observation: Observation, fraction: float | None, agreement: float | None) -> tuple[QAScore, ...]:
+    """Judge what was imported: intents that later stages select by, data that are left, baseline vectors."""
     unknown = [field.name for field in observation.fields if not _known(field.intents)]
     scores = [
         score_between(
@@ -321,6 +331,18 @@ def _scores(observation: Observation, fraction: float | None) -> tuple[QAScore, 
                 bad=0.1,
                 applies_to="all data",
                 hint="most data came flagged: see the flags of the data set",
+            )
+        )
+    if agreement is not None:
+        scores.append(
+            score_between(
+                "baseline vectors against antenna positions",
+                agreement,
+                unit="",
+                good=0.9999,
+                bad=0.99,
+                applies_to="all data",
+                hint="UVW, times, antenna positions or phase centres of the data are not of each other",
             )
         )
     return tuple(scores)

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from radps.context.model import Context
-from radps.context.records import AlmaExtension, MeerkatExtension, Partition, StepState
+from radps.context.records import AlmaExtension, MeerkatExtension, OutcomeStatus, Partition, StepState
+from radps.data import stores
 from radps.data.addresses import VisibilityAddress
 from radps.data.demo_telescopes import DemoObservation
 from radps.data.observation_model import AlmaLayout, SimulatedScan
-from radps.data.simulate import simulate_block
+from radps.data.simulate import simulate_block, simulate_observation
 from radps.data.visibilities import load_visibilities
 from radps.execution.engine import InProcess
 from radps.workflows.reading import load_workflow
@@ -98,6 +99,10 @@ def test_meerkat_with_four_correlations_and_intents_of_its_own(tmp_path: Path, m
         "field": ("OBSERVE_TARGET#ON_SOURCE",),
     }
     assert observation.antennas[0].name == "m002"
+    outcome = context.steps["import_data"].outcome
+    assert outcome is not None
+    (score,) = [one for one in outcome.qa if one.name == "baseline vectors against antenna positions"]
+    assert score.value == pytest.approx(1.0, abs=1e-9)
     (partition,) = context.visibilities("target")
     assert partition.polarizations == ("XX", "XY", "YX", "YY")
     found = load_visibilities(address(tmp_path, partition))
@@ -116,3 +121,15 @@ def test_a_mosaic_is_refused_and_one_pointing_of_it_is_not(tmp_path: Path, msv2:
     context = import_from(tmp_path, tmp_path / "m.ms", fields=["J*", "disc_2"])
     assert context.observation is not None
     assert [one.name for one in context.observation.fields] == ["J1058+0133", "disc_2"]
+
+
+def test_baseline_vectors_of_the_other_sign_are_found(tmp_path: Path) -> None:
+    source = str(tmp_path / "sim.ps.zarr")
+    truth = simulate_observation(source, MEERKAT)
+    for url in truth.partitions.values():
+        uvw = stores.open_array(stores.join_url(url, "UVW"), mode="r+")
+        uvw[...] = -np.asarray(uvw[...])
+    record = import_from(tmp_path, Path(source), copy_msv4="always").steps["import_data"]
+    assert record.outcome is not None
+    assert record.outcome.status is OutcomeStatus.CAVEATS
+    assert "baseline vectors are the negative of those of the antenna positions" in record.outcome.message
