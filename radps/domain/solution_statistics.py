@@ -1,6 +1,6 @@
 r"""How good gains are: outliers among them, their scatter, the rms of their phases in time.
 
-1. **Outliers** (:func:`flag_outliers`). The amplitudes that an antenna and hand has on one field over time are compared
+1. **Outliers** (:func:`flag_outlying_gains`). The amplitudes that an antenna and hand has on one field over time are compared
    with their median. One is an outlier if it is off by more than n times the larger of the robust scatter, 1.4826 times
    the median absolute deviation, and the median error of a single amplitude, :math:`|g| / (\sqrt{2} \mathrm{snr})`:
    so steady gains are not judged by rounding. Fewer than five solutions are not judged.
@@ -42,7 +42,7 @@ class GainScatter(NamedTuple):
     """Root mean square of the change from one solution to the next [rad]."""
 
 
-def flag_outliers(table: GainTable, fields: Sequence[str], n_sigma: float) -> tuple[GainTable, int]:
+def flag_outlying_gains(table: GainTable, fields: Sequence[str], n_sigma: float) -> tuple[GainTable, int]:
     """Flag gains whose amplitude is far from the others of its antenna, hand, channel and field.
 
     Parameters

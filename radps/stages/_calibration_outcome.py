@@ -22,7 +22,7 @@ from radps.data import solutions
 from radps.data.solutions import Solution, SolutionDescription
 from radps.domain.flux_spectrum import FluxSpectrum, fit_flux_spectrum
 from radps.domain.flux_transfer import FluxTransfer, flag_gains, rescale_gains, transfer_flux
-from radps.domain.solution_statistics import flag_outliers, measure_scatter
+from radps.domain.solution_statistics import flag_outlying_gains, measure_scatter
 from radps.errors import DataError
 from radps.node_tasks.calibration import MergedGains, ScanGains, SolveSummary, merge_scan_gains, summarise_gains
 from radps.node_tasks.delays import DelaySummary
@@ -72,7 +72,7 @@ def finish_window(
     merged = merge_scan_gains(parts, order)
     n_outliers = 0
     if outlier_sigma:
-        table, n_outliers = flag_outliers(merged.table, merged.fields, outlier_sigma)
+        table, n_outliers = flag_outlying_gains(merged.table, merged.fields, outlier_sigma)
         merged = merged._replace(table=table)
     solved = summarise_gains(merged.table, "time")
     transfer = _transfer_fluxes(plan, merged)

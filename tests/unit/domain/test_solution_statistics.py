@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from radps.domain.gains import GainTable
-from radps.domain.solution_statistics import flag_outliers, measure_scatter
+from radps.domain.solution_statistics import flag_outlying_gains, measure_scatter
 from radps.domain.solver import StopReason
 
 N_TIMES = 40
@@ -34,7 +34,7 @@ def test_outliers_are_flagged_and_counted() -> None:
     table.gains[7, 1, 0, 0] *= 1.3
     table.gains[20, 2, 0, 1] *= 0.6
     table.flags[3, 0] = True
-    found, count = flag_outliers(table, ["a"] * N_TIMES, 6.0)
+    found, count = flag_outlying_gains(table, ["a"] * N_TIMES, 6.0)
     assert count == 2
     assert np.argwhere(found.flags & ~table.flags).tolist() == [[7, 1, 0, 0], [20, 2, 0, 1]]
     assert found.gains[7, 1, 0, 0] == 1
@@ -45,23 +45,23 @@ def test_fields_of_other_flux_densities_are_not_outliers() -> None:
     table = make_table(0.02, 0.0)
     table.gains[::8] *= 2.0
     fields = ["b" if number % 8 == 0 else "a" for number in range(N_TIMES)]
-    assert flag_outliers(table, fields, 6.0)[1] == 0
-    assert flag_outliers(table, ["a"] * N_TIMES, 6.0)[1] == 30
+    assert flag_outlying_gains(table, fields, 6.0)[1] == 0
+    assert flag_outlying_gains(table, ["a"] * N_TIMES, 6.0)[1] == 30
 
 
 def test_steady_gains_are_judged_by_their_errors() -> None:
     table = make_table(0.0, 0.0)
     table.gains[5, 1, 0, 0] *= 1.01  # an error is 1 / (sqrt(2) 100)
-    assert flag_outliers(table, ["a"] * N_TIMES, 5.0)[1] == 0
+    assert flag_outlying_gains(table, ["a"] * N_TIMES, 5.0)[1] == 0
     table.gains[5, 1, 0, 0] *= 1.05
-    assert flag_outliers(table, ["a"] * N_TIMES, 5.0)[1] == 1
+    assert flag_outlying_gains(table, ["a"] * N_TIMES, 5.0)[1] == 1
 
 
 def test_few_solutions_are_not_judged() -> None:
     table = make_table(0.02, 0.0)
     table.gains[0] *= 100
     table.flags[4:] = True
-    assert flag_outliers(table, ["a"] * N_TIMES, 3.0)[1] == 0
+    assert flag_outlying_gains(table, ["a"] * N_TIMES, 3.0)[1] == 0
 
 
 def test_the_scatter_is_that_which_was_drawn() -> None:
