@@ -142,7 +142,7 @@ def plan_residual_update(
     return options.method or (ResidualMethod.CONVOLUTION if fits else ResidualMethod.VISIBILITIES), terms
 
 
-def estimate_plane_memory(n_rows: int, grid: ImageGrid, *, n_terms: int = MAX_TERMS) -> int:
+def estimate_plane_memory(n_rows: int, grid: ImageGrid, *, n_terms: int = MAX_TERMS, n_scales: int = 0) -> int:
     """Return the memory [byte] that imaging of one plane takes at its peak, its visibilities included.
 
     Parameters
@@ -153,6 +153,8 @@ def estimate_plane_memory(n_rows: int, grid: ImageGrid, *, n_terms: int = MAX_TE
         The image.
     n_terms : int
         Terms of the normal operator (1 = no w-term).
+    n_scales : int
+        Scales of multi-scale CLEAN, of :func:`radps.domain.model_update.count_scales`; 0 = Hogbom.
     """
     # uvw, visibilities and weights, given and as copies of what is used: 72; the gridder 41; powers of w 16
     samples = n_rows * (72 + 41 + 16)
@@ -161,6 +163,9 @@ def estimate_plane_memory(n_rows: int, grid: ImageGrid, *, n_terms: int = MAX_TE
     else:
         # spectra 2 a term, and while they are made the gridder; when they are applied transforms, 4 a term
         planes = max(2 * n_terms + 48, 6 * n_terms + 18)
+    if n_scales > 0:
+        # the PSF of each scale 4 and the transform of its shape 1; transforms of a residual, of the PSF's size
+        planes = max(planes, 2 * n_terms + 20) + 5 * n_scales
     return samples + 4 * grid.n_l * grid.n_m * planes
 
 

@@ -17,6 +17,9 @@ from radps.domain.deconvolution import MinorCycleResult, PreparedPsf, clean_mino
 from radps.domain.geometry import ImageGrid
 from radps.domain.multiscale import MultiScalePsf, choose_scales, clean_multiscale_cycle, prepare_scales
 
+SMALLEST_BEAM_PIXELS = 2.0
+"""Beams of fewer pixels cannot be fitted."""
+
 
 class Deconvolver(enum.StrEnum):
     """What components are made of."""
@@ -39,6 +42,13 @@ class DeconvolverOptions(NamedTuple):
 
 
 ReadyPsf: TypeAlias = PreparedPsf | MultiScalePsf
+
+
+def count_scales(options: DeconvolverOptions, grid: ImageGrid) -> int:
+    """Return the largest number of scales that an image can have; 0 for Hogbom. Needs no PSF: for plans of memory."""
+    if options.deconvolver is Deconvolver.HOGBOM:
+        return 0
+    return len(options.scales_pixels or choose_scales(SMALLEST_BEAM_PIXELS, grid.shape))
 
 
 def prepare_deconvolver(

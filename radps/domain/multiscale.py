@@ -302,10 +302,10 @@ def _smooth_psf(spectrum: NDArray[np.float32], scale: float, size: tuple[int, in
 
 def _transform_centred(image: NDArray[np.floating], size: tuple[int, int]) -> NDArray[np.float32]:
     """Return the Fourier transform of an even image about its centre pixel n // 2, on a grid of a larger size."""
-    padded = np.zeros(size)
+    padded = np.zeros(size, np.float32)
     padded[: image.shape[0], : image.shape[1]] = image
     padded = np.roll(padded, (-(image.shape[0] // 2), -(image.shape[1] // 2)), axis=(0, 1))
-    return np.ascontiguousarray(ducc0.fft.r2c(padded, nthreads=1).real.astype(np.float32))
+    return np.ascontiguousarray(ducc0.fft.r2c(padded, nthreads=1).real)
 
 
 def _convolve(image: NDArray[np.float32], spectrum: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:

@@ -16,6 +16,7 @@ from radps.data.chunks import ChannelChunk, plan_channel_chunks
 from radps.data.images import ImageDescription
 from radps.domain.geometry import ImageGrid
 from radps.domain.imaging import estimate_plane_memory
+from radps.domain.model_update import count_scales
 from radps.domain.normal_operator import MAX_TERMS, count_terms
 from radps.domain.polarization import find_recipes
 from radps.domain.regridding import SpectralAxis, count_channel_parts
@@ -161,7 +162,7 @@ def _image_target(context: Context, params: Params, target: ImageTarget) -> Dela
     rules = rules._replace(stokes=tuple(params.stokes), restoring_beam=given_beam(params.restoring_beam))
     ready += masking
     terms = count_terms(farthest_baseline(context), highest_hz, grid, w_term=rules.clean.w_term)
-    shares = plan_parts(context, params, target, grid, terms)
+    shares = plan_parts(context, params, target, grid, terms, count_scales(rules.clean.deconvolver, grid))
     parts = map_chunks(
         context,
         clean_channels,
@@ -202,15 +203,15 @@ def _create_stores(
 
 
 def plan_parts(
-    context: Context, params: Params, target: ImageTarget, grid: ImageGrid, n_terms: int
+    context: Context, params: Params, target: ImageTarget, grid: ImageGrid, n_terms: int, n_scales: int = 0
 ) -> tuple[CubePart, ...]:
     """Share out the channels to tasks: as many as keep the slots busy, each within the memory of a slot."""
     if target.axis is not None:
-        return _plan_regridded_parts(context, params, target, target.axis, grid, n_terms)
+        return _plan_regridded_parts(context, params, target, target.axis, grid, n_terms, n_scales)
     ((first, last),) = target.channels[0]
     width = min(target.partitions[0].chunks[1], last - first)
     parts = []
-    for chunk in _share_out(context, last - first, estimate_task_memory(target, grid, width, n_terms)):
+    for chunk in _share_out(context, last - first, estimate_task_memory(target, grid, width, n_terms, n_scales)):
         # What is read at once ends where a zarr chunk of the data ends: no chunk is read twice by a task.
         borders = range(chunk.start + width - (first + chunk.start) % width, chunk.stop, width)
         edges = [chunk.start, *borders, chunk.stop]
@@ -229,7 +230,13 @@ def plan_parts(
 
 
 def _plan_regridded_parts(
-    context: Context, params: Params, target: ImageTarget, axis: SpectralAxis, grid: ImageGrid, n_terms: int
+    context: Context,
+    params: Params,
+    target: ImageTarget,
+    axis: SpectralAxis,
+    grid: ImageGrid,
+    n_terms: int,
+    n_scales: int,
 ) -> tuple[CubePart, ...]:
     """Share out the channels of a cube with an axis of its own; each part has the partitions that reach it."""
     sources = [
@@ -252,7 +259,7 @@ def _plan_regridded_parts(
     ]
     ratios = [abs(axis.step_hz / context.window(one.window).channel_width_hz) for one in target.partitions]
     width = max(1, min(int(one.chunks[1] / ratio) for one, ratio in zip(target.partitions, ratios, strict=True)))
-    memory = _estimate_regridded_memory(context, target, axis, spans, width, grid, n_terms)
+    memory = _estimate_regridded_memory(context, target, axis, spans, width, grid, n_terms, n_scales)
     parts = []
     for chunk in _share_out(context, axis.n_channels, memory):
         near = [
@@ -274,6 +281,7 @@ def _estimate_regridded_memory(
     width: int,
     grid: ImageGrid,
     n_terms: int,
+    n_scales: int,
 ) -> int:
     """Return the memory [byte] of a task that regrids and images ``width`` channels, one after the other."""
     reading, rows = [], []
@@ -291,7 +299,7 @@ def _estimate_regridded_memory(
     ]
     most = max(crowds, key=lambda crowd: sum(reading[number] for number in crowd))
     n_rows = sum(rows[number] for number in most)
-    plane = estimate_plane_memory(n_rows, grid, n_terms=min(n_terms, MAX_TERMS))
+    plane = estimate_plane_memory(n_rows, grid, n_terms=min(n_terms, MAX_TERMS), n_scales=n_scales)
     return plane + sum(reading[number] for number in most) + n_rows * REGRID_BYTES
 
 
@@ -317,11 +325,13 @@ def _share_out(context: Context, n_channels: int, bytes_fixed: int) -> tuple[Cha
     )
 
 
-def estimate_task_memory(target: ImageTarget, grid: ImageGrid, width: int, n_terms: int) -> int:
+def estimate_task_memory(target: ImageTarget, grid: ImageGrid, width: int, n_terms: int, n_scales: int = 0) -> int:
     """Return the memory [byte] of a task that reads ``width`` channels at once and images one after the other."""
     rows = sum(partition.shape[0] * partition.shape[1] for partition in target.partitions)
     cells = sum(partition.shape[0] * partition.shape[1] * partition.shape[3] for partition in target.partitions)
-    return cells * width * READ_BYTES + estimate_plane_memory(rows, grid, n_terms=min(n_terms, MAX_TERMS))
+    return cells * width * READ_BYTES + estimate_plane_memory(
+        rows, grid, n_terms=min(n_terms, MAX_TERMS), n_scales=n_scales
+    )
 
 
 def _channels(params: Params, planned: PlannedImage | None, window: SpectralWindow) -> tuple[int, int]:

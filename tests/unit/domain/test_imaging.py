@@ -378,13 +378,14 @@ import math, sys
 import numpy as np
 from radps.domain.geometry import ImageGrid
 from radps.domain.imaging import CleanOptions, estimate_plane_memory, image_plane
+from radps.domain.model_update import Deconvolver, DeconvolverOptions, count_scales
 from radps.domain.normal_operator import MAX_TERMS, count_terms
 from radps.domain.solver import IterationControl
 
 def status(name):
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(name)) * 1024
 
-def image(rows, size, cell, control, w_term):
+def image(rows, size, cell, control, w_term, scales):
     rng = np.random.default_rng(1)
     uvw = rng.normal(scale=[800, 800, 300], size=(rows, 3))
     grid = ImageGrid(size, size, math.radians(cell / 3600))
@@ -396,23 +397,33 @@ def image(rows, size, cell, control, w_term):
         open("/proc/self/clear_refs", "w").write("5")  # forget the peak so far
     except OSError:
         pass
-    plane = image_plane(uvw, 1.4e9, vis, weights, grid, control, CleanOptions(w_term=w_term))
+    kind = DeconvolverOptions(Deconvolver.MULTISCALE if scales else Deconvolver.HOGBOM)
+    options = CleanOptions(w_term=w_term, deconvolver=kind)
+    plane = image_plane(uvw, 1.4e9, vis, weights, grid, control, options)
     given = uvw.nbytes + vis.nbytes + weights.nbytes
-    print(terms, status("VmHWM") - before + given, estimate_plane_memory(rows, grid, n_terms=terms))
+    print(terms, status("VmHWM") - before + given,
+          estimate_plane_memory(rows, grid, n_terms=terms, n_scales=count_scales(kind, grid)))
 
 control = IterationControl(max_iterations=200)
-image(1000, 64, 20, control, True)  # loads and compiles what all calls share
-image(*map(eval, sys.argv[1:4]), control, sys.argv[4] == "True")
+scales = sys.argv[5] == "True"
+image(1000, 64, 20, control, True, scales)  # loads and compiles what all calls share
+image(*map(eval, sys.argv[1:4]), control, sys.argv[4] == "True", scales)
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")
 @pytest.mark.parametrize(
-    ("rows", "size", "cell", "w_term"),
-    [(20_000, 1024, 1.0, True), (20_000, 1024, 1.0, False), (2_000_000, 256, 3.0, True), (20_000, 1024, 8.0, True)],
+    ("rows", "size", "cell", "w_term", "scales"),
+    [
+        (20_000, 1024, 1.0, True, False),
+        (20_000, 1024, 1.0, False, False),
+        (2_000_000, 256, 3.0, True, False),
+        (20_000, 1024, 8.0, True, False),
+        (20_000, 1024, 1.0, True, True),
+    ],
 )
-def test_the_peak_memory_is_what_is_planned(rows: int, size: int, cell: float, w_term: bool) -> None:
-    arguments = [str(rows), str(size), str(cell), str(w_term)]
+def test_the_peak_memory_is_what_is_planned(rows: int, size: int, cell: float, w_term: bool, scales: bool) -> None:
+    arguments = [str(rows), str(size), str(cell), str(w_term), str(scales)]
     result = subprocess.run(
         [sys.executable, "-c", MEMORY_SCRIPT, *arguments], capture_output=True, text=True, check=True
     )
