@@ -4,8 +4,8 @@ Run on demand, where WSClean is installed::
 
     pytest tests/benchmarks/bench_multiscale.py
 
-One channel of a simulated VLA observation, points and Gaussians of 8 to 50 pixels, noise; both programs get the same MSv2, pixels, weights, gain and threshold. The table of
-docs/deconvolution.md is what this prints (``-s``).
+One channel of a simulated VLA observation, points and Gaussians of 8 to 50 pixels, noise; both programs get the same
+MSv2, pixels, weights, gain and threshold. The table of docs/deconvolution.md is what this prints (``-s``).
 """
 
 from __future__ import annotations
