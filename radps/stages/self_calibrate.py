@@ -11,11 +11,21 @@ from dask.delayed import Delayed
 from pydantic import Field
 
 from radps.context.model import Context
-from radps.context.records import DataGroup, ImageRecord, Outcome, OutcomeStatus, QAScore, ScoreScope
+from radps.context.records import (
+    CalibrationTable,
+    DataGroup,
+    ImageRecord,
+    Outcome,
+    OutcomeStatus,
+    Partition,
+    QAScore,
+    ScoreScope,
+)
 from radps.context.scores import score_between
 from radps.domain.gains import GainMode, GainOptions
 from radps.domain.self_calibration import TrialQuality, expected_solution_snr, judge_trial
 from radps.domain.solution_intervals import SolutionInterval
+from radps.errors import SelectionError
 from radps.graph_tasks.shapes import run_task
 from radps.node_tasks.calibration import SolveSummary, merge_solve_summaries
 from radps.node_tasks.model_subtraction import stored_model
@@ -107,12 +117,14 @@ def self_calibrate(context: Context, params: Params) -> Generator[Delayed, Any, 
     for target in image_continuum.find_continuum_targets(context, params):
         result = yield from _calibrate_field(context, params, target)
         results.append(result)
-    return _finish(results)
+    return _finish(
+        results, [table for table in context.calibration.tables if table.kind in ("self_phase", "self_gain")]
+    )
 
 
 def _calibrate_field(context: Context, params: Params, target: ImageTarget) -> Generator[Delayed, Any, _Result]:
     """Drive the cycles of one field."""
-    target = with_source(target, image_continuum.choose_data_group(params, target.partitions[0]))
+    target = with_source(target, _choose_source(params, target.partitions[0]))
     order: tuple[int, ...] = yield rank_graph(context, target, antenna_index(context, params.reference_antenna))
     first = yield from _image(context, params, target, 0, {})
     state, plan, rows = first, plan_cycles(params, target), []
@@ -125,6 +137,17 @@ def _calibrate_field(context: Context, params: Params, target: ImageTarget) -> G
         plan = _next_round(plan, found)
     antenna = context.require_observation().antennas[order[0]].name
     return _Result(target, first, state, antenna, tuple(rows))
+
+
+def _choose_source(params: Params, partition: Partition) -> str:
+    """Return the version of the data to start from: never one that this stage made, whose gains would be lost."""
+    if params.data_group == GROUP:
+        raise SelectionError(
+            f"data_group {GROUP!r} is what self_calibrate makes itself; it starts from data before that: "
+            f"{', '.join(name for name in partition.groups if name != GROUP)}"
+        )
+    others = {name: group for name, group in partition.groups.items() if name != GROUP}
+    return image_continuum.choose_data_group(params, partition.model_copy(update={"groups": others}))
 
 
 def _run_cycles(
@@ -303,8 +326,8 @@ def _numbers(state: _State) -> dict[str, float]:
     }
 
 
-def _finish(results: Sequence[_Result]) -> Outcome:
-    """Join the fields: new data, tables and images of those that got better."""
+def _finish(results: Sequence[_Result], old: Sequence[CalibrationTable]) -> Outcome:
+    """Join the fields: new data, tables and images of those that got better; ``old`` are tables of a step before."""
     better = [one for one in results if one.best is not one.first]
     records = [
         table.record(one.target.field, one.reference_antenna)
@@ -316,6 +339,7 @@ def _finish(results: Sequence[_Result]) -> Outcome:
         message="; ".join(map(_describe, results)),
         groups={name: {GROUP: group} for one in better for name, group in one.best.groups.items()},
         tables=tuple(records),
+        removed_tables=tuple(table.name for table in old if any(one.target.field in table.solved_on for one in better)),
         applied=tuple(record.name for record in records),
         images=tuple(image for one in better for image in _name_images(one)),
         qa=tuple(score for one in results for score in _scores(one)),

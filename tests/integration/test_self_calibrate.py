@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 import radps
 from radps.api import Run
+from radps.context.model import Workspace
 from radps.context.records import OutcomeStatus, Partition
 from radps.data import stores
 from radps.data.images import load_planes
@@ -19,6 +20,8 @@ from radps.data.observation_model import ObservationModel
 from radps.data.simulate import simulate_observation
 from radps.data.solutions import load_solution
 from radps.data.visibilities import load_visibilities
+from radps.errors import SelectionError
+from radps.stages.self_calibrate import Params, self_calibrate
 
 CELL = math.radians(15 / 3600)
 SIZE = 64
@@ -84,6 +87,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         "steps": [
             "import_data",
             {"self_calibrate": {**IMAGING, "phase_intervals": ["scan", "integration"], "max_rounds": 2}},
+            {"apply_calibration": {"fields": ["bright"]}},
         ],
     }
     return radps.run(config, progress=False)
@@ -142,8 +146,8 @@ def test_the_phases_are_those_of_the_truth_within_their_errors(run: Run) -> None
 
 def test_the_corrected_data_are_a_version_of_their_own(run: Run) -> None:
     one = partition(run, "bright")
-    assert list(one.groups) == ["base", "self_calibrated"]
-    data = load_visibilities(run.context.address(one))
+    assert list(one.groups) == ["base", "self_calibrated", "corrected"]
+    data = load_visibilities(run.context.address(one, "self_calibrated"))
     raw = load_visibilities(run.context.address(one, "base"))
     first, second = np.triu_indices(N_ANTENNAS, 1)
     gains = true_gains()
@@ -152,6 +156,24 @@ def test_the_corrected_data_are_a_version_of_their_own(run: Run) -> None:
     # 15 baselines tell each gain, so that their errors add a part of the noise
     assert np.abs(data.visibilities - exact).std() < 0.5 * noise
     assert np.abs(raw.visibilities - exact).std() > 3 * noise
+
+
+def test_its_tables_are_applied_like_all_others(run: Run) -> None:
+    one = partition(run, "bright")
+    again, data = (
+        load_visibilities(run.context.address(one, group)).visibilities for group in ("corrected", "self_calibrated")
+    )
+    np.testing.assert_allclose(again, data, rtol=1e-5)  # complex64
+
+
+def test_data_that_it_made_itself_are_refused_as_a_start(run: Run) -> None:
+    context = run.context.at(Workspace(url=run.url, step="again"))
+    graphs = self_calibrate(context, Params(field="bright", data_group="self_calibrated"))
+    text = (
+        "data_group 'self_calibrated' is what self_calibrate makes itself; it starts from data before that: base, corr"
+    )
+    with pytest.raises(SelectionError, match=text):
+        next(graphs)
 
 
 def test_only_the_data_of_the_best_cycle_are_left(run: Run) -> None:
@@ -187,3 +209,35 @@ def test_the_scores_are_those_of_the_fields(run: Run) -> None:
         ("faint", 1.0),
     ]
     assert run.context.steps["self_calibrate"].outcome.status is OutcomeStatus.SUCCESS
+
+
+@pytest.mark.slow
+def test_windows_are_combined_for_one_solution(tmp_path: Path) -> None:
+    model = observation()
+    fields, scans = model.fields[:1], tuple(one for one in model.scans if one.field == "bright")
+    second = model.band.model_copy(update={"name": "high", "start_frequency": 1.45e9})
+    both = model.model_copy(update={"fields": fields, "scans": scans, "further_bands": (second,)})
+    truth = simulate_observation(str(tmp_path / "sim.ps.zarr"), both, chunks=(16, 4))
+    for store in truth.partitions.values():
+        corrupt(store)
+    only = {"phase_intervals": ["integration"], "amplitude_intervals": []}
+    steps = [
+        "import_data",
+        {"id": "each", "stage": "self_calibrate", "params": {**IMAGING, **only}},
+        {"id": "both", "stage": "self_calibrate", "params": {**IMAGING, **only, "combine_windows": True}},
+    ]
+    config = {
+        "run": str(tmp_path / "run"),
+        "data": {"path": str(tmp_path / "sim.ps.zarr")},
+        "cluster": "none",
+        "steps": steps,
+    }
+    run = radps.run(config, progress=False)
+    tables = [run.context.steps[step].outcome.tables for step in ("each", "both")]
+    assert [len(found) for found in tables] == [2, 1]
+    (table,) = run.context.calibration.tables  # in place of those of the step before
+    assert {window for one in table.applies_to for window in one.windows} == {"spw0", "spw1"}
+    alone, joined = (load_solution(run.context.locate(found[0].path)).table for found in tables)
+    # twice the data of one window
+    assert np.median(joined.snr) == pytest.approx(math.sqrt(2) * np.median(alone.snr), rel=0.1)
+    assert all(list(one.groups) == ["base", "self_calibrated"] for one in run.context.visibilities("bright"))
