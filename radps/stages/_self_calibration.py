@@ -30,6 +30,9 @@ from radps.node_tasks.solving import ScanPart
 from radps.stages._calibration import COPIES, cut_scan
 from radps.stages._imaging import ImageTarget
 
+_Data = tuple[Partition, tuple[tuple[int, int], ...]]
+"""A partition, and the half-open ranges of its channels that are used."""
+
 SOURCE = "base"
 """Data group of the partitions that self-calibration works on: the version of the data that it starts from."""
 
@@ -121,8 +124,7 @@ def solve_graphs(
     ``before`` are tables that are divided out of the data first.
     """
     tables, graphs = [], []
-    everything = list(zip(target.partitions, target.channels, strict=True))
-    for number, group in enumerate([everything] if combine_windows else [[one] for one in everything]):
+    for number, group in enumerate(_group_data(target, combine_windows=combine_windows)):
         partitions = [partition for partition, _ in group]
         name = f"{target.name}-{number:03d}"
         path = context.new_path("context.zarr", f"{name}/{cycle.kind}", suffix="")
@@ -201,9 +203,17 @@ def correct_graphs(
     return groups, graphs
 
 
+def _group_data(target: ImageTarget, *, combine_windows: bool) -> list[list[_Data]]:
+    """Return the data that share solutions: those of a window, or of all windows of a data set."""
+    groups: dict[str, list[_Data]] = {}
+    for partition, channels in zip(target.partitions, target.channels, strict=True):
+        groups.setdefault(partition.dataset if combine_windows else partition.window, []).append((partition, channels))
+    return list(groups.values())
+
+
 def _scan_parts(
     context: Context,
-    group: Sequence[tuple[Partition, tuple[tuple[int, int], ...]]],
+    group: Sequence[_Data],
     scan: str,
     model: FieldModel,
     before: Sequence[SolvedTable],
