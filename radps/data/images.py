@@ -1,8 +1,8 @@
 """Images and cubes in XRADIO's image schema: create a store, write planes of channels, read them.
 
 1. One task creates the store by :func:`create_image`: coordinates and the variables asked for, NaN everywhere.
-2. Each task writes its channels by :func:`write_planes` and :func:`write_beams`. A zarr chunk is one channel plane, so
-   that no two tasks touch the same chunk.
+2. Each task writes its channels by :func:`write_planes` and :func:`write_beams`. A zarr chunk is one channel plane, or
+   a tile of a large one, so that no two tasks touch the same chunk.
 
 Axes of a variable: (time, frequency, polarization, l, m) with one time. l grows to the east and so decreases with the
 index, m grows to the north; the phase centre is pixel n // 2. Planes are handed over as (channel, n_l, n_m) for one
@@ -31,6 +31,9 @@ SCHEMA_VERSION = "0.0.2"
 """Version of XRADIO's image schema that is written."""
 
 IMAGE_DIMS = ("time", "frequency", "polarization", "l", "m")
+TILE_PIXELS = 2048
+"""Side of a zarr chunk at most: 16 MB, which viewers read and object stores take at once."""
+
 BEAM_VARIABLE = "BEAM_FIT_PARAMS_SKY"
 WEIGHT_VARIABLE = "VISIBILITY_NORMALIZATION"
 
@@ -127,7 +130,7 @@ def create_image(
         stores.create_array(
             stores.join_url(url, variable),
             description.shape,
-            chunks=(1, 1, 1, n_l, n_m),
+            chunks=(1, 1, 1, min(n_l, TILE_PIXELS), min(n_m, TILE_PIXELS)),
             dtype=dtype,
             dims=IMAGE_DIMS,
             attrs=_variable_attributes(variable, kind, (units or {}).get(variable, unit), description, variables),

@@ -138,8 +138,13 @@ def plan_residual_update(
             f"residual updates by convolution would take {terms} terms for the w-term, at most {MAX_TERMS} are "
             "supported; leave the method open, or make the image smaller"
         )
-    fits = terms <= MAX_TERMS and grid.n_l * grid.n_m <= MAX_CONVOLUTION_PIXELS
+    fits = terms <= MAX_TERMS and not is_large(grid)
     return options.method or (ResidualMethod.CONVOLUTION if fits else ResidualMethod.VISIBILITIES), terms
+
+
+def is_large(grid: ImageGrid) -> bool:
+    """Return True if an image is too large for convolutions, and for a PSF of twice its size."""
+    return grid.n_l * grid.n_m > MAX_CONVOLUTION_PIXELS
 
 
 def estimate_plane_memory(n_rows: int, grid: ImageGrid, *, n_terms: int = MAX_TERMS, n_scales: int = 0) -> int:
@@ -158,7 +163,9 @@ def estimate_plane_memory(n_rows: int, grid: ImageGrid, *, n_terms: int = MAX_TE
     """
     # uvw, visibilities and weights, given and as copies of what is used: 72; the gridder 41; powers of w 16
     samples = n_rows * (72 + 41 + 16)
-    if n_terms == 1 or grid.n_l * grid.n_m > MAX_CONVOLUTION_PIXELS:
+    if is_large(grid):
+        planes = 20  # gridder 4.5, PSF of twice the size 4, images and their copies 9
+    elif n_terms == 1:
         planes = 36  # gridder, with a grid of 1.5 times the PSF 18, PSF and its sum 8, images 10
     else:
         # spectra 2 a term, and while they are made the gridder; when they are applied transforms, 4 a term
@@ -344,12 +351,16 @@ class PlaneProblem:
         """Make what model and residual updates need; the visibilities are dropped where they are not needed again."""
         grid, options, frequency_hz = self.grid, self.options, float(self._frequency_hz[0])
         samples = self._uvw_m, frequency_hz, self._weights[:, 0], grid
+        method, most_terms = plan_residual_update(self._uvw_m, frequency_hz, grid, options)
+        if method is ResidualMethod.VISIBILITIES and is_large(grid):
+            # A PSF of twice the size would take twice the memory of all else; the next residual update sees the rest.
+            fraction = find_psf_fraction(self.psf, self.beam, grid, options)
+            return _UpdateTools(prepare_deconvolver(self.psf, self.beam, grid, options.deconvolver), fraction, None)
         psf = make_large_psf(*samples, epsilon=options.epsilon)
         first_l, first_m = (psf.shape[0] - grid.n_l) // 2, (psf.shape[1] - grid.n_m) // 2
         self._set_psf(np.ascontiguousarray(psf[first_l : first_l + grid.n_l, first_m : first_m + grid.n_m]))
         fraction = find_psf_fraction(self.psf, self.beam, grid, options)
         ready = prepare_deconvolver(psf, self.beam, grid, options.deconvolver)
-        method, most_terms = plan_residual_update(self._uvw_m, frequency_hz, grid, options)
         if method is ResidualMethod.VISIBILITIES:
             return _UpdateTools(ready, fraction, None)
         errors = estimate_errors(psf, *samples, max_terms=most_terms) if options.w_term else (0.0,)

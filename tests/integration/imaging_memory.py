@@ -1,6 +1,6 @@
 """Run by test_memory.py in a process of its own: image many channels, one task each, and print what memory it took.
 
-usage: python imaging_memory.py FOLDER IMAGE_SIZE W_TERM
+usage: python imaging_memory.py FOLDER IMAGE_SIZE W_TERM [CHANNELS]
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def observation() -> dict[str, object]:
     }
 
 
-def image(context: Context, step: str, slots: int, params: image_cube.Params) -> tuple[list[int], int]:
-    """Make a cube; return the resident size after each task that imaged channels, and the largest in one of them."""
+def image(context: Context, step: str, slots: int, params: image_cube.Params) -> tuple[list[int], int, float]:
+    """Make a cube; return the resident size after each task that imaged channels, the largest in one, and its peak."""
     sizes: list[int] = []
     peaks: list[int] = []
 
@@ -56,8 +56,8 @@ def image(context: Context, step: str, slots: int, params: image_cube.Params) ->
         resources=Resources(slots=slots, memory_bytes=2**33),
         rules=TaskRules(ledger_url=ledger_url(url, step, 1), host=engine.host(measure)),
     )
-    engine.compute(image_cube.image_cube(context.at(place), params))
-    return sizes, max(peaks)
+    outcome = engine.compute(image_cube.image_cube(context.at(place), params))
+    return sizes, max(peaks), outcome.images[0].statistics.max
 
 
 def main() -> None:
@@ -68,18 +68,19 @@ def main() -> None:
     common = {"cell_size": "6 arcsec", "threshold": "20 mJy", "n_sigma": 0.0, "w_term": w_term}
     # Compiled kernels and libraries are not what a task takes.
     image(context, "warm", 1, image_cube.Params(image_size=32, channels="0~0", **common))
-    params = image_cube.Params(image_size=size, **common)
+    n_channels = int(sys.argv[4]) if len(sys.argv) > 4 else N_CHANNELS
+    params = image_cube.Params(image_size=size, channels=f"0~{n_channels - 1}", **common)
     (target,) = image_cube.find_targets(context, params)
     window = context.require_observation().windows[0]
     grid = _imaging.choose_grid(context, params, window)
     terms = count_terms(_imaging.farthest_baseline(context), max(window.frequency_hz), grid, w_term=w_term)
-    width = target.partitions[0].chunks[1]
+    width = min(target.partitions[0].chunks[1], n_channels)
     projection = image_cube.estimate_task_memory(target, grid, width, terms)
     # What waits to be freed is no part of what a task takes.
     gc.collect()
     before = psutil.Process().memory_info().rss
-    sizes, peak = image(context, "cube", N_CHANNELS // 2, params)
-    print(json.dumps({"projection": projection, "peak": peak - before, "sizes": sizes}))
+    sizes, peak, brightest = image(context, "cube", max(1, n_channels // 2), params)
+    print(json.dumps({"projection": projection, "peak": peak - before, "sizes": sizes, "brightest": brightest}))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from radps.data import images
+from radps.data import images, stores
 from radps.data.images import ImageDescription
 from radps.errors import DataError
 
@@ -145,3 +145,29 @@ def test_missing_image_is_refused(folder: str) -> None:
 
 def test_image_bytes_counts_every_variable(image: ImageDescription) -> None:
     assert images.image_bytes(image, ("SKY", "MASK")) == 4 * 48 * (4 + 1)
+
+
+def test_planes_of_polarizations_are_written_one_at_a_time(folder: str, image: ImageDescription) -> None:
+    url = f"{folder}/iqu"
+    described = image._replace(polarizations=("I", "Q", "U"))
+    images.create_image(url, described, variables=("SKY",))
+    plane = np.random.default_rng(1).normal(size=(1, described.n_l, described.n_m)).astype(np.float32)
+    images.write_planes(url, "SKY", slice(1, 2), plane, polarization=1)
+    images.write_beams(url, slice(1, 2), np.array([3e-5]), np.array([2e-5]), np.array([0.1]), polarization=1)
+    images.write_weight_sums(url, slice(1, 2), np.array([7.0]), polarization=1)
+    every = images.load_planes(url, "SKY", polarization=None)
+    np.testing.assert_array_equal(every[1, 1], plane[0])
+    assert np.isnan(every[1, [0, 2]]).all()
+    opened = images.open_image(url)
+    np.testing.assert_array_equal(np.isfinite(opened[images.BEAM_VARIABLE].values[0, 1, :, 0]), [False, True, False])
+    np.testing.assert_array_equal(np.isfinite(opened[images.WEIGHT_VARIABLE].values[0, 1]), [False, True, False])
+
+
+def test_a_large_plane_is_stored_in_tiles(folder: str, image: ImageDescription) -> None:
+    url = f"{folder}/large"
+    described = image._replace(n_l=images.TILE_PIXELS + 52, n_m=40)
+    images.create_image(url, described, variables=("SKY",))
+    assert stores.open_array(f"{url}/SKY").chunks == (1, 1, 1, images.TILE_PIXELS, 40)
+    plane = np.random.default_rng(1).normal(size=(1, described.n_l, described.n_m)).astype(np.float32)
+    images.write_planes(url, "SKY", slice(0, 1), plane)
+    np.testing.assert_array_equal(images.load_planes(url, "SKY", slice(0, 1)), plane)
