@@ -47,6 +47,7 @@ from radps.context.products import ProductKind, ProductRecord
 from radps.context.provenance import Provenance
 from radps.context.scores import QAScore, ScoreScope
 from radps.context.telescopes import AlmaExtension, MeerkatExtension, VlaExtension
+from radps.context.views import outcome_html, step_html
 from radps.data.output_stamps import OutputStamp
 
 __all__ = [
@@ -132,6 +133,10 @@ class Outcome(Record):
     summary: dict[str, Any] = Field(default_factory=dict)
     """Counts and numbers of the stage, plain JSON."""
 
+    def _repr_html_(self) -> str:
+        """Return what Jupyter shows."""
+        return outcome_html(self)
+
 
 class Resources(Record):
     """What the cluster offers; the plan of chunks is made from it."""
@@ -202,3 +207,7 @@ class StepRecord(Record):
     def seconds(self) -> float | None:
         """Wall time of the attempt [s], None while it runs."""
         return None if self.stop_s is None else self.stop_s - self.start_s
+
+    def _repr_html_(self) -> str:
+        """Return what Jupyter shows."""
+        return step_html(self)

@@ -1,4 +1,4 @@
-"""What Jupyter shows of a context."""
+"""What Jupyter shows of a context, the record of a step, and an outcome."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from radps.context.observation import Observation
 
 if TYPE_CHECKING:
     from radps.context.model import Context
+    from radps.context.records import Outcome, StepRecord
 
 
 def context_html(context: Context) -> str:
@@ -31,6 +32,48 @@ def context_html(context: Context) -> str:
         html_table("Steps", ("step", "state"), ((one.id, one.state) for one in context.steps.values())),
     ]
     return "".join(parts)
+
+
+def outcome_html(outcome: Outcome) -> str:
+    """Return the message of an outcome, its scores, and what it adds to the context."""
+    scores = (
+        (f"{one.score:.2f}", one.applies_to, one.message, f"{one.good:g}", f"{one.bad:g}")
+        for one in sorted(outcome.qa, key=lambda one: one.score)
+    )
+    outputs = [
+        *(("data", partition, ", ".join(groups)) for partition, groups in outcome.groups.items()),
+        *((f"{one.kind} table", one.name, one.path) for one in outcome.tables),
+        *((one.kind, one.name, one.path) for one in outcome.images),
+        *((one.kind, one.source, one.path) for one in outcome.products),
+    ]
+    return "".join(
+        [
+            html_heading(f"Outcome: {outcome.status}" + (f": {outcome.message}" if outcome.message else "")),
+            html_table("Quality", ("score", "of", "message", "good", "bad"), scores),
+            html_table("Outputs", ("what", "name", "where"), outputs),
+            html_table("Numbers", ("name", "value"), outcome.summary.items()),
+        ]
+    )
+
+
+def step_html(record: StepRecord) -> str:
+    """Return how a step went, its parameters, and its outcome."""
+    seconds = "" if record.seconds is None else f" in {record.seconds:.1f} s"
+    facts = [
+        ("state", f"{record.state}{seconds}"),
+        ("stage", record.stage),
+        ("attempt", record.attempt),
+        ("after", ", ".join(record.after)),
+        ("tasks", f"{record.tasks_done} of {record.tasks}"),
+        ("repeated tasks", record.retries),
+        ("error", record.error or ""),
+    ]
+    parts = [
+        html_heading(f"Step {record.id}"),
+        html_table("", ("", ""), facts),
+        html_table("Parameters", ("name", "value"), record.params.items()),
+    ]
+    return "".join(parts) + ("" if record.outcome is None else outcome_html(record.outcome))
 
 
 def _observation_tables(observation: Observation) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, SerializeAsAny
 
+from radps.context.html import html_heading, html_table
 from radps.errors import ConfigError
 from radps.execution.clusters import InProcessCluster, LocalMachine, RunningScheduler
 from radps.node_tasks.faults import Faults
@@ -73,6 +74,16 @@ class Workflow(_Model):
             if step.id == name:
                 return step
         raise ConfigError(self.source, [describe_missing_step(name, tuple(step.id for step in self.steps))])
+
+    def _repr_html_(self) -> str:
+        """Return what Jupyter shows."""
+        rows = (
+            (one.id, one.stage, ", ".join(one.after), one.when, one.params.model_dump_json(exclude_defaults=True))
+            for one in self.steps
+        )
+        return html_heading(f"Workflow {self.project}, into {self.run}") + html_table(
+            "Steps", ("step", "stage", "after", "when", "parameters that are not the defaults"), rows
+        )
 
     def ancestors(self, name: str) -> tuple[Step, ...]:
         """Return all steps that a step needs, directly or not, in the order of the workflow."""

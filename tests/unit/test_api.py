@@ -381,3 +381,18 @@ def test_every_public_name_is_there_and_nothing_is_imported_before_it_is_used() 
         radps.runn  # noqa: B018
     code = "import sys, radps; print(*[m for m in ('numpy', 'dask', 'pydantic', 'xarray') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"
+
+
+def test_jupyter_shows_a_workflow_a_step_and_an_outcome(tmp_path: Path, user_stages: str) -> None:
+    steps = [{"id": "note", "stage": "user_stages:writes_product", "params": {"text": "<b>"}}]
+    run = radps.run({"run": str(tmp_path / "run"), "project": "P", "cluster": "none", "steps": steps}, progress=False)
+    html = run.workflow._repr_html_()
+    assert "Workflow P" in html
+    assert "user_stages:writes_product" in html
+    record = run.context.steps["note"]
+    html = record._repr_html_()
+    assert "Step note" in html
+    assert "&lt;b&gt;" in html
+    assert "<b>&" not in html
+    assert record.outcome is not None
+    assert "products/note-1/note.txt" in record.outcome._repr_html_()
