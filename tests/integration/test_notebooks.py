@@ -19,7 +19,11 @@ SECONDS_A_CELL = 300
 # The client of the kernel leaves sockets to the garbage collector.
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_notebook_runs_and_is_stored_without_output(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_notebook_runs_and_is_stored_without_output(
+    path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    if path.stem == "04_ngc5921":
+        monkeypatch.setenv("NGC5921_FITS", str(request.getfixturevalue("ngc5921_fits")))
     monkeypatch.setenv("MPLBACKEND", "agg")
     monkeypatch.setitem(os.environ, "JUPYTER_PLATFORM_DIRS", "1")
     notebook = nbformat.read(path, as_version=4)
