@@ -20,7 +20,8 @@ from pydantic import BaseModel, ConfigDict
 from radps.data import stores
 from radps.data.damage import DAMAGE_ERRORS, describe_damaged_chunk
 from radps.data.frames import rotate_uvw, to_modern_frame
-from radps.data.measurement_set import VISIBILITY_DIMS, MeasurementSetDescription, read_field_description
+from radps.data.measurement_set import VISIBILITY_DIMS, MeasurementSetDescription
+from radps.data.measurement_set_metadata import read_field_description
 from radps.errors import DataError
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from radps.context.model import Context, Workspace
 from radps.context.records import Partition, VlaExtension
 from radps.data import stores
-from radps.data.measurement_set import read_description
+from radps.data.measurement_set_metadata import read_description
 from radps.data.uvfits import load_rows
 from radps.data.uvfits_metadata import describe_uvfits
 from radps.domain.array import Baselines, uvw_from_positions

@@ -6,6 +6,7 @@ import pytest
 from radps.data import measurement_set as ms
 from radps.data import stores
 from radps.data.measurement_set import MeasurementSetDescription
+from radps.data.measurement_set_metadata import read_description, read_field_description
 from radps.errors import DataError
 
 
@@ -25,12 +26,12 @@ def assert_same(found: MeasurementSetDescription, expected: MeasurementSetDescri
 
 
 def test_description_comes_back(folder: str, description: MeasurementSetDescription) -> None:
-    assert_same(ms.read_description(create(folder, description)), description)
+    assert_same(read_description(create(folder, description)), description)
 
 
 def test_unknowns_come_back(folder: str, description: MeasurementSetDescription) -> None:
     unknown = description._replace(rest_frequency_hz=float("nan"), intents=(), observer="", spectral_frame="TOPO")
-    assert_same(ms.read_description(create(folder, unknown)), unknown)
+    assert_same(read_description(create(folder, unknown)), unknown)
 
 
 @pytest.mark.parametrize("frame", ["TOPO", "LSRK", "BARY", "GEO"])
@@ -148,11 +149,11 @@ def test_partition_with_several_fields_is_refused_and_one_field_of_it_can_be_rea
     url = create(folder, description)
     stores.save_array(f"{url}/field_name", ["x", "field a", "x", "x", "x"], dims=("time",), overwrite=True)
     with pytest.raises(DataError, match=r"holds 2 fields \(field a, x\)"):
-        ms.read_description(url)
-    one = ms.read_field_description(url, field_name="field a")
+        read_description(url)
+    one = read_field_description(url, field_name="field a")
     np.testing.assert_array_equal(one.time_s, description.time_s[1:2])
     with pytest.raises(DataError, match="has no field 'y'"):
-        ms.read_field_description(url, field_name="y")
+        read_field_description(url, field_name="y")
 
 
 def test_group_of_another_type_is_refused(folder: str, description: MeasurementSetDescription) -> None:
@@ -160,7 +161,7 @@ def test_group_of_another_type_is_refused(folder: str, description: MeasurementS
     stores.create_group(url, {"type": "spectrum"})
     stores.save_array(f"{url}/field_name", ["a"], dims=("time",))
     with pytest.raises(DataError, match="is of type 'spectrum', not an MSv4 group of visibilities"):
-        ms.read_description(url)
+        read_description(url)
 
 
 def test_moving_source_and_strange_frame_are_refused(folder: str, description: MeasurementSetDescription) -> None:
@@ -175,7 +176,7 @@ def test_moving_source_and_strange_frame_are_refused(folder: str, description: M
         overwrite=True,
     )
     with pytest.raises(DataError, match=r"phase centre of field 'field a' of .* is in frame 'altaz'"):
-        ms.read_description(url)
+        read_description(url)
     stores.create_group(group, {"type": "field_and_source_ephemeris"}, overwrite=True)
     with pytest.raises(DataError, match="moving sources"):
-        ms.read_description(url)
+        read_description(url)

@@ -12,6 +12,7 @@ import pytest
 
 from radps.data import measurement_set, msv4, stores
 from radps.data.addresses import VisibilityAddress
+from radps.data.measurement_set_metadata import read_description
 from radps.data.sources import SourceKind
 from radps.data.visibilities import load_visibilities
 from radps.domain.geometry import SPEED_OF_LIGHT_M_S
@@ -119,9 +120,7 @@ def test_the_copy_does_not_depend_on_how_it_is_cut(tmp_path: Path, datasets: Mod
 
 
 def _parts(folder: Path, plan: ImportPlan) -> list[Any]:
-    return [
-        measurement_set.read_description(partition.url)._replace(name=partition.name) for partition in plan.partitions
-    ]
+    return [read_description(partition.url)._replace(name=partition.name) for partition in plan.partitions]
 
 
 def test_an_msv2_becomes_one_partition_a_field(tmp_path: Path, datasets: ModuleType) -> None:
@@ -151,7 +150,7 @@ def test_an_msv2_becomes_one_partition_a_field(tmp_path: Path, datasets: ModuleT
 
 def _pairs(url: str, truth: Any, row: int) -> tuple[Any, Any]:
     """Return for each baseline whether its antennas are those of a row."""
-    one = measurement_set.read_description(url)
+    one = read_description(url)
     return one.antenna1 == truth.antenna1[row], one.antenna2 == truth.antenna2[row]
 
 
