@@ -14,8 +14,10 @@ Which strategy: those that come with AOFlagger are named in :data:`STRATEGIES` b
 them equally bright, which hides a carrier that is always on in a single window of some tens of channels.
 
 Where it fails: it does not know the sky or the instrument. The steep edges of a raw bandpass on a bright calibrator
-look like interference (flag edge channels first, or use calibrated data), and so does a bright line that is narrow. It
-needs some tens of channels; in a few integrations it sees carriers only.
+look like interference (flag edge channels first, or use calibrated data), and so do a bright line that is narrow, and
+bright sources far from the phase centre, whose fringes beat within the smoothing of the background (some 20
+integrations and 30 channels): there, subtract a model before. It needs some tens of channels; in a few integrations it
+sees carriers only.
 
 References
 ----------
@@ -37,14 +39,15 @@ GENERIC_STRATEGY = "generic-default"
 
 STRATEGIES = {
     "AARTFAAC": "aartfaac-default",
-    "APERTIF": "apertif-default",
     "ATCA": "atca-default",
     "LOFAR": "lofar-default",
     "MWA": "mwa-default",
     "NENUFAR": "nenufar-default",
     "WSRT": "wsrt-default",
 }
-"""Telescope -> the strategy of AOFlagger that is made for its data."""
+"""Telescope -> the strategy of AOFlagger that is made for its data. That for Apertif is not among them: it asks for the
+position of the channels in the band, which AOFlagger cannot be told in memory. That for the MWA takes windows for its
+whole band, too: for parts of it ask for the generic one."""
 
 _CORRELATIONS = (1, 2, 4)
 """Numbers of correlations of an image set of AOFlagger."""

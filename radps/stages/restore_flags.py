@@ -11,6 +11,7 @@ from radps.context.model import Context
 from radps.context.planning import plan_blocks
 from radps.context.queries import find_one
 from radps.context.records import DataGroup, Outcome, Partition
+from radps.errors import SelectionError
 from radps.graph_tasks.shapes import map_chunks, reduce_tree, run_task
 from radps.node_tasks.flag_writing import FlagCounts, compare_flags_block, merge_flag_counts
 from radps.stages._flags import WRITES, choose_group, finish_flags, flag_job, flag_outcome
@@ -39,6 +40,11 @@ def restore_flags(context: Context, params: Params) -> Delayed:
     """
     version = find_one(context.flag_versions, params.version, "version of the flags")
     partitions = [one for one in context.visibilities(params.fields) if one.name in version.flags]
+    if not partitions:
+        raise SelectionError(
+            f"version {version.name!r} has flags of none of the fields {', '.join(params.fields)}: their data were "
+            f"imported later; versions: {', '.join(one.name for one in context.flag_versions)}"
+        )
     groups: dict[str, dict[str, DataGroup]] = {}
     counts = []
     for partition in partitions:
