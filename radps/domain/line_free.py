@@ -18,8 +18,10 @@ pixels of a channel have the same noise. The mean visibility is the same for the
    twentieth of its width, at least one channel. Line-free ranges that are then shorter than ``MIN_RANGE`` are line.
 6. Steps 3 to 5 are repeated with the new channels until they stay the same. If they go in circles, a channel that was
    line in one of them is line.
+7. A channel with more than ``MAX_NOISE`` times the noise that its weight tells is not line-free either: a fit with
+   weights that are not calibrated would take the noise of the edges of the band into all channels.
 
-A channel of interference is found as well: it is not line-free either.
+A channel of interference is found as well, and is not line-free.
 
 Where it fails: a line over the whole band that is as flat as the continuum is continuum; absorption over more than a
 third of the band is mistaken for emission in the rest; a line that stays below the threshold in every boxcar is not
@@ -57,6 +59,9 @@ GROWTH_SIGMA = 2.0
 MIN_RANGE = 2
 """Shortest line-free range [channel]."""
 
+MAX_NOISE = 1.25
+"""Noise of a line-free channel over the noise that is typical for its weight; the estimate is good to 4 to 6 %."""
+
 START_PIXELS = 4
 """Pixels that the first channels are chosen from."""
 
@@ -75,7 +80,7 @@ class Coverage(enum.StrEnum):
     SOME = "some"
     """A part of it."""
     ALL = "all"
-    """No line was found: all channels with data."""
+    """No line was found: all channels with data, but the noisiest."""
     NONE = "none"
     """Too few channels are without line: no continuum can be taken from them."""
     NO_DATA = "no data"
@@ -165,9 +170,11 @@ def find_line_free_channels(
     threshold = choose_threshold(*cube.pixels.shape)
     least = max(order + 2, min_fraction * valid.sum())
     is_line, significance[valid] = _search(cube, threshold, least)
-    if (~is_line).sum() < least:
+    relative = noise[valid] * np.sqrt(image_weights[valid])
+    is_free = ~is_line & (relative <= MAX_NOISE * np.median(relative))
+    if is_free.sum() < least:
         return LineFreeChannels(line_free, Coverage.NONE, significance, noise, threshold)
-    line_free[valid] = ~is_line
+    line_free[valid] = is_free
     return LineFreeChannels(line_free, Coverage.SOME if is_line.any() else Coverage.ALL, significance, noise, threshold)
 
 

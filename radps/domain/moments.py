@@ -9,7 +9,13 @@
 4. The flux density of a plane is the sum of its pixels that count, over the area of its beam in pixels
    (:func:`integrate_plane`). Times dv, over all channels, it is the line flux (:func:`integrate_spectrum`).
 
-Velocities are of the radio convention, v = c (1 - f / f_rest), in the frame of the frequencies.
+Velocities are in the frame of the frequencies, of one of three conventions: radio c (1 - f / f_rest), optical
+c (f_rest / f - 1), relativistic c (f_rest^2 - f^2) / (f_rest^2 + f^2). Of the last two channels of even width in
+frequency are of uneven width in velocity (:func:`compute_velocity_widths`).
+
+Masks: of the CLEAN, or where the plane, smoothed to a beam ``SMOOTHING`` times as wide, is above a cut in units of the
+noise of the smoothed plane (:func:`find_smoothed_mask`); so the faint outskirts count, and
+no pixel is chosen by its own noise.
 
 A cut biases the moments: moment 0 misses the faint outskirts, moment 2 the wings of the line. Moments 1 and 2 have a
 meaning only where the cut excludes negative pixels: with a sum I dv of zero or less they are NaN.
@@ -17,20 +23,30 @@ meaning only where the cut excludes negative pixels: with a sum I dv of zero or 
 References
 ----------
 Walter et al. 2008, AJ 136, 2563 (moments and fluxes of HI cubes).
-Greisen et al. 2006, A&A 446, 747 (velocity conventions).
+Greisen et al. 2006, A&A 446, 747 (velocity conventions). Dame 2011, arXiv:1101.1499 (masks of smoothed cubes).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
+from astropy import units
 from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import gaussian_filter
 
 from radps.domain.geometry import SPEED_OF_LIGHT_M_S
+from radps.domain.statistics import robust_rms
 from radps.errors import DataError
+
+DopplerConvention = Literal["radio", "optical", "relativistic"]
+
+SMOOTHING = 2.0
+"""Beam of a smoothed plane over that of the plane."""
+
+_FWHM_TO_SIGMA = 1 / math.sqrt(8 * math.log(2))
 
 
 class MomentSums(NamedTuple):
@@ -117,6 +133,84 @@ def compute_velocity_width(channel_width_hz: ArrayLike, rest_frequency_hz: float
     return SPEED_OF_LIGHT_M_S / 1e3 * np.abs(np.asarray(channel_width_hz, np.float64)) / rest_frequency_hz
 
 
+def compute_velocity(
+    frequency_hz: ArrayLike, rest_frequency_hz: float, convention: DopplerConvention = "radio"
+) -> NDArray[np.float64]:
+    """Return velocities [km/s] of a convention, in the shape of the frequencies [Hz].
+
+    Raises
+    ------
+    DataError
+        If the rest frequency is not a positive number.
+    """
+    if convention == "radio":
+        return compute_radio_velocity(frequency_hz, rest_frequency_hz)
+    _check_rest_frequency(rest_frequency_hz)
+    doppler = {"optical": units.doppler_optical, "relativistic": units.doppler_relativistic}[convention]
+    frequency = np.asarray(frequency_hz, np.float64) * units.Hz
+    velocity = frequency.to_value(units.km / units.s, equivalencies=doppler(rest_frequency_hz * units.Hz))
+    return np.asarray(velocity, np.float64)
+
+
+def compute_velocity_widths(
+    frequency_hz: ArrayLike,
+    channel_width_hz: float,
+    rest_frequency_hz: float,
+    convention: DopplerConvention = "radio",
+) -> NDArray[np.float64]:
+    """Return the widths of channels as velocities [km/s], from edge to edge, always positive.
+
+    Raises
+    ------
+    DataError
+        If the rest frequency is not a positive number.
+    """
+    if convention == "radio":
+        return np.full(np.shape(frequency_hz), compute_velocity_width(channel_width_hz, rest_frequency_hz))
+    centre, half = np.asarray(frequency_hz, np.float64), channel_width_hz / 2
+    first, last = (compute_velocity(centre + side, rest_frequency_hz, convention) for side in (-half, half))
+    return np.abs(last - first)
+
+
+def find_smoothed_mask(plane: NDArray[np.float32], beam_pixels: float, n_sigma: float) -> NDArray[np.bool_]:
+    """Return where the smoothed plane is above its noise.
+
+    Parameters
+    ----------
+    plane : ndarray of float32, shape (n_l, n_m)
+        A channel of the cube [Jy/beam], with the same noise everywhere; pixels of NaN are not in the mask.
+    beam_pixels : float
+        Width (FWHM) of its beam [pixel]: of an elliptical one the geometric mean; NaN = no beam, nothing is smoothed.
+    n_sigma : float
+        Cut in units of the robust noise of the smoothed plane.
+    """
+    valid = np.isfinite(plane)
+    smoothed = np.where(valid, plane, 0).astype(np.float64)
+    if math.isfinite(beam_pixels):
+        width = beam_pixels * math.sqrt(SMOOTHING**2 - 1) * _FWHM_TO_SIGMA
+        smoothed = gaussian_filter(smoothed, width, mode="constant")
+    found: NDArray[np.bool_] = valid & (smoothed > n_sigma * robust_rms(smoothed[valid]))
+    return found
+
+
+def find_counted_pixels(
+    plane: NDArray[np.float32], cut: float, mask: NDArray[np.bool_] | None = None
+) -> NDArray[np.bool_]:
+    """Return the pixels of a plane that count: finite, above the cut, inside the mask.
+
+    Raises
+    ------
+    DataError
+        If the shapes of plane and mask differ.
+    """
+    counted: NDArray[np.bool_] = np.isfinite(plane) & (plane > cut)
+    if mask is None:
+        return counted
+    if mask.shape != plane.shape:
+        raise DataError(f"mask of shape {mask.shape} for a plane of shape {plane.shape}: must be equal")
+    return counted & mask
+
+
 def create_moment_sums(shape: tuple[int, int]) -> MomentSums:
     """Return the sums of no plane.
 
@@ -166,7 +260,7 @@ def add_plane_to_moments(
             f"channel at {velocity_km_s} km/s of width {width_km_s} km/s: "
             "the velocity must be finite, the width positive"
         )
-    counted = _find_counted(plane, cut, mask)
+    counted = find_counted_pixels(plane, cut, mask)
     intensity = np.where(counted, plane, 0).astype(np.float64) * width_km_s
     return MomentSums(
         sums.intensity + intensity,
@@ -233,7 +327,7 @@ def integrate_plane(
     """
     if beam_area_pixels <= 0:
         raise DataError(f"beam area {beam_area_pixels} pixels: must be positive")
-    counted = _find_counted(plane, cut, mask)
+    counted = find_counted_pixels(plane, cut, mask)
     n_pixels = int(counted.sum())
     if math.isnan(beam_area_pixels) or not np.isfinite(plane).any():
         return PlaneFlux(math.nan, n_pixels)
@@ -281,15 +375,6 @@ def _check_rest_frequency(rest_frequency_hz: float) -> None:
         raise DataError(
             f"rest frequency {rest_frequency_hz} Hz: velocities need a positive one, such as 1420405752 Hz for HI"
         )
-
-
-def _find_counted(plane: NDArray[np.float32], cut: float, mask: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
-    counted: NDArray[np.bool_] = np.isfinite(plane) & (plane > cut)
-    if mask is None:
-        return counted
-    if mask.shape != plane.shape:
-        raise DataError(f"mask of shape {mask.shape} for a plane of shape {plane.shape}: must be equal")
-    return counted & mask
 
 
 def _divide(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from radps.data.images import (
     ImageDescription,
@@ -21,13 +23,17 @@ from radps.data.stores import create_group, join_url, require_parents, save_arra
 from radps.domain.beam import RestoringBeam
 from radps.domain.geometry import ImageGrid
 from radps.domain.moments import (
+    DopplerConvention,
     MomentSums,
     add_plane_to_moments,
     compute_moments,
-    compute_radio_velocity,
-    compute_velocity_width,
+    compute_velocity,
+    compute_velocity_widths,
     create_moment_sums,
+    find_counted_pixels,
+    find_smoothed_mask,
     integrate_plane,
+    integrate_spectrum,
     merge_moment_sums,
 )
 from radps.domain.statistics import image_statistics
@@ -45,6 +51,13 @@ class MomentRules(NamedTuple):
     channel_width_hz: float
     cut: float
     """Pixels above this count [Jy/beam]; -inf: all."""
+    mask: str = "none"
+    """Which pixels may count: ``none`` = all, ``clean`` = the mask of the CLEAN, ``smoothed``."""
+    n_sigma: float = 0.0
+    """Cut of a smoothed mask."""
+    convention: DopplerConvention = "radio"
+    is_corrected: bool = False
+    """True = intensities are those corrected for the primary beam; what counts is found before the correction."""
 
 
 class MomentPart(NamedTuple):
@@ -82,16 +95,42 @@ def create_moment_stores(
 def sum_moments(channels: tuple[int, int], rules: MomentRules) -> MomentPart:
     """Add up the planes of some channels, one after the other."""
     beams = load_beams(rules.image_url)
-    velocity = compute_radio_velocity(load_frequencies(rules.image_url), rules.rest_frequency_hz)
-    width = float(compute_velocity_width(rules.channel_width_hz, rules.rest_frequency_hz))
+    velocity, width = _find_velocities(rules)
     sums = create_moment_sums(rules.grid.shape)
     flux = []
     for channel in range(*channels):
-        plane = load_planes(rules.image_url, "SKY", slice(channel, channel + 1))[0]
-        sums = add_plane_to_moments(sums, plane, float(velocity[channel]), width, cut=rules.cut)
         area = RestoringBeam(*beams[channel]).area_pixels(rules.grid)
-        flux.append(integrate_plane(plane, area, cut=rules.cut).flux_jy)
+        plane, counted = _load_counted(channel, area, rules)
+        here = float(velocity[channel]), float(width[channel])
+        sums = add_plane_to_moments(sums, plane, *here, cut=-math.inf, mask=counted)
+        flux.append(integrate_plane(plane, area, cut=-math.inf, mask=counted).flux_jy)
     return MomentPart(sums, tuple(velocity[slice(*channels)].tolist()), tuple(flux))
+
+
+def _find_velocities(rules: MomentRules) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return velocity and width of every channel [km/s]."""
+    frequency_hz = load_frequencies(rules.image_url)
+    return (
+        compute_velocity(frequency_hz, rules.rest_frequency_hz, rules.convention),
+        compute_velocity_widths(frequency_hz, rules.channel_width_hz, rules.rest_frequency_hz, rules.convention),
+    )
+
+
+def _load_counted(
+    channel: int, beam_area_pixels: float, rules: MomentRules
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return the intensities of a channel, and which of its pixels count."""
+    where = slice(channel, channel + 1)
+    plane = load_planes(rules.image_url, "SKY", where)[0]
+    mask = None
+    if rules.mask == "clean":
+        mask = load_planes(rules.image_url, "MASK", where)[0]
+    elif rules.mask == "smoothed":
+        mask = find_smoothed_mask(plane, math.sqrt(beam_area_pixels * 4 * math.log(2) / math.pi), rules.n_sigma)
+    counted = find_counted_pixels(plane, rules.cut, mask)
+    if rules.is_corrected:
+        plane = load_planes(rules.image_url, "SKY_PRIMARY_BEAM_CORRECTED", where)[0]
+    return plane, counted
 
 
 def merge_moments(parts: Sequence[MomentPart]) -> MomentPart:
@@ -114,14 +153,15 @@ def write_moments(part: MomentPart, rules: MomentRules, moment_url: str, spectru
         write_planes(moment_url, variable, one, image[np.newaxis])
     beam = choose_middle_beam(load_beams(rules.image_url))
     write_beams(moment_url, one, *(np.array([value]) for value in beam))
-    save_array(join_url(spectrum_url, "velocity"), part.velocity_km_s, dims=("velocity",), attrs={"units": "km/s"})
+    attributes = {"units": "km/s", "doppler_type": rules.convention}
+    save_array(join_url(spectrum_url, "velocity"), part.velocity_km_s, dims=("velocity",), attrs=attributes)
     save_array(join_url(spectrum_url, "FLUX_DENSITY"), part.flux_jy, dims=("velocity",), attrs={"units": "Jy"})
-    width = float(compute_velocity_width(rules.channel_width_hz, rules.rest_frequency_hz))
+    line = integrate_spectrum(part.flux_jy, part.velocity_km_s, _find_velocities(rules)[1])
     found = image_statistics(moments.intensity)
     known = found.n_pixels > 0
     weighted = moments.velocity[np.isfinite(moments.velocity)]
     return MomentSummary(
-        integrated_flux_jy_km_s=float(np.nansum(part.flux_jy)) * width,
+        integrated_flux_jy_km_s=line.flux_jy_km_s if line.n_channels else 0.0,
         mean_velocity_km_s=float(weighted.mean(dtype=np.float64)) if weighted.size else 0.0,
         n_pixels=found.n_pixels,
         maximum=found.maximum if known else 0.0,

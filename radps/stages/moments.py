@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from dask.delayed import Delayed
@@ -14,6 +16,7 @@ from radps.context.records import ImageRecord, Outcome, OutcomeStatus, Statistic
 from radps.data.images import image_bytes
 from radps.data.stores import check_free_bytes
 from radps.domain.geometry import ImageGrid
+from radps.domain.moments import DopplerConvention
 from radps.errors import ContextError, SelectionError
 from radps.graph_tasks.shapes import map_chunks, reduce_tree, run_task
 from radps.node_tasks.moments import (
@@ -38,10 +41,18 @@ class Params(StageParams):
 
     image: str | None = None
     """Cube to use; by default every cube."""
+    mask: Literal["none", "clean", "smoothed"] = "none"
+    """Which pixels may count: "none" all of them, "clean" those of the mask that the cube was CLEANed in, "smoothed"
+    those where the channel, smoothed to twice the beam, is above n_sigma times its noise then."""
     cut: FluxDensity | None = None
-    """Pixels above this brightness per beam count; by default n_sigma times the rms of the cube (CASA `excludepix`)."""
+    """Pixels above this brightness per beam count (CASA `excludepix`); by default n_sigma times the noise of the cube
+    without a mask, and all pixels of a mask."""
     n_sigma: float = Field(default=4.0, gt=0.0)
-    """Cut in units of the noise of the cube, where `cut` is not given."""
+    """Cut in units of the noise, of the cube or of the smoothed channel, where `cut` is not given."""
+    velocity: DopplerConvention = "radio"
+    """Convention of the velocities: radio, optical or relativistic."""
+    primary_beam_correction: bool = False
+    """Take the intensities that the cube has corrected for the primary beam. Masks and cuts are judged before."""
     rest_frequency: Frequency | None = None
     """Rest frequency of the line; by default that of the data."""
 
@@ -49,27 +60,70 @@ class Params(StageParams):
 def moments(context: Context, params: Params) -> Delayed:
     """Make the moments 0, 1 and 2 of the cubes, and their integrated spectra.
 
-    A pixel of a channel counts where it is above the cut. Velocities are of the radio convention, in the frame of the
-    cube.
+    A pixel of a channel counts where it is above the cut and inside the mask. Velocities are in the frame of the cube.
+    """
+    cubes = find_cubes(context, params.image, "make moments of")
+    for cube in cubes:
+        check_variables(cube, mask=params.mask == "clean", corrected=params.primary_beam_correction)
+    return run_task(context, _finish, [_cube_moments(context, params, cube) for cube in cubes])
+
+
+def find_cubes(context: Context, name: str | None, purpose: str) -> tuple[ImageRecord, ...]:
+    """Return the cube of that name, or all cubes.
+
+    Raises
+    ------
+    ContextError
+        There is none.
     """
     every = context.find_images(kind="cube")
-    cubes = [image for image in every if params.image in (None, image.name)]
+    cubes = tuple(image for image in every if name in (None, image.name))
     if not cubes:
         known = ", ".join(image.name for image in every) or "none"
         raise ContextError(
-            f"no cube {'' if params.image is None else repr(params.image) + ' '}to make moments of (cubes: {known}); "
-            f"put the step `image_cube` before this one"
+            f"no cube {'' if name is None else repr(name) + ' '}to {purpose} (cubes: {known}); put the step "
+            "`image_cube` before this one"
         )
-    return run_task(context, _finish, [_cube_moments(context, params, cube) for cube in cubes])
+    return cubes
+
+
+def check_variables(cube: ImageRecord, *, mask: bool, corrected: bool) -> None:
+    """Refuse what a cube does not have.
+
+    Raises
+    ------
+    SelectionError
+        The mask or the corrected image is wanted, and the cube has none.
+    """
+    if mask and "MASK" not in cube.companions:
+        raise SelectionError(
+            f"{cube.name} has no mask of its CLEAN; give the step `image_cube` a mask, or take another kind of mask"
+        )
+    if corrected and "SKY_PRIMARY_BEAM_CORRECTED" not in cube.companions:
+        raise SelectionError(
+            f"{cube.name} is not corrected for the primary beam; give the step `image_cube` primary_beam_correction"
+        )
+
+
+def find_rest_frequency(context: Context, cube: ImageRecord, given_hz: float | None) -> float:
+    """Return the rest frequency [Hz]: the one that is given, else that of the cube, else that of the data.
+
+    Raises
+    ------
+    SelectionError
+        Nobody knows it.
+    """
+    rest_hz = given_hz or cube.rest_frequency_hz or context.window(cube.window).rest_frequency_hz
+    if rest_hz is None:
+        raise SelectionError(f"the data of {cube.name} name no rest frequency; give rest_frequency")
+    return rest_hz
 
 
 def _cube_moments(context: Context, params: Params, cube: ImageRecord) -> Delayed:
     """Return the graph of one cube; it computes to the record of its moments and the numbers behind."""
     window = context.window(cube.window)
     context = context.for_part(cube, window)
-    rest_hz = params.rest_frequency or cube.rest_frequency_hz or window.rest_frequency_hz
-    if rest_hz is None:
-        raise SelectionError(f"the data of {cube.name} name no rest frequency; give rest_frequency")
+    rest_hz = find_rest_frequency(context, cube, params.rest_frequency)
     n_channels, n_l, n_m = cube.shape
     grid = ImageGrid(n_l, n_m, cube.cell_size_rad)
     name = f"{cube.name}_{context.place().step}"
@@ -86,9 +140,22 @@ def _cube_moments(context: Context, params: Params, cube: ImageRecord) -> Delaye
     path = context.new_path("images", name=f"{name}.zarr", suffix="")
     spectrum_path = context.new_path("context.zarr", name=f"{cube.name}/spectrum", suffix="")
     urls = context.locate(path), context.locate(spectrum_path)
-    cut = params.n_sigma * cube.noise_jy if params.cut is None else params.cut
-    rules = MomentRules(context.locate(cube.path), grid, rest_hz, cube.channel_width_hz, cut)
-    provenance = product_attributes(context, {**params.model_dump(mode="json"), "cut": cut})
+    cut = params.cut
+    if cut is None:
+        cut = params.n_sigma * cube.noise_jy if params.mask == "none" else -math.inf
+    rules = MomentRules(
+        context.locate(cube.path),
+        grid,
+        rest_hz,
+        cube.channel_width_hz,
+        cut,
+        mask=params.mask,
+        n_sigma=params.n_sigma,
+        convention=params.velocity,
+        is_corrected=params.primary_beam_correction,
+    )
+    used = {**params.model_dump(mode="json"), "cut": cut if math.isfinite(cut) else None}
+    provenance = product_attributes(context, used)
     created = run_task(context, create_moment_stores, *urls, description, provenance, name=f"create-{cube.name}")
     blocks = [(start, min(start + BLOCK_CHANNELS, n_channels)) for start in range(0, n_channels, BLOCK_CHANNELS)]
     parts = map_chunks(context, sum_moments, blocks, rules, name=f"sum_moments-{cube.name}")

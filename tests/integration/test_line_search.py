@@ -1,4 +1,4 @@
-"""find_continuum and what uses its ranges, in this process, against the simulated truth."""
+"""From the line-free channels to the spectrum of the line, in this process, against the simulated truth."""
 
 from __future__ import annotations
 
@@ -11,15 +11,19 @@ from typing import Any
 import dask
 import numpy as np
 import pytest
+from astropy import units
+from astropy.coordinates import SkyCoord
+from astropy.table import QTable
 from pydantic import ValidationError
 
 from radps.context.model import Context, Workspace
 from radps.context.records import Outcome, OutcomeStatus, Resources
 from radps.data.demo_observation import demo_observation
-from radps.data.observation_model import Band, ObservationModel, SimulatedComponent, SimulatedField
+from radps.data.images import load_planes
+from radps.data.observation_model import Band, Noise, ObservationModel, SimulatedComponent, SimulatedField
 from radps.data.simulate import simulate_observation
 from radps.data.stores import join_url, load_array
-from radps.errors import SelectionError
+from radps.errors import ContextError, SelectionError
 
 TARGET = "N5921"
 N_CHANNELS = 32
@@ -29,7 +33,7 @@ LINE = LINE_JY * np.exp(-4 * np.log(2) * ((np.arange(N_CHANNELS) - 14) / 5) ** 2
 """A line at channel 14, 5 channels wide (FWHM) [Jy]."""
 
 
-def observe(*, line_jy: float = LINE_JY, width: float = 5.0, noise: bool = True) -> ObservationModel:
+def observe(*, line_jy: float = LINE_JY, width: float = 5.0, sefd_jy: float = 100.0) -> ObservationModel:
     """Return an hour of the target alone: two continuum sources and a line away from the centre."""
     tiny = demo_observation("tiny")
     sources = (
@@ -50,7 +54,7 @@ def observe(*, line_jy: float = LINE_JY, width: float = 5.0, noise: bool = True)
             "band": Band(start_frequency=FIRST_HZ, channel_width=WIDTH_HZ, n_channels=N_CHANNELS),
             "fields": (SimulatedField(**{**target.model_dump(), "components": sources}),),
             "scans": tuple(scan for scan in tiny.scans if scan.field == TARGET),
-            "noise": tiny.noise if noise else None,
+            "noise": Noise(sefd=sefd_jy),
             "gains": None,
             "bandpasses": None,
             "interference": None,
@@ -232,3 +236,134 @@ def test_without_any_ranges_nothing_can_be_subtracted(bench: Bench) -> None:
 def test_impossible_parameters_are_refused(bench: Bench, wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         bench.after("find_continuum", **wrong)
+
+
+# --- moments and spectra ---
+
+VELOCITY_WIDTH = 299_792.458 * WIDTH_HZ / 1_420_405_751.786
+"""Of a channel, radio convention [km/s]."""
+MIDDLE_VELOCITY = 299_792.458 * (1 - (FIRST_HZ + 14 * WIDTH_HZ) / 1_420_405_751.786)
+LINE_FLUX = float(LINE.sum()) * VELOCITY_WIDTH
+"""[Jy km/s]"""
+IMAGE = {"image_size": 96, "cell_size": "20 arcsec", "max_iterations": 3000, "n_sigma": 3}
+
+
+@pytest.fixture(scope="module")
+def cube(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """The line is imaged, with a noise of 1/500 of the line: a snapshot by nine antennas has sidelobes of a half."""
+    bench = make_bench(tmp_path_factory.mktemp("cube"), observe(sefd_jy=10.0)).after("find_continuum")
+    bench = bench.after("subtract_continuum", order=1)
+    return bench.after("image_cube", **IMAGE, mask="auto", primary_beam_correction=True)
+
+
+@pytest.fixture(scope="module")
+def masked(cube: Bench) -> Bench:
+    """Moments in the mask of the CLEAN."""
+    return cube.after("moments", mask="clean")
+
+
+def numbers(bench: Bench) -> dict[str, Any]:
+    (found,) = bench.outcome.summary.values()
+    return found
+
+
+def velocity_at_source(bench: Bench) -> float:
+    """Return moment 1 at the pixel of the line [km/s]."""
+    return float(load_planes(bench.context.locate(bench.outcome.images[0].path), "SKY_MOMENT_1")[0, 51, 51])
+
+
+@pytest.mark.parametrize("mask", ["none", "clean", "smoothed"])
+def test_moments_have_the_flux_and_the_velocity_of_the_line(cube: Bench, mask: str) -> None:
+    bench = cube.after("moments", mask=mask)
+    # The masks lose the wings of the beam, and have what CLEAN left, in a beam that is not the restoring one.
+    assert numbers(bench)["integrated_flux_jy_km_s"] == pytest.approx(LINE_FLUX, rel=0.12)
+    # a line of a hundred sigma: its middle is known to a hundredth of its width
+    assert velocity_at_source(bench) == pytest.approx(MIDDLE_VELOCITY, abs=0.1 * VELOCITY_WIDTH)
+
+
+def test_moments_in_other_conventions_and_corrected_for_the_primary_beam(cube: Bench, masked: Bench) -> None:
+    optical = cube.after("moments", mask="clean", velocity="optical")
+    relativistic = cube.after("moments", mask="clean", velocity="relativistic")
+    ratio = 1 / (1 - velocity_at_source(masked) / 299_792.458)
+    assert velocity_at_source(optical) == pytest.approx(299_792.458 * (ratio - 1), rel=1e-5)
+    assert velocity_at_source(relativistic) == pytest.approx(299_792.458 * (ratio**2 - 1) / (ratio**2 + 1), rel=1e-5)
+    # Channels of one width in frequency are wider in optical velocity by f0^2 / f^2.
+    flux = numbers(masked)["integrated_flux_jy_km_s"]
+    assert numbers(optical)["integrated_flux_jy_km_s"] == pytest.approx(flux * ratio**2, rel=1e-4)
+    radio, corrected = (numbers(cube.after("moments", n_sigma=8, primary_beam_correction=one)) for one in (False, True))
+    # 1.4 arcmin from the centre of a beam of 30 arcmin: exp(-2.77 (1.4 / 30)^2) = 0.994
+    assert 1.001 < corrected["integrated_flux_jy_km_s"] / radio["integrated_flux_jy_km_s"] < 1.02
+
+
+def test_the_spectrum_of_a_point_source_is_its_line(cube: Bench) -> None:
+    spectrum = cube.after("spectra")
+    found = numbers(spectrum)
+    row, column = found["pixel"]
+    assert (row, column) == (48 + 3, 48 + 3)  # 1 arcmin west and north in pixels of 20 arcsec
+    table = QTable.read(spectrum.context.locate(spectrum.outcome.products[0].path), format="ascii.ecsv")
+    assert table["flux_density"].unit == "Jy"
+    assert table["velocity"].unit == "km / s"
+    assert table.meta["spectral_frame"] == cube.context.window("spw0").frame
+    deviation = (table["flux_density"].value - LINE) / table["flux_error"].value
+    # 32 channels, chi-squared with a scatter of 25 %; of the brightest CLEAN leaves up to 3 sigma
+    assert np.sqrt(np.mean(deviation**2)) < 1.6
+    assert np.abs(table["flux_density"].value - LINE).max() < 0.05 * LINE_JY
+    assert found["systemic_velocity_km_s"] == pytest.approx(MIDDLE_VELOCITY, abs=0.5)
+    assert found["width_50_km_s"] == pytest.approx(5 * VELOCITY_WIDTH, rel=0.04)  # by straight lines between channels
+    assert found["integrated_flux_jy_km_s"] == pytest.approx(LINE_FLUX, abs=4 * found["integrated_flux_error_jy_km_s"])
+    assert "a line at" in spectrum.outcome.message
+    arrays = spectrum.context.locate(f"context.zarr/spectra-{spectrum.context.place().attempt}")
+    name = cube.context.find_images(kind="cube")[0].name
+    np.testing.assert_array_equal(
+        load_array(join_url(arrays, f"{name}/spectrum/FLUX_DENSITY")), table["flux_density"].value
+    )
+
+
+def test_regions_of_a_spectrum(masked: Bench) -> None:
+    # 1 arcmin west and north of the phase centre
+    field = next(one for one in masked.context.require_observation().fields if one.name == TARGET)
+    where = SkyCoord(field.direction.ra_rad, field.direction.dec_rad, unit="rad").spherical_offsets_by(
+        -1 * units.arcmin, 1 * units.arcmin
+    )
+    circle = masked.after("spectra", region="circle", radius="100 arcsec", position=where.to_string("hmsdms"))
+    assert numbers(circle)["pixel"] == [51, 51]
+    assert numbers(circle)["integrated_flux_jy_km_s"] == pytest.approx(
+        LINE_FLUX, abs=4 * numbers(circle)["integrated_flux_error_jy_km_s"]
+    )
+    moment = masked.after("spectra", region="moment")
+    # all pixels that the mask has in any channel, with what CLEAN left of the sidelobes in the others
+    assert numbers(moment)["integrated_flux_jy_km_s"] == pytest.approx(LINE_FLUX, rel=0.2)
+    empty = masked.after(
+        "spectra", region="circle", radius="60 arcsec", position="center", primary_beam_correction=True
+    )
+    assert empty.outcome.status is OutcomeStatus.SUCCESS
+    corrected = masked.after("spectra", primary_beam_correction=True)
+    assert 1.001 < numbers(corrected)["peak_jy"] / numbers(masked.after("spectra"))["peak_jy"] < 1.02
+
+
+@pytest.mark.parametrize(
+    ("stage", "params", "text"),
+    [
+        ("spectra", {"region": "circle"}, "region 'circle' with no radius: a circle needs one"),
+        ("spectra", {"radius": "10 arcsec"}, "region 'beam' with a radius"),
+        ("spectra", {"region": "moment"}, "there is no moment image of N5921_image_cube; put the step `moments`"),
+        ("spectra", {"position": "15h00m00s +05d00m00s"}, "is outside of N5921_image_cube, which has 96 x 96 pixels"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(cube: Bench, stage: str, params: dict[str, Any], text: str) -> None:
+    with pytest.raises(SelectionError, match=text):
+        cube.after(stage, **params)
+
+
+def test_a_cube_without_mask_or_correction_is_refused(cube: Bench) -> None:
+    record = cube.context.find_images(kind="cube")[0].model_copy(update={"companions": ()})
+    plain = Bench(cube.context.model_copy(update={"images": (record,)}))
+    with pytest.raises(SelectionError, match="has no mask of its CLEAN; give the step `image_cube` a mask"):
+        plain.after("moments", mask="clean")
+    for stage in ("moments", "spectra"):
+        with pytest.raises(SelectionError, match="is not corrected for the primary beam; give the step `image_cube`"):
+            plain.after(stage, primary_beam_correction=True)
+    with pytest.raises(ContextError, match="no cube 'x' to measure spectra of"):
+        plain.after("spectra", image="x")
+    with pytest.raises(ValidationError, match="'nowhere' is not a position"):
+        plain.after("spectra", position="nowhere")

@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
 from radps.domain.moments import (
+    DopplerConvention,
     MomentSums,
     add_plane_to_moments,
     compute_moments,
     compute_radio_velocity,
+    compute_velocity,
     compute_velocity_width,
+    compute_velocity_widths,
     create_moment_sums,
+    find_counted_pixels,
+    find_smoothed_mask,
     integrate_plane,
     integrate_spectrum,
     merge_moment_sums,
 )
+from radps.domain.statistics import robust_rms
 from radps.errors import DataError
 
 HI_HZ = 1_420_405_752.0
@@ -213,3 +221,40 @@ def sum_planes(cube: NDArray[np.float32], width: NDArray[np.float64]) -> MomentS
     for plane, dv in zip(cube, width, strict=True):
         sums = add_plane_to_moments(sums, plane, 0.0, float(dv), cut=0.009)
     return sums
+
+
+@pytest.mark.parametrize(
+    ("convention", "expected"),
+    [
+        ("radio", lambda beta: 1 - math.sqrt((1 - beta) / (1 + beta))),
+        ("optical", lambda beta: math.sqrt((1 + beta) / (1 - beta)) - 1),
+        ("relativistic", lambda beta: beta),
+    ],
+)
+def test_velocities_of_the_three_conventions(convention: DopplerConvention, expected: Callable[[float], float]) -> None:
+    beta = 0.08  # a source that recedes at 8 % of the speed of light
+    frequency = HI_HZ * math.sqrt((1 - beta) / (1 + beta))
+    velocity = compute_velocity(np.array([frequency]), HI_HZ, convention)
+    np.testing.assert_allclose(velocity, 299_792.458 * expected(beta), rtol=1e-9)
+    # the width is the derivative: channels of one width in frequency have another one in velocity
+    width = compute_velocity_widths(np.array([frequency]), -1e3, HI_HZ, convention)
+    step = np.diff(compute_velocity(np.array([frequency + 5e2, frequency - 5e2]), HI_HZ, convention))
+    np.testing.assert_allclose(width, step, rtol=1e-6)
+
+
+def test_a_smoothed_mask_finds_faint_extended_emission_that_a_cut_does_not() -> None:
+    rng = np.random.default_rng(4)
+    noise = gaussian_filter(rng.standard_normal((128, 128)), 4.0 / math.sqrt(2) / 2.3548, mode="wrap")
+    noise /= noise.std()
+    disc = np.hypot(*(np.mgrid[:128, :128] - 64)) < 14
+    plane = (noise + 2.0 * disc).astype(np.float32)
+    found = find_smoothed_mask(plane, 4.0, 3.5)
+    cut = find_counted_pixels(plane, 3.5)
+    # noise of 1 falls to about a half: 2 becomes 4, at the edge of the disc 2
+    assert found[disc].mean() > 0.55 > 0.15 > cut[disc].mean()
+    assert found[np.hypot(*(np.mgrid[:128, :128] - 64)) > 20].mean() < 0.005
+    plane[60:70] = np.nan
+    assert not find_smoothed_mask(plane, 4.0, 3.5)[60:70].any()
+    np.testing.assert_array_equal(
+        find_smoothed_mask(plane, math.nan, 2.0), plane > 2.0 * robust_rms(np.nan_to_num(plane)[np.isfinite(plane)])
+    )
