@@ -1,9 +1,9 @@
 r"""How good gains are: outliers among them, their scatter, the rms of their phases in time.
 
 1. **Outliers** (:func:`flag_outlying_gains`). The amplitudes that an antenna and hand has on one field over time are
-   compared with their median. One is an outlier if it is off by more than n times the larger of the robust scatter, 1.4826 times
-   the median absolute deviation, and the median error of a single amplitude, :math:`|g| / (\sqrt{2} \mathrm{snr})`:
-   so steady gains are not judged by rounding. Fewer than five solutions are not judged.
+   compared with their median. One is an outlier if it is off by more than n times the larger of the robust scatter,
+   1.4826 times the median absolute deviation, and the median error of a single amplitude,
+   :math:`|g| / (\sqrt{2} \mathrm{snr})`: so steady gains are not judged by rounding. Fewer than five are not judged.
 2. **Scatter** (:func:`measure_scatter`). Of each antenna: the median signal-to-noise; the rms of amplitudes relative to
    the median of their field and hand; the rms of phases about their mean after they are unwrapped in time, and that of
    the changes between neighbours in time, which a slow drift does not enter.

@@ -11,6 +11,7 @@ from typing import Any
 import dask
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from radps.context.model import Context, Workspace
 from radps.context.records import CalibrationTable, Outcome, OutcomeStatus, Resources
@@ -335,3 +336,20 @@ def test_linear_feeds_are_calibrated_like_circular_ones(make_bench: Callable[[Ob
 def test_an_unknown_window_is_refused(delayed: Bench) -> None:
     with pytest.raises(SelectionError, match="there is no spectral window spw7; there are: spw0"):
         delayed.calibrated(windows=["spw7"])
+
+
+@pytest.mark.parametrize(
+    ("params", "text"),
+    [
+        ({"bandpass": {"kind": "smoothed", "smoothing": 4}}, "smoothing over 4 solutions has no middle; use 5"),
+        ({"bandpass": {"average": 0}}, "greater than 0"),
+        ({"bandpass": {"kind": "spline"}}, "'channels', 'smoothed' or 'polynomial'"),
+        ({"delays": {"solution_interval": "0 s"}}, "greater than 0"),
+        ({"phases": {"combine": True}}, "Extra inputs are not permitted"),
+        ({"outlier_sigma": -1}, "greater than or equal to 0"),
+    ],
+)
+def test_parameters_with_mistakes_are_refused(params: dict[str, Any], text: str) -> None:
+    module = importlib.import_module("radps.stages.calibrate")
+    with pytest.raises(ValidationError, match=text):
+        module.Params(**params)
