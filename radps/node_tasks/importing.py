@@ -88,6 +88,23 @@ class ImportedPartition(NamedTuple):
     """Baselines of two different antennas."""
 
 
+class ImportedWindow(NamedTuple):
+    """A spectral window of one data set, without the frequencies of all its channels."""
+
+    name: str
+    virtual: int
+    """Number of the virtual window."""
+    frequency_hz: tuple[float, float]
+    """First and last channel, ascending [Hz]."""
+    n_channels: int
+    channel_width_hz: float
+    frame: str
+    rest_frequency_hz: float
+    """NaN = none given."""
+    label: str
+    """Its name in the data."""
+
+
 class ImportedDataSet(NamedTuple):
     """What a data set says of itself; an empty text = nothing."""
 
@@ -106,7 +123,7 @@ class ImportPlan(NamedTuple):
     datasets: tuple[ImportedDataSet, ...]
     """In the order of the config."""
     antennas: Antennas
-    windows: tuple[JoinedWindow, ...]
+    windows: tuple[ImportedWindow, ...]
     partitions: tuple[ImportedPartition, ...]
     longest_baseline_m: float
     idle_antennas: tuple[str, ...]
@@ -236,7 +253,7 @@ def create_partitions(
     return ImportPlan(
         datasets=tuple(_dataset(joined, number) for number in range(len(datasets))),
         antennas=joined.antennas,
-        windows=joined.windows,
+        windows=tuple(_imported_window(window) for window in joined.windows),
         partitions=tuple(partitions),
         longest_baseline_m=longest_m,
         idle_antennas=idle,
@@ -396,6 +413,13 @@ def _imported(
         variables=variables,
         cross_baselines=int(np.count_nonzero(description.antenna1 != description.antenna2)),
     )
+
+
+def _imported_window(window: JoinedWindow) -> ImportedWindow:
+    """Return a window as a record of a few bytes, for the ledger to keep."""
+    frequency_hz = window.frequency_hz
+    ends = (float(frequency_hz[0]), float(frequency_hz[-1]))
+    return ImportedWindow(**window._asdict() | {"frequency_hz": ends, "n_channels": len(frequency_hz)})
 
 
 def _scans(description: MeasurementSetDescription) -> tuple[ImportedScan, ...]:

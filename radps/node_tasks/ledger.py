@@ -4,7 +4,8 @@ One small file a task, ``RUN/tasks/<step>-<attempt>/<key>``, written by the work
 dies, driver, scheduler or worker, a task that has ended is not done again: its result is read from here.
 
 1. A file holds the SHA-256 of what follows, then the pickled :class:`Entry`. One that is torn counts as none.
-2. Results above :data:`MAX_BYTES` are not kept: they are parts of sums (images), and cost as much to keep as to make.
+2. What is above :data:`MAX_BYTES` is compressed, and not kept if it is still larger, or far above: those are parts of
+   sums (images), and cost as much to keep as to make. Lists of records, as the plan of an import, compress well.
 3. Failures stand beside it, in ``<key>.failures``: a task that is repeated on another worker goes on counting.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+import zlib
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
@@ -24,7 +26,13 @@ LEDGERS = "tasks"
 """Folder of the ledgers of a run."""
 
 MAX_BYTES = 64 * 2**10
-"""Pickled size of a result that is kept at most."""
+"""Size of an entry on the disk that is kept at most."""
+
+_MAX_PICKLED_BYTES = 16 * MAX_BYTES
+"""Pickled size up to which an entry is worth the time to compress it: 10 ms for 1 MiB."""
+
+_COMPRESSED = b"\x78"
+"""How a zlib stream begins; a pickle begins with another byte."""
 
 _FAILURES = ".failures"
 _LONGEST_NAME = 180
@@ -69,6 +77,8 @@ def save_entry(ledger_url: str, key: str, entry: Entry) -> bool:
         text = pickle.dumps(entry)
     except Exception:  # whatever an object of a user's stage raises
         return False
+    if MAX_BYTES < len(text) <= _MAX_PICKLED_BYTES:
+        text = zlib.compress(text, 1)
     if len(text) > MAX_BYTES:
         return False
     replace_file(_url(ledger_url, key), hashlib.sha256(text).digest() + text, durable=False)
@@ -128,8 +138,9 @@ def _url(ledger_url: str, key: str) -> str:
 def _parse(data: bytes | None) -> Entry | None:
     if data is None or hashlib.sha256(data[_DIGEST_BYTES:]).digest() != data[:_DIGEST_BYTES]:
         return None
+    text = data[_DIGEST_BYTES:]
     try:
-        entry = pickle.loads(data[_DIGEST_BYTES:])
+        entry = pickle.loads(zlib.decompress(text) if text.startswith(_COMPRESSED) else text)
     except Exception:  # of another version, or of a module that is not there: the task is done again
         return None
     return entry if isinstance(entry, Entry) else None

@@ -363,7 +363,7 @@ def _silent_antennas(plan: ImportPlan, copied: CopySummary | None) -> tuple[str,
 def _observation(context: Context, params: Params, plan: ImportPlan, jobs: Sequence[_Job]) -> Observation:
     """Return the observation as the context keeps it."""
     names = [job.name for job in jobs]
-    edges = [edge for window in plan.windows for edge in (window.frequency_hz.min(), window.frequency_hz.max())]
+    edges = [edge for window in plan.windows for edge in window.frequency_hz]
     center_hz = (min(edges) + max(edges)) / 2
     project = _project(context, plan, names)
     antennas = _antennas(plan)
@@ -382,7 +382,7 @@ def _observation(context: Context, params: Params, plan: ImportPlan, jobs: Seque
             antennas=[antenna.name for antenna in antennas],
             diameters_m=[antenna.diameter_m for antenna in antennas],
             longest_baseline_m=plan.longest_baseline_m,
-            middles_hz={window.name: float(np.mean(window.frequency_hz[[0, -1]])) for window in plan.windows},
+            middles_hz={window.name: float(np.mean(window.frequency_hz)) for window in plan.windows},
             labels={window.name: window.label for window in plan.windows},
         ),
     )
@@ -416,8 +416,8 @@ def _windows(plan: ImportPlan) -> tuple[SpectralWindow, ...]:
         SpectralWindow(
             name=window.name,
             virtual=window.virtual,
-            frequency_hz=(float(window.frequency_hz[0]), float(window.frequency_hz[-1])),
-            n_channels=len(window.frequency_hz),
+            frequency_hz=window.frequency_hz,
+            n_channels=window.n_channels,
             channel_width_hz=window.channel_width_hz,
             frame=window.frame,
             rest_frequency_hz=window.rest_frequency_hz if np.isfinite(window.rest_frequency_hz) else None,

@@ -40,8 +40,19 @@ def test_names_of_fields_and_long_names_make_names_of_files(url: str) -> None:
     assert [ledger.task_of(ledger.entry_name(key)) for key in keys] == [keys[0], "", ""]
 
 
+def test_long_lists_of_records_are_kept_compressed(url: str) -> None:
+    records = [
+        (f"partition {number}", f"memory://run/visibilities/data.ps.zarr/{number}", 3.0) for number in range(3000)
+    ]
+    assert ledger.save_entry(url, "a", entry(records))
+    found = ledger.load_entry(url, "a")
+    assert found is not None
+    assert found.result == records
+
+
 def test_large_results_and_what_cannot_be_pickled_are_not_kept(url: str) -> None:
-    assert not ledger.save_entry(url, "a", entry(np.zeros(ledger.MAX_BYTES)))
+    assert not ledger.save_entry(url, "a", entry(np.random.default_rng(1).random(ledger.MAX_BYTES // 4)))
+    assert not ledger.save_entry(url, "a", entry(np.zeros(16 * ledger.MAX_BYTES, np.uint8)))
     assert not ledger.save_entry(url, "b", entry(threading.Lock()))
     assert ledger.load_done(url) == {}
 
