@@ -323,6 +323,7 @@ def test_interpolation_is_chosen_by_the_kind_of_table(drifting: Bench) -> None:
 # --- linear feeds ---
 
 
+@pytest.mark.slow
 def test_linear_feeds_are_calibrated_like_circular_ones(make_bench: Callable[[ObservationModel], Bench]) -> None:
     bench = make_bench(DELAYED.model_copy(update={"polarizations": "XX YY"})).calibrated(delays={})
     solution = solutions.load_solution(bench.context.locate(bench.table("gain").path))
