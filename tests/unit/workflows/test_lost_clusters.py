@@ -241,7 +241,8 @@ def test_worker_processes_whose_scheduler_died_are_replaced_and_finished_tasks_a
     }
     names = [event.event for event in read_events(str(folder)) if event.event.startswith("cluster.")]
     assert names == ["cluster.started", "cluster.lost", "cluster.started"]
-    assert events_of(folder, "cluster.started")[0]["where"] == "2 worker processes on this machine"
+    where = events_of(folder, "cluster.started")[0]["where"]
+    assert where.startswith("2 worker processes on this machine, dashboard http://127.0.0.1:")
     (lost,) = events_of(folder, "cluster.lost")
     assert lost["error"].startswith("lost the scheduler of 2 worker processes on this machine (")
     assert sorted(started(folder)[:2]) == [("a", 1, False), ("b", 1, False)]
