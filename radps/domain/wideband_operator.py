@@ -5,7 +5,7 @@ residual R_i loses sum_j N_(i+j) I_j, where N_q is the operator of the weights w
 
 1. Each chunk makes, for each q, the images of :func:`operator_sums`: the point spread function P_0, and one image for
    each two further terms of the series in w. They are sums over samples, so that those of chunks add up.
-2. :func:`make_operators` transforms the totals to spectra, once.
+2. :func:`make_spectra` transforms the totals, once.
 3. :func:`apply_operators` then gives the dirty images of a model without any visibilities.
 
 w is in wavelengths here, relative to the largest of all data; the phase X that the series is in is
@@ -129,10 +129,29 @@ def operator_sums(
     return DirtySum(images, rows[0][0].weight)
 
 
-def make_operators(images: NDArray[Any], grid: ImageGrid, series: int) -> tuple[NormalOperator, ...]:
-    """Return N_q for q = 0 ... 2 n - 2, of the totals of :func:`operator_sums` divided by the sum of weights."""
+def make_spectra(images: NDArray[Any], series: int) -> NDArray[np.float32]:
+    """Transform the totals of :func:`operator_sums`, divided by the sum of weights, to the spectra of the operators.
+
+    Returns
+    -------
+    ndarray of float32, shape (2 n - 1, series, p_l, p_m // 2 + 1)
+        c_j times the transform of P_j, its imaginary part for odd j.
+    """
+    spectra = np.empty((len(images), series, images.shape[2], images.shape[3] // 2 + 1), np.float32)
+    for row, target in zip(images, spectra, strict=True):
+        target[0] = transform_centred(row[0].astype(np.float32)).real
+        for number, odd in enumerate(range(1, series, 2), 1):
+            transform = transform_centred(row[number].astype(np.float32))
+            target[odd] = transform.imag
+            if odd + 1 < series:
+                target[odd + 1] = transform.real
+    return spectra
+
+
+def make_operators(spectra: NDArray[np.float32], grid: ImageGrid) -> tuple[NormalOperator, ...]:
+    """Return N_q for q = 0 ... 2 n - 2, of the spectra of :func:`make_spectra`."""
     height = (grid.n_minus_1 / grid.max_1_minus_n + 0.5).astype(np.float32)
-    return tuple(NormalOperator(grid, _spectra(row, series), height, (0.0,) * series) for row in images)
+    return tuple(NormalOperator(grid, row, height, (0.0,) * len(row)) for row in spectra)
 
 
 def apply_operators(operators: Sequence[NormalOperator], model: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -144,15 +163,3 @@ def apply_operators(operators: Sequence[NormalOperator], model: NDArray[np.float
             for i in range(n_terms)
         ]
     )
-
-
-def _spectra(images: NDArray[Any], series: int) -> NDArray[np.float32]:
-    """Return c_j times the transform of P_j, its imaginary part for odd j, shape (series, p_l, p_m // 2 + 1)."""
-    spectra = np.empty((series, images.shape[1], images.shape[2] // 2 + 1), np.float32)
-    spectra[0] = transform_centred(images[0].astype(np.float32)).real
-    for number, odd in enumerate(range(1, series, 2), 1):
-        transform = transform_centred(images[number].astype(np.float32))
-        spectra[odd] = transform.imag
-        if odd + 1 < series:
-            spectra[odd + 1] = transform.real
-    return spectra

@@ -8,11 +8,11 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from dask.delayed import Delayed
-from distributed import CancelledError, Client, Future, KilledWorker
+from distributed import CancelledError, Client, Future, KilledWorker, futures_of
 from distributed.client import FutureCancelledError
 from distributed.comm import CommClosedError
 
@@ -111,23 +111,36 @@ class OnClient:
         stop: Stop | None = None,
     ) -> Any:
         """Return the result of a graph; see :class:`~radps.execution.engine.Engine`."""
-        listener = _Listener({str(key) for key in dict(graph.__dask_graph__())}, on_task)
-        number, order = next(self._numbers), order or Order()
+        # What is kept is done already: no end of it will be told.
+        keys = {str(key) for key, task in dict(graph.__dask_graph__()).items() if not isinstance(task, Future)}
+        with self._computation(keys, on_task) as listener:
+            (future,) = self._run(self._client.compute, [graph], order or Order(), stop)
+            listener.all_seen.wait(_PATIENCE_FOR_EVENTS_S)
+            return future.result()
+
+    def keep(
+        self,
+        parts: Sequence[Delayed],
+        order: Order | None = None,
+        on_task: TaskListener = ignore,
+        stop: Stop | None = None,
+    ) -> list[Delayed]:
+        """Compute graphs on the workers and return handles; see :class:`~radps.execution.engine.Engine`."""
+        keys = {str(key) for part in parts for key in dict(part.__dask_graph__())}
+        with self._computation(keys, on_task) as listener:
+            handles = self._run(self._client.persist, list(parts), order or Order(), stop)
+            listener.all_seen.wait(_PATIENCE_FOR_EVENTS_S)
+            return handles
+
+    @contextlib.contextmanager
+    def _computation(self, keys: set[str], on_task: TaskListener) -> Iterator[_Listener]:
+        """Listen to the ends of tasks in the block, and say in words what is wrong with the cluster if it is left."""
+        listener = _Listener(keys, on_task)
+        number = next(self._numbers)
         self._listeners[number] = listener
         try:
             self._check_connected()
-            future = self._client.compute(
-                graph, retries=order.retries, priority=order.priority, resources=dict(order.resources) or None
-            )
-            try:
-                result = self._wait(future, order, stop)
-            except BaseException:
-                # What is on its way says what happened; that a lost scheduler cannot cancel says nothing more.
-                with contextlib.suppress(Exception):
-                    self._client.cancel([future], force=True)
-                raise
-            listener.all_seen.wait(_PATIENCE_FOR_EVENTS_S)
-            return result
+            yield listener
         except KilledWorker as error:
             raise ClusterError(
                 f"task {task_name(error.task)!r} took its worker with it {error.allowed_failures + 1} times, the last "
@@ -138,6 +151,26 @@ class OnClient:
             raise self._lost(first_line(error)) from error
         finally:
             del self._listeners[number]
+
+    def _run(
+        self, submit: Callable[..., list[Any]], graphs: list[Delayed], order: Order, stop: Stop | None
+    ) -> list[Any]:
+        """Submit graphs to be computed, wait for all of them, and return what ``submit`` returned."""
+        submitted = submit(
+            graphs, retries=order.retries, priority=order.priority, resources=dict(order.resources) or None
+        )
+        futures = futures_of(submitted)
+        try:
+            for future in futures:
+                self._wait(future, order, stop)
+                if future.status != "finished":
+                    future.result()  # raises what happened
+        except BaseException:
+            # What is on its way says what happened; that a lost scheduler cannot cancel says nothing more.
+            with contextlib.suppress(Exception):
+                self._client.cancel(futures, force=True)
+            raise
+        return submitted
 
     def _check_connected(self) -> None:
         """Refuse to go on with a client that has given up its scheduler; one that still looks for it is waited for."""
@@ -154,8 +187,8 @@ class OnClient:
             "and tasks are skipped"
         )
 
-    def _wait(self, future: Future, order: Order, stop: Stop | None) -> Any:
-        """Wait for a result, but not for ever on a cluster without workers."""
+    def _wait(self, future: Future, order: Order, stop: Stop | None) -> None:
+        """Wait for the end of a task, but not for ever on a cluster without workers."""
         ended = threading.Event()
         future.add_done_callback(lambda _: ended.set())
         looked = last_seen = connected = time.monotonic()
@@ -179,11 +212,10 @@ class OnClient:
                     f"{self._description} has had no worker for {_PATIENCE_WITHOUT_WORKERS_S:.0f} s; start workers and "
                     "run again: finished steps and tasks are skipped"
                 )
-        return future.result()
 
     def _workers(self) -> list[dict[str, Any]]:
         """Return what the scheduler knows of its workers."""
-        return list(self._client.scheduler_info(n_workers=-1)["workers"].values())
+        return list(self._client.scheduler_info(n_workers=-1).get("workers", {}).values())
 
     def _dispatch(self, event: tuple[float, dict[str, Any]]) -> None:
         """Hand an event to the graph that the task belongs to. Runs in the thread of the client's event loop."""

@@ -7,10 +7,11 @@ import functools
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
 from typing import Any, NamedTuple, Protocol
 
+import dask
 from dask.delayed import Delayed
 
 from radps.context.records import Resources
@@ -117,6 +118,19 @@ class Engine(Protocol):
         """
         ...
 
+    def keep(
+        self,
+        parts: Sequence[Delayed],
+        order: Order | None = None,
+        on_task: TaskListener = ignore,
+        stop: Stop | None = None,
+    ) -> list[Delayed]:
+        """Compute graphs, leave their results where they are, and return handles for other graphs; see :meth:`compute`.
+
+        The results are freed when the handles, and the graphs that hold them, are gone.
+        """
+        ...
+
 
 class InProcess:
     """Computes in this process, one task after the other, by dask's synchronous scheduler.
@@ -161,13 +175,27 @@ class InProcess:
         stop: Stop | None = None,
     ) -> Any:
         """Return the result of a graph; see :class:`Engine`. Tasks repeat themselves and report to their host."""
+        return self._within(order, stop, functools.partial(graph.compute, scheduler="synchronous"))
+
+    def keep(
+        self,
+        parts: Sequence[Delayed],
+        order: Order | None = None,
+        on_task: TaskListener = ignore,
+        stop: Stop | None = None,
+    ) -> list[Delayed]:
+        """Compute graphs and return handles that hold their results; see :class:`Engine`."""
+        return list(self._within(order, stop, functools.partial(dask.persist, *parts, scheduler="synchronous")))
+
+    def _within(self, order: Order | None, stop: Stop | None, work: Callable[[], Any]) -> Any:
+        """Return the result of some work, if there is time for it."""
         if stop is not None and stop.is_set():
             raise StoppedError
         if order is None or order.deadline_s is None:
-            return graph.compute(scheduler="synchronous")
+            return work()
         try:
             with _time_limit(order.deadline_s - time.monotonic(), _DeadlineError):
-                return graph.compute(scheduler="synchronous")
+                return work()
         except _DeadlineError as over:
             raise TaskTimeoutError("it ran longer than it may; give it more time (timeout)") from over
 

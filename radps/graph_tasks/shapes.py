@@ -4,6 +4,7 @@
 ``map_chunks``    one task a chunk.
 ``reduce_tree``   many results to one, a few at a time, in an order that depends on their number only.
 ``count_tasks``   how many tasks a graph has.
+``Keep``          results that stay where they were computed, for the graphs that follow.
 
 Names of tasks are readable on the dashboard: ``image_cube.clean_channels-2-00012`` is chunk 12 of attempt 2. The
 attempt is a part of the name, so that a rerun never meets a result of the run before. In a key a mark of the run
@@ -16,7 +17,7 @@ attempt becomes a task that reads its result, and needs nothing that it was made
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import dask
 from dask.delayed import Delayed
@@ -42,6 +43,16 @@ class TaskNames(Protocol):
 
     def claim(self, key: str) -> None:
         """Give a name to one task; raises StageError if another one has it."""
+
+
+class Keep(NamedTuple):
+    """What a stage yields to keep results in the memory of the workers: it is answered by handles, one for each part.
+
+    A handle goes into later graphs like the graph that it stands for, without computing it again. What is lost with a
+    worker is computed again by the scheduler. Results are freed when the stage ends.
+    """
+
+    parts: Sequence[Delayed]
 
 
 FAN_IN = 8

@@ -24,7 +24,7 @@ from radps.domain.multiterm import find_hessian, find_spectral_index, invert_hes
 from radps.domain.multiterm_clean import clean_terms
 from radps.domain.solver import ModelUpdate, Residual, SolverResult
 from radps.domain.statistics import robust_rms
-from radps.domain.wideband_operator import apply_operators, make_operators
+from radps.domain.wideband_operator import apply_operators, make_operators, make_spectra
 from radps.node_tasks.continuum_sums import ContinuumRules, FirstSums
 from radps.node_tasks.cube_imaging import write_plane
 
@@ -64,7 +64,7 @@ class CycleImages(NamedTuple):
 
     @property
     def operator_url(self) -> str:
-        """URL of the images that the normal operator is made of: (2 term - 1, 1 + series // 2, p_l, p_m)."""
+        """URL of the spectra of the normal operators: (2 term - 1, series, p_l, p_m // 2 + 1)."""
         return join_url(self.scratch_url, "operator")
 
 
@@ -99,11 +99,11 @@ class TermsUpdate(NamedTuple):
 
 
 def save_first(total: FirstSums, rules: ContinuumRules, cycle: CycleImages) -> FirstLook:
-    """Write the PSFs, what the normal operator is made of, and the dirty images of cycle 0."""
+    """Write the PSFs, the spectra of the normal operators, and the dirty images of cycle 0."""
     images = total.psf.normalised().astype(np.float32)
     _save_images(cycle.psf_url, images[:, 0])
     if rules.series:
-        save_array(cycle.operator_url, images, dims=("term", "series", "l", "m"))
+        save_array(cycle.operator_url, make_spectra(images, rules.series), dims=("term", "series", "u", "v"))
     return FirstLook(total.psf.weight, save_residual(total.dirty, rules, cycle))
 
 
@@ -114,7 +114,7 @@ def save_residual(total: DirtySum, rules: ContinuumRules, cycle: CycleImages) ->
 
 def convolve_residual(rules: ContinuumRules, cycle: CycleImages) -> Residual:
     """Make the residual images of a cycle from its model and the normal operator, without visibilities."""
-    operators = make_operators(load_array(cycle.operator_url), rules.imaging.grid, rules.series)
+    operators = make_operators(load_array(cycle.operator_url), rules.imaging.grid)
     dirty = load_array(cycle.dirty_url)
     return _save_residual(dirty - apply_operators(operators, load_array(cycle.model_url)), rules, cycle)
 

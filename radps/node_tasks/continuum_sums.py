@@ -54,10 +54,18 @@ def find_maximum(parts: Sequence[float]) -> float:
     return max(parts)
 
 
-def sum_first(source: Source, rules: ContinuumRules) -> FirstSums:
-    """Return a block's part of the dirty images and of the PSFs, which are twice the size of the image."""
+def load_block(source: Source) -> Samples:
+    """Read a block, to be kept for the sums of all cycles."""
+    return load_samples([source])
+
+
+def sum_first(source: Source | Samples, rules: ContinuumRules) -> FirstSums:
+    """Return a block's part of the dirty images and of the PSFs, which are twice the size of the image.
+
+    A block is given as it is to be read, or as it was read and kept.
+    """
     imaging = rules.imaging
-    samples = load_samples([source])
+    samples = load_samples([source]) if isinstance(source, Source) else source
     weights = weigh_samples(samples, imaging.weighting, imaging.grid)
     epsilon = imaging.clean.epsilon
     powers = spectral_powers(samples.frequency_hz, rules.reference_hz, 2 * rules.n_terms - 1)

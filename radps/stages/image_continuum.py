@@ -17,7 +17,7 @@ from radps.domain.solver import ModelUpdate, Residual, ResidualRequest, SolverRe
 from radps.domain.weights import Weighting
 from radps.domain.wideband_operator import plan_series
 from radps.errors import SelectionError
-from radps.graph_tasks.shapes import map_chunks, reduce_tree, run_task
+from radps.graph_tasks.shapes import Keep, map_chunks, reduce_tree, run_task
 from radps.node_tasks.continuum_imaging import (
     INDEX_VARIABLES,
     TAYLOR_VARIABLES,
@@ -37,6 +37,7 @@ from radps.node_tasks.continuum_sums import (
     add_images,
     find_longest_w,
     find_maximum,
+    load_block,
     sum_first,
     sum_residual,
 )
@@ -60,6 +61,14 @@ from radps.stages._imaging import (
 from radps.stages.subtract_continuum import GROUP as LINE_GROUP
 from radps.stages.subtract_model import GROUP as MODEL_GROUP
 
+KEEP_SHARE = 0.3
+"""Part of the memory of all workers that kept visibilities may take; the tasks of the cycles need the rest."""
+
+SAMPLE_BYTES = 8 + 4
+"""A kept visibility: Stokes I, its weight."""
+
+UVW_BYTES = 24
+
 
 class Params(ImagingParams):
     """Parameters of the stage `image_continuum`."""
@@ -79,7 +88,8 @@ class _Work(NamedTuple):
     """What the cycles of one image share."""
 
     target: ImageTarget
-    sources: tuple[Source, ...]
+    blocks: Sequence[Source | Delayed]
+    """Data to be read by whoever needs them, or handles of data that are kept."""
     rules: ContinuumRules
     scratch_url: str
 
@@ -88,13 +98,13 @@ class _Work(NamedTuple):
         return CycleImages(self.scratch_url, number)
 
 
-def image_continuum(context: Context, params: Params) -> Generator[Delayed, Any, Outcome]:
+def image_continuum(context: Context, params: Params) -> Generator[Delayed | Keep, Any, Outcome]:
     """Image the continuum of every selected field from all its spectral windows; one small graph a cycle.
 
     The first look at the data is a map over blocks and the tree sum of their images. The residual updates of the cycles
-    are another one, or convolutions that need no data where the phase of the w-term is small (the summary tells which);
-    a model update is one task. The blocks depend on the data alone, so that the sums come out the same on every
-    cluster.
+    are another one, or convolutions that need no data where the phase of the w-term is small; data that are needed
+    again stay in the memory of the workers where they fit (the summary tells which). A model update is one task. The
+    blocks depend on the data alone, so that the sums come out the same on every cluster.
     """
     records, methods = [], {}
     for target in find_continuum_targets(context, params):
@@ -155,7 +165,7 @@ def choose_data_group(params: Params, partition: Partition) -> str:
 
 def image_target(
     context: Context, params: Params, target: ImageTarget
-) -> Generator[Delayed, Any, tuple[ImageRecord, str]]:
+) -> Generator[Delayed | Keep, Any, tuple[ImageRecord, str]]:
     """Drive the loop of one image; returns its record, and how its residuals were made.
 
     For stages, too, that image in cycles of their own.
@@ -194,7 +204,10 @@ def image_target(
     series = plan_series(longest_w, grid, params.n_terms, epsilon=clean.epsilon, w_term=clean.w_term)
     rules = ContinuumRules(imaging, centre_hz, params.n_terms, longest_w, series)
     scratch_url = context.locate(context.new_path("images", f"{target.name}-cycles", suffix=""))
-    work = _Work(target, sources, rules, scratch_url)
+    restored = context.is_finished(context.task_key(f"restore-{target.name}"))
+    keeps = not series and not restored and _fits(context, params, target)
+    blocks = (yield _keep_blocks(context, target, sources)) if keeps else sources
+    work = _Work(target, blocks, rules, scratch_url)
     weight, result, kept = yield from _iterate_cycles(context, work, before)
     plane = ContinuumPlane(rules, stores.image_url, stores.convergence_url, kept, result, params.index_limit)
     finished = run_task(context, finish_continuum, plane, weight, name=f"restore-{target.name}")
@@ -205,7 +218,24 @@ def image_target(
     record: ImageRecord = yield run_task(
         context, summarise_image, blank, stores, name=f"summarise-{target.name}", after=finished
     )
-    return record, f"by convolution, {series} terms in w" if series else "from the visibilities"
+    if series:
+        return record, f"by convolution, {series} terms in w"
+    return record, "from visibilities kept on the workers" if keeps else "from visibilities read in each cycle"
+
+
+def _fits(context: Context, params: Params, target: ImageTarget) -> bool:
+    """Return True where the data of an image are worth keeping between cycles, and the workers have the memory."""
+    resources = context.place().resources
+    n_bytes = 0
+    for partition, ranges in zip(target.partitions, target.channels, strict=True):
+        n_channels = sum(stop - start for start, stop in ranges)
+        n_bytes += partition.shape[0] * partition.shape[1] * (n_channels * SAMPLE_BYTES + UVW_BYTES)
+    return params.max_iterations > 0 and n_bytes <= KEEP_SHARE * resources.slots * resources.memory_bytes
+
+
+def _keep_blocks(context: Context, target: ImageTarget, sources: Sequence[Source]) -> Keep:
+    """Return the request to read all data, and to keep them until the stage ends."""
+    return Keep(map_chunks(context, load_block, sources, name=f"load-{target.name}"))
 
 
 def _term_variables(params: Params) -> dict[str, str]:
@@ -217,7 +247,7 @@ def _term_variables(params: Params) -> dict[str, str]:
 
 def _iterate_cycles(
     context: Context, work: _Work, before: Sequence[Delayed]
-) -> Generator[Delayed, Any, tuple[float, SolverResult, CycleImages]]:
+) -> Generator[Delayed | Keep, Any, tuple[float, SolverResult, CycleImages]]:
     """Answer the requests of the solver's loop by graphs.
 
     Returns the sum of weights, how the loop ended, and the cycle whose model is kept: the last one, or that with the
@@ -264,7 +294,7 @@ def _choose_accuracy(work: _Work, next_level: float, dirty_peak: float) -> float
 
 def _update_residual(
     context: Context, work: _Work, cycle: CycleImages, accuracy: float | None = None
-) -> Generator[Delayed, Any, tuple[CycleImages, Residual]]:
+) -> Generator[Delayed | Keep, Any, tuple[CycleImages, Residual]]:
     """Make the residual of a cycle, by default to full accuracy; returns where it is, and its peak."""
     rules = work.rules
     epsilon = rules.imaging.clean.epsilon if accuracy is None else accuracy
@@ -273,9 +303,7 @@ def _update_residual(
     if rules.series:
         graph = run_task(context, convolve_residual, rules, cycle, name=f"residual-{name}")
     else:
-        parts = map_chunks(
-            context, sum_residual, work.sources, rules, cycle.model_url, epsilon, name=f"residual-{name}"
-        )
+        parts = map_chunks(context, sum_residual, work.blocks, rules, cycle.model_url, epsilon, name=f"residual-{name}")
         total = reduce_tree(context, add_images, parts, name=f"add_residual-{name}")
         graph = run_task(context, save_residual, total, rules, cycle, name=f"save_residual-{name}")
     residual: Residual = yield graph
@@ -297,7 +325,7 @@ def _longest_w_graph(context: Context, name: str, sources: Sequence[Source]) -> 
 def _first_graph(context: Context, work: _Work, before: Sequence[Delayed]) -> Delayed:
     """Return the graph of the PSFs and the dirty images; it computes to a FirstLook."""
     name = work.target.name
-    parts = map_chunks(context, sum_first, work.sources, work.rules, name=f"first-{name}", after=list(before))
+    parts = map_chunks(context, sum_first, work.blocks, work.rules, name=f"first-{name}", after=list(before))
     total = reduce_tree(context, add_first, parts, name=f"add_first-{name}")
     return run_task(context, save_first, total, work.rules, work.cycle(0), name=f"save_first-{name}")
 

@@ -16,7 +16,7 @@ from radps.context.records import Outcome
 from radps.context.shared_fields import written_fields
 from radps.errors import ClusterLostError, StageError, TaskTimeoutError
 from radps.execution.engine import Engine, Order, Stop, StoppedError
-from radps.graph_tasks.shapes import count_tasks
+from radps.graph_tasks.shapes import Keep
 from radps.node_tasks.guard import TaskEnd, TaskEvent
 from radps.stages.base import find_stage
 from radps.workflows.model import Step
@@ -73,6 +73,8 @@ class StepWork:
         self._tell = tell
         self._failed_task = ""
         self._task_error: BaseException | None = None
+        self._kept: set[str] = set()
+        """Keys of tasks whose results are kept."""
         timeout = step.policy.timeout
         self._deadline_s = None if timeout is None else time.monotonic() + timeout
 
@@ -134,16 +136,21 @@ class StepWork:
             stage.close()
 
     def _compute(self, graph: object) -> Any:
-        if not isinstance(graph, Delayed):
+        if not isinstance(graph, Delayed | Keep):
             raise StageError(
                 f"stage {self._step.stage} yielded a {type(graph).__name__}; it has to yield graphs (Delayed), "
                 "made by the functions of radps.graph_tasks"
             )
-        self._tell(GraphAdded(self._step.id, count_tasks(graph)))
+        parts = graph.parts if isinstance(graph, Keep) else [graph]
+        keys = {str(key) for part in parts for key in dict(part.__dask_graph__())}
+        self._tell(GraphAdded(self._step.id, len(keys - self._kept)))
         policy = self._step.policy
         order = Order(policy.retries, policy.priority, policy.resources, self._deadline_s)
         self._failed_task = ""
         try:
+            if isinstance(graph, Keep):
+                self._kept |= keys
+                return self.engine.keep(graph.parts, order, self.on_task, self.stop)
             return self.engine.compute(graph, order, self.on_task, self.stop)
         except Exception as error:
             self._task_error = error

@@ -19,7 +19,7 @@ from pydantic import Field
 from radps import Context, Outcome, StageParams
 from radps.context.records import DataGroup, OutcomeStatus, ProductKind, ProductRecord, QAScore
 from radps.data import stores
-from radps.graph_tasks.shapes import map_chunks, reduce_tree, run_task
+from radps.graph_tasks.shapes import Keep, map_chunks, reduce_tree, run_task
 from radps.units import Angle, Frequency
 
 
@@ -327,6 +327,38 @@ def kills_worker(context: Context, params: DeadlyParams) -> Delayed:
     """Kill the worker of one of six tasks."""
     parts = map_chunks(context, _die, range(6), params.marker, params.always, name="die")
     return run_task(context, _report, reduce_tree(context, _add, parts, name="add"), "", name="report")
+
+
+class KeepingParams(StageParams):
+    """Parameters of the stage that keeps data."""
+
+    folder: str
+    """Gets a file for each time that something is loaded."""
+    marker: str = ""
+    """A file; the worker dies in the second cycle unless it is there. Empty: it lives."""
+
+
+def _load(number: int, folder: str) -> np.ndarray:
+    (Path(folder) / f"{number}-{time.time_ns()}").touch()
+    # Too large for the ledger, compressed too.
+    return np.concatenate([[number], np.random.default_rng(number).permutation(100_000)])
+
+
+def _use(data: np.ndarray, cycle: int, marker: str) -> int:
+    if marker and cycle == 1 and data[0] == 2 and not Path(marker).exists():
+        Path(marker).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return int(data.sum()) * (cycle + 1)
+
+
+def keeps_data(context: Context, params: KeepingParams) -> Generator[Delayed | Keep, Any, Outcome]:
+    """Load four arrays once, and sum them in three cycles."""
+    kept = yield Keep(map_chunks(context, _load, range(4), params.folder, name="load"))
+    sums = []
+    for cycle in range(3):
+        parts = map_chunks(context, _use, kept, cycle, params.marker, name=f"use-{cycle}")
+        sums.append((yield reduce_tree(context, _add, parts, name=f"add-{cycle}")))
+    return Outcome(summary={"sums": sums})
 
 
 def _threads() -> dict[str, str | None]:

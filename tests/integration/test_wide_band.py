@@ -10,8 +10,13 @@ import pytest
 
 import radps
 from radps.api import Run
-from radps.context.records import ImageRecord
+from radps.context.model import Workspace
+from radps.context.records import ImageRecord, Resources
 from radps.data.images import load_planes
+from radps.execution.engine import InProcess
+from radps.stages import image_continuum
+from radps.workflows.model import Step
+from radps.workflows.step_work import StepWork
 
 CELL = math.radians(8 / 3600)
 SIZE = 108
@@ -136,3 +141,28 @@ def test_each_window_has_an_image_with_its_own_flux(run: Run) -> None:
 
 def test_the_way_of_the_residuals_is_told(run: Run) -> None:
     assert run.context.steps["wide"].outcome.summary["residuals"] == {"sky": "by convolution, 4 terms in w"}
+
+
+def image_again(run: Run, monkeypatch: pytest.MonkeyPatch, step: str, memory_bytes: int) -> tuple[str, np.ndarray]:
+    """Image through the visibilities, with this much memory; return how, and the sky."""
+    monkeypatch.setattr("radps.stages.image_continuum.plan_series", lambda *_, **__: 0)
+    engine = InProcess(2**33)
+    resources = Resources(slots=1, memory_bytes=memory_bytes)
+    context = run.context.at(Workspace(url=run.url, step=step, attempt=1, resources=resources))
+    params = image_continuum.Params(**{**IMAGE, "n_terms": 2})
+    work = StepWork(Step(id=step, stage="image_continuum", after=(), params=params), engine, lambda _: None)
+    ended = work.run(context)
+    assert ended.error is None
+    (image,) = ended.outcome.images
+    return ended.outcome.summary["residuals"]["sky"], load_planes(context.locate(image.path), "SKY")[0]
+
+
+def test_kept_and_read_visibilities_give_the_same_bits(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    how, kept = image_again(run, monkeypatch, "kept", 2**33)
+    assert how == "from visibilities kept on the workers"
+    how, read = image_again(run, monkeypatch, "read", 2**20)
+    assert how == "from visibilities read in each cycle"
+    np.testing.assert_array_equal(kept, read)
+    (image,) = run.context.find_images(kind="continuum", step="wide")
+    # Both ways are exact to 1e-5 of the brightest source; components are chosen by rounding where two are alike.
+    np.testing.assert_allclose(kept, load(run, image, "SKY"), atol=image.noise_jy)

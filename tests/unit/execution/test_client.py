@@ -141,6 +141,44 @@ def test_a_killed_worker_is_replaced_and_its_tasks_are_done_again(tmp_path: Path
     assert summaries(runner)["kills_worker"] == {"sum": 55}
 
 
+KEPT_SUMS = [(6 + 4 * sum(range(100_000))) * factor for factor in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("place", ["workers", "process"])
+def test_kept_results_are_computed_once_for_all_graphs(tmp_path: Path, cluster: OnClient, place: str) -> None:
+    engine: Engine = cluster if place == "workers" else InProcess(2**30)
+    loads = tmp_path / "loads"
+    loads.mkdir()
+    runner = run(tmp_path / "run", engine, {"user_stages:keeps_data": {"folder": str(loads)}})
+    assert summaries(runner)["keeps_data"] == {"sums": KEPT_SUMS}
+    assert len(list(loads.iterdir())) == 4
+    record = runner.context.steps["keeps_data"]
+    assert record.tasks == record.tasks_done == 4 + 3 * (4 + 1)
+    assert record.seconds < 6.0  # waiting for the ends of kept tasks would take 2 s a graph
+    if place == "workers":
+        deadline = time.monotonic() + 5
+        while held := [key for key in cluster._client.has_what().values() if key]:
+            assert time.monotonic() < deadline, held  # what was kept is freed with the step
+            time.sleep(0.05)
+
+
+def test_kept_results_that_die_with_their_worker_are_computed_again(tmp_path: Path) -> None:
+    loads = tmp_path / "loads"
+    loads.mkdir()
+    stage = {"user_stages:keeps_data": {"folder": str(loads), "marker": str(tmp_path / "killed")}}
+    with open_local(1, 2**30) as engine:
+        runner = run(tmp_path / "run", engine, stage)
+    assert (tmp_path / "killed").exists()
+    assert summaries(runner)["keeps_data"] == {"sums": KEPT_SUMS}
+    assert len(list(loads.iterdir())) == 8
+
+
+def test_an_error_of_what_is_to_be_kept_comes_through(cluster: OnClient, user_stages: str) -> None:
+    time_out = importlib.import_module(user_stages).time_out
+    with pytest.raises(TimeoutError, match="the archive does not answer"):
+        cluster.keep([run_task(names(), time_out)])
+
+
 def test_a_task_that_always_kills_its_worker_is_named_with_the_remedy(tmp_path: Path) -> None:
     # Each death costs the start of a worker; one is enough to be sure.
     with open_local(1, 2**30, allowed_failures=0) as engine:
