@@ -35,6 +35,7 @@ from radps.plots.figures import render
 from radps.plots.flags import plot_flag_fractions
 from radps.plots.images import ImagePlane, plot_channel_maps, plot_image
 from radps.plots.solutions import SolutionPanels, plot_amplitudes, plot_delays, plot_phases
+from radps.plots.spectra import SearchedSpectra, plot_line_search, plot_spectrum
 from radps.plots.visibilities import DensityPanel, plot_baselines, plot_densities
 
 if TYPE_CHECKING:
@@ -184,10 +185,26 @@ def draw_densities(picture: Picture, counts: VisibilityCounts, ranges: Histogram
 
 def draw_baselines(picture: Picture, urls: Sequence[str]) -> Picture:
     """Draw the errors of baselines that `assess` found; the table is at the last of the places where there is one."""
-    url = next((url for url in reversed(urls) if exists(url)), urls[-1])
+    url = _find(urls)
     names = ("BASELINE_LENGTH", "PHASE_RMS", "CLOSURE_PHASE", "CLOSURE_AMPLITUDE")
     length_m, rms, phase, amplitude = (load_array(join_url(url, name)) for name in names)
     return save_picture(picture, plot_baselines(length_m, rms, phase, amplitude, picture.title))
+
+
+def draw_line_search(picture: Picture, url: str) -> Picture:
+    """Draw what the line-free channels were found from."""
+    names = ("frequency", "MEAN_VISIBILITY", "DIRTY_PEAK", "SIGNIFICANCE", "LINE_FREE")
+    found = SearchedSpectra(*(load_array(join_url(url, name)) for name in names))
+    return save_picture(picture, plot_line_search(found, picture.title))
+
+
+def draw_spectrum(picture: Picture, urls: Sequence[str]) -> Picture:
+    """Draw a spectrum; it is at the last of the places where there is one."""
+    url = _find(urls)
+    error_url = join_url(url, "FLUX_ERROR")
+    error = load_array(error_url) if exists(error_url) else None
+    velocity, flux = (load_array(join_url(url, name)) for name in ("velocity", "FLUX_DENSITY"))
+    return save_picture(picture, plot_spectrum(velocity, flux, error, picture.title))
 
 
 def draw_image(picture: Picture, place: DrawnImage, channel: int) -> Picture:
@@ -256,6 +273,11 @@ def _beam(beams: NDArray[np.float64], channel: int) -> tuple[float, float, float
     """Return the beam of a channel; None without one."""
     major, minor, angle = beams[channel].tolist()
     return (major, minor, angle) if math.isfinite(major) and major > 0 else None
+
+
+def _find(urls: Sequence[str]) -> str:
+    """Return the last of some places where there is something; the last one where there is nothing."""
+    return next((url for url in reversed(urls) if exists(url)), urls[-1])
 
 
 def _minutes(time_s: NDArray[np.float64]) -> NDArray[np.float64]:

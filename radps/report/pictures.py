@@ -72,6 +72,16 @@ def plan_pictures(context: Context, folder: str) -> list[Drawing]:
     for record in context.steps.values():
         found += _of_flags(album, record)
         found += _of_baselines(album, record)
+        found += _of_spectra(album, record)
+    for search in context.line_searches:
+        if search.spectrum is not None:
+            found += album.draw(
+                find_maker(context, search.spectrum),
+                f"Line-free channels of {search.field} in {search.window}",
+                f"{search.n_line_free} of {search.n_channels} channels are line-free: shaded.",
+                plotting.draw_line_search,
+                context.locate(search.spectrum),
+            )
     for table in context.calibration.tables:
         found += _of_table(album, table)
     for image in context.images:
@@ -83,8 +93,9 @@ def plan_pictures(context: Context, folder: str) -> list[Drawing]:
 
 def find_maker(context: Context, path: str) -> str:
     """Return the step that made what lies at a path of the run folder; empty if none did."""
+    folders = {folder.partition(".")[0] for folder in path.split("/")[:2]}
     for record in context.steps.values():
-        if any(f"/{record.id}-{attempt}" in f"/{path}" for attempt in record.attempts_used()):
+        if any(f"{record.id}-{attempt}" in folders for attempt in record.attempts_used()):
             return record.id
     return ""
 
@@ -147,8 +158,7 @@ def _of_baselines(album: Album, record: StepRecord) -> Iterator[Drawing]:
     for partition in context.observation.partitions:
         if partition.name not in measured:
             continue
-        folders = (f"context.zarr/{record.id}-{attempt}" for attempt in record.attempts_used())
-        urls = tuple(context.locate(f"{folder}/{partition.name}/visibilities") for folder in folders)
+        urls = _places(context, record, f"{partition.name}/visibilities")
         caption = (
             "Of each baseline: rms of the calibrated phase about the model, and errors that gains of antennas cannot "
             "explain. One baseline far from the others has a fault of its own."
@@ -162,6 +172,17 @@ def _of_baselines(album: Album, record: StepRecord) -> Iterator[Drawing]:
         )
 
 
+def _of_spectra(album: Album, record: StepRecord) -> Iterator[Drawing]:
+    """Yield the spectra of a step `spectra` or `moments`."""
+    if record.outcome is None or record.stage not in ("spectra", "moments"):
+        return
+    moments = (one.name.removesuffix(f"_{record.id}") for one in record.outcome.images)
+    for cube in moments if record.stage == "moments" else record.outcome.summary:
+        caption = "Of the pixels in the mask of the moments." if record.stage == "moments" else "Of the chosen region."
+        urls = _places(album.context, record, f"{cube}/spectrum")
+        yield from album.draw(record.id, f"Spectrum of {cube}", caption, plotting.draw_spectrum, urls)
+
+
 def _of_table(album: Album, table: CalibrationTable) -> Iterator[Drawing]:
     """Yield amplitudes and phases of solutions, or delays; some antennas a picture."""
     observation = album.context.observation
@@ -173,14 +194,14 @@ def _of_table(album: Album, table: CalibrationTable) -> Iterator[Drawing]:
     for first in range(0, n_antennas, ANTENNAS_A_PICTURE):
         antennas = (first, min(first + ANTENNAS_A_PICTURE, n_antennas))
         part = "" if n_antennas <= ANTENNAS_A_PICTURE else f", antennas {first + 1} to {antennas[1]}"
-        place = f"in {table.window}{part}"
+        title = table.name.replace("_", " ").capitalize()
         if table.kind == "delay":
-            yield from album.draw(maker, f"Delays {place}", caption, plotting.draw_delay_solutions, url, antennas)
+            yield from album.draw(maker, title + part, caption, plotting.draw_delay_solutions, url, antennas)
             continue
         along = "frequency" if table.kind == "bandpass" else "time"
-        for quantity in ("amplitude", "phase"):
-            title = f"{table.kind.capitalize()}: {quantity} {place}"
-            yield from album.draw(maker, title, caption, plotting.draw_solutions, url, along, quantity, antennas)
+        for quantity in ("phase",) if table.kind == "phase" else ("amplitude", "phase"):
+            name = f"{title}: {quantity}{part}"
+            yield from album.draw(maker, name, caption, plotting.draw_solutions, url, along, quantity, antennas)
 
 
 def _of_image(album: Album, image: ImageRecord) -> Iterator[Drawing]:
@@ -232,6 +253,12 @@ def _importer(context: Context) -> str:
         if record.outcome is not None and record.outcome.observation is not None
     )
     return next(makers, "")
+
+
+def _places(context: Context, record: StepRecord, name: str) -> tuple[str, ...]:
+    """Return where arrays of a step may be: in the folder of one of the attempts that count."""
+    folders = (f"context.zarr/{record.id}-{attempt}" for attempt in record.attempts_used())
+    return tuple(context.locate(f"{folder}/{name}") for folder in folders)
 
 
 def _centre(context: Context, field: str) -> tuple[float, float]:

@@ -94,7 +94,7 @@ def test_every_stage_that_has_plots_shows_them(folder: Path) -> None:
     assert pictures("assess") == 2  # baselines of two calibrators
     assert pictures("image_continuum") == 3  # image, residual, convergence
     assert pictures("image_cube") == 3  # channels, numbers by channel, convergence
-    assert pictures("moments") == 3
+    assert pictures("moments") == 4  # three moments and the spectrum
 
 
 def test_a_run_that_failed_and_nasty_names_have_a_report(tmp_path: Path, user_stages: str) -> None:

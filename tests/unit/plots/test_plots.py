@@ -11,6 +11,7 @@ from radps.plots.figures import render
 from radps.plots.flags import plot_flag_fractions
 from radps.plots.images import ImagePlane, make_wcs, plot_channel_maps, plot_image
 from radps.plots.solutions import SolutionPanels, plot_amplitudes, plot_delays, plot_phases
+from radps.plots.spectra import SearchedSpectra, plot_line_search, plot_spectrum
 from radps.plots.visibilities import DensityPanel, plot_baselines, plot_densities
 
 RNG = np.random.default_rng(1)
@@ -87,6 +88,17 @@ def test_densities_are_cut_to_the_data() -> None:
     assert figure.axes[0].get_xlim() == (3, 5)
     assert figure.axes[0].get_ylim() == (7, 9)
     assert figure.axes[1].texts[0].get_text() == "no unflagged data"
+
+
+def test_line_free_channels_are_shaded() -> None:
+    free = np.array([True, True, False, False, True])
+    found = SearchedSpectra(1e9 + 1e6 * np.arange(5), *np.ones((3, 5)), free)
+    for axes in plot_line_search(found, "t").axes:
+        assert len(axes.patches) == 3
+    flux = np.array([0.0, 1.0, np.nan])
+    axes = plot_spectrum(np.arange(3.0), flux, None, "t").axes[0]
+    np.testing.assert_array_equal(axes.lines[0].get_ydata(), flux)
+    assert len(plot_spectrum(np.arange(3.0), flux, np.ones(3), "t").axes[0].collections) == 1
 
 
 def test_the_other_plots_draw_what_they_are_given() -> None:

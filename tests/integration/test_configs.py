@@ -1,0 +1,88 @@
+"""The configurations that come with radps run as they are, and find what was put into their skies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import radps
+from radps.context.model import Context
+from radps.data.images import load_planes
+
+pytestmark = pytest.mark.slow
+
+FOLDER = Path(__file__).resolve().parents[2] / "configs"
+
+
+def find_spectral_indices(context: Context) -> None:
+    """Points of 120, 60 and 40 mJy: -0.9, -0.6, 0.4 (VLA, two windows)."""
+    (image,) = context.find_images(step="wide")
+    sky, index, error = (
+        load_planes(context.locate(image.path), name)[0]
+        for name in ("SKY", "SKY_SPECTRAL_INDEX", "SKY_SPECTRAL_INDEX_ERROR")
+    )
+    arcmin = 60 / 3.5
+    for east, north, alpha in ((3.15, 2.1, -0.9), (-5.6, 4.9, -0.6), (-2.8, -6.3, 0.4)):
+        l, m = round(256 - east * arcmin), round(256 + north * arcmin)
+        near = (slice(l - 3, l + 4), slice(m - 3, m + 4))
+        peak = np.unravel_index(np.nanargmax(sky[near]), (7, 7))
+        # three times its own error, and a calibration that knows the slope of the phase calibrator to 0.1
+        assert index[near][peak] == pytest.approx(alpha, abs=3 * float(error[near][peak]) + 0.1)
+
+
+def find_line(context: Context) -> None:
+    """Two halves of a disc with 6.92 Jy km/s together (ALMA)."""
+    message = context.steps["spectra"].outcome.message  # type: ignore[union-attr]
+    flux, error = (float(word) for word in (message.split(": ")[1].split()[0], message.split("+- ")[1].split()[0]))
+    # noise, and the flux density of the phase calibrator, known to 1.2 %
+    assert flux == pytest.approx(6.92, abs=3 * error)
+
+
+def find_interference(context: Context) -> None:
+    """AOFlagger flags, and the image has its noise (VLA)."""
+    summary = context.steps["flag_rfi"].outcome.summary  # type: ignore[union-attr]
+    assert summary
+    assert context.find_images(kind="continuum")[0].noise_jy > 0
+
+
+def find_better_phases(context: Context) -> None:
+    """The trial of self-calibration is kept."""
+    assert any("self_calibrated" in partition.groups for partition in context.visibilities("target"))
+
+
+def has_images(context: Context) -> None:
+    """There are images with sources."""
+    assert context.images
+    assert all(image.noise_jy == 0 or image.statistics.max > 5 * image.noise_jy for image in context.images)
+
+
+CONFIGS: dict[str, Callable[[Context], None]] = {
+    "alma_cube": find_line,
+    "extended_cube": has_images,
+    "meerkat_continuum": has_images,
+    "self_calibration": find_better_phases,
+    "vla_continuum": find_spectral_indices,
+    "vla_interference": find_interference,
+    "windows_iquv": has_images,
+}
+
+
+def test_every_config_is_here_or_has_tests_of_its_own() -> None:
+    assert {path.stem for path in FOLDER.glob("*.yaml")} - {"demo", "ngc5921"} == set(CONFIGS)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_config_runs_as_it_is(name: str, tmp_path: Path) -> None:
+    if name == "vla_interference":
+        pytest.importorskip("aoflagger", reason="interference is looked for by AOFlagger: radps[rfi]")
+    changes: dict[str, Any] = {"run": str(tmp_path / "run"), "cluster": "none"}
+    workflow = radps.load_workflow(FOLDER / f"{name}.yaml", changes)
+    run = radps.Run(workflow.run, workflow)
+    run.resume(progress=False)
+    context = run.context
+    assert {record.id: str(record.state) for record in context.steps.values() if record.state != "done"} == {}
+    CONFIGS[name](context)
