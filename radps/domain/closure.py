@@ -106,11 +106,11 @@ def remove_antennas(
     design[rows, antenna1] += 1.0
     design[rows, antenna2] += sign
     weights, values = np.moveaxis(weights, 1, 2), np.moveaxis(values, 1, 2)
-    normal = np.einsum("thb,bi,bj->thij", weights, design, design, optimize=True)
-    right = np.einsum("thb,bi->thi", weights * values, design, optimize=True)
+    normal = np.einsum("nhb,bi,bj->nhij", weights, design, design, optimize=True)
+    right = np.einsum("nhb,bi->nhi", weights * values, design, optimize=True)
     # Antennas without data, and the phase of the reference, are free: the smallest solution.
-    solution = np.einsum("thij,thj->thi", np.linalg.pinv(normal, hermitian=True, rcond=1e-10), right)
-    rest = np.where(weights > 0, values - np.einsum("thi,bi->thb", solution, design), 0.0)
+    solution = np.einsum("nhij,nhj->nhi", np.linalg.pinv(normal, hermitian=True, rcond=1e-10), right)
+    rest = np.where(weights > 0, values - np.einsum("nhi,bi->nhb", solution, design), 0.0)
     return np.moveaxis(rest, 2, 1)
 
 
