@@ -56,7 +56,6 @@ _STYLES = {
 _SECONDS_BETWEEN_LINES = 30.0
 _WIDTH_OF_FILES = 1000
 _WIDTH_OF_DEFAULTS = 40
-_SCORE_GOOD, _SCORE_BAD = 0.9, 0.5
 
 
 class _Screen(Console):
@@ -318,11 +317,13 @@ def _message(step: StepStatus) -> str:
 
 def show_status(console: Console, status: Status) -> None:
     """Print the tables of a run: steps, QA scores, flux densities, images; and where the products are."""
+    from radps.context.scores import BAD_SCORE, GOOD_SCORE
+
     show_steps(console, status.steps)
     if status.qa:
         table = make_table("QA", "score", "step", "of", "message", right=("score",))
         for score in status.qa:
-            style = "green" if score.score >= _SCORE_GOOD else "yellow" if score.score >= _SCORE_BAD else "red"
+            style = "green" if score.score >= GOOD_SCORE else "yellow" if score.score >= BAD_SCORE else "red"
             table.add_row(
                 Text(score.name),
                 Text(f"{score.score:.2f}", style),

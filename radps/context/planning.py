@@ -95,16 +95,23 @@ def plan_blocks(
     return blocks
 
 
+def choose_fixed_steps(partition: Partition) -> tuple[int, int]:
+    """Return times and channels, whole zarr chunks, that are about :data:`SUM_BLOCK_BYTES` together."""
+    n_times, n_baselines, _, n_polarizations = partition.shape
+    time_step, channel_step = partition.chunks
+    cell = n_baselines * n_polarizations * VISIBILITY_BYTES
+    times = max(time_step, SUM_BLOCK_BYTES // (cell * channel_step) // time_step * time_step)
+    width = max(channel_step, SUM_BLOCK_BYTES // (cell * min(times, n_times)) // channel_step * channel_step)
+    return times, width
+
+
 def plan_fixed_blocks(context: Context, partition: Partition, group: str | None = None) -> list[Block]:
     """Cut a partition into blocks of about :data:`SUM_BLOCK_BYTES`, on the borders of zarr chunks, by the data alone.
 
     For tasks whose numbers depend, to their accuracy, on what is in a block with them: such as those of a gridder.
     """
-    n_times, n_baselines, n_channels, n_polarizations = partition.shape
-    time_step, channel_step = partition.chunks
-    cell = n_baselines * n_polarizations * VISIBILITY_BYTES
-    times = max(time_step, SUM_BLOCK_BYTES // (cell * channel_step) // time_step * time_step)
-    width = max(channel_step, SUM_BLOCK_BYTES // (cell * min(times, n_times)) // channel_step * channel_step)
+    n_times, _, n_channels, _ = partition.shape
+    times, width = choose_fixed_steps(partition)
     address = context.address(partition, group)
     return [
         Block(

@@ -12,6 +12,9 @@ from pydantic import Field
 from radps.context.base import Record
 from radps.context.queries import check_word, matching
 
+GOOD_SCORE, BAD_SCORE = 0.9, 0.5
+"""A score from the first on needs no look; one below the second is bad."""
+
 
 class ScoreScope(enum.StrEnum):
     """What kind of thing a score applies to."""

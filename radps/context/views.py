@@ -40,20 +40,24 @@ def outcome_html(outcome: Outcome) -> str:
         (f"{one.score:.2f}", one.applies_to, one.message, f"{one.good:g}", f"{one.bad:g}")
         for one in sorted(outcome.qa, key=lambda one: one.score)
     )
-    outputs = [
-        *(("data", partition, ", ".join(groups)) for partition, groups in outcome.groups.items()),
-        *((f"{one.kind} table", one.name, one.path) for one in outcome.tables),
-        *((one.kind, one.name, one.path) for one in outcome.images),
-        *((one.kind, one.source, one.path) for one in outcome.products),
-    ]
     return "".join(
         [
             html_heading(f"Outcome: {outcome.status}" + (f": {outcome.message}" if outcome.message else "")),
             html_table("Quality", ("score", "of", "message", "good", "bad"), scores),
-            html_table("Outputs", ("what", "name", "where"), outputs),
+            html_table("Outputs", ("what", "name", "where"), list_outputs(outcome)),
             html_table("Numbers", ("name", "value"), outcome.summary.items()),
         ]
     )
+
+
+def list_outputs(outcome: Outcome) -> list[tuple[str, str, str]]:
+    """Return what an outcome adds to the run: what it is, its name, its path in the run folder."""
+    return [
+        *(("data", f"{partition}: {', '.join(groups)}", "") for partition, groups in outcome.groups.items()),
+        *((f"{one.kind} table", one.name, one.path) for one in outcome.tables),
+        *((one.kind, one.name, one.path) for one in outcome.images),
+        *((str(one.kind), one.path.rpartition("/")[2], one.path) for one in outcome.products),
+    ]
 
 
 def step_html(record: StepRecord) -> str:

@@ -107,13 +107,6 @@ def _carriers(n_channels: int) -> tuple[int, ...]:
 
 def _fields() -> tuple[SimulatedField, ...]:
     """Return calibrators and target."""
-    flux = SimulatedField(
-        name="3C286",
-        ra="202.7845333 deg",
-        dec="30.5091553 deg",
-        intents=(FLUX_INTENT, BANDPASS_INTENT),
-        components=(SimulatedComponent(flux_standard="3C286"),),
-    )
     phase = SimulatedField(
         name="J1445+0958",
         ra="221.3186067 deg",
@@ -124,7 +117,18 @@ def _fields() -> tuple[SimulatedField, ...]:
     target = SimulatedField(
         name="N5921", ra="230.5 deg", dec="5.0666667 deg", intents=(TARGET_INTENT,), components=_target_components()
     )
-    return flux, phase, target
+    return flux_calibrator(), phase, target
+
+
+def flux_calibrator() -> SimulatedField:
+    """Return 3C286 as flux and bandpass calibrator."""
+    return SimulatedField(
+        name="3C286",
+        ra="202.7845333 deg",
+        dec="30.5091553 deg",
+        intents=(FLUX_INTENT, BANDPASS_INTENT),
+        components=(SimulatedComponent(flux_standard="3C286"),),
+    )
 
 
 def _target_components() -> tuple[SimulatedComponent, ...]:

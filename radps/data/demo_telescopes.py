@@ -16,7 +16,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from radps.data.demo_observation import demo_observation
+from radps.data.demo_observation import demo_observation, flux_calibrator
 from radps.data.observation_model import (
     BANDPASS_INTENT,
     FLUX_INTENT,
@@ -221,13 +221,6 @@ def _alma_fields() -> tuple[SimulatedField, ...]:
 
 def _meerkat_fields() -> tuple[SimulatedField, ...]:
     """Return calibrators and a field of sources of different spectra; one is extended, one polarized."""
-    flux = SimulatedField(
-        name="3C286",
-        ra="202.7845333 deg",
-        dec="30.5091553 deg",
-        intents=(FLUX_INTENT, BANDPASS_INTENT),
-        components=(SimulatedComponent(flux_standard="3C286"),),
-    )
     phase = SimulatedField(
         name="J1311-2216",
         ra="197.9137917 deg",
@@ -267,4 +260,4 @@ def _meerkat_fields() -> tuple[SimulatedField, ...]:
     target = SimulatedField(
         name="field", ra="199 deg", dec="-20 deg", intents=(TARGET_INTENT,), components=(*sources, extended)
     )
-    return flux, phase, target
+    return flux_calibrator(), phase, target

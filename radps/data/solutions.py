@@ -150,10 +150,7 @@ def write_solution_channels(url: str, channels: slice, table: GainTable) -> None
     DataError
         If the channels cut a chunk, or the shape is wrong.
     """
-    for name, variable in _GAIN_VARIABLES.items():
-        region = tuple(channels if dim == "frequency" else slice(None) for dim in variable.dims)
-        data = np.asarray(getattr(table, variable.field), variable.dtype)
-        stores.write_region(stores.join_url(url, name), region, data)
+    _write(url, table, _GAIN_VARIABLES, channels)
 
 
 def save_solution(url: str, solution: Solution) -> str:
@@ -176,13 +173,7 @@ def save_solution(url: str, solution: Solution) -> str:
     DataError
         If fields, scans, antennas or polarizations do not fit to the arrays, or there is a table of another shape.
     """
-    _check(solution)
-    table = solution.table
-    n_channels = len(table.frequency_hz)
-    coordinates = (table.time_s, table.frequency_hz, solution.fields, solution.scans)
-    _create(url, solution.description, *coordinates, n_channels, _GAIN_VARIABLES)
-    write_solution_channels(url, slice(0, n_channels), table)
-    return url
+    return _save(url, solution, _GAIN_VARIABLES)
 
 
 def save_delays(url: str, solution: DelaySolution) -> str:
@@ -205,14 +196,7 @@ def save_delays(url: str, solution: DelaySolution) -> str:
     DataError
         If fields, scans, antennas or polarizations do not fit to the arrays, or there is a table of another shape.
     """
-    _check(solution)
-    table = solution.table
-    coordinates = (table.time_s, table.frequency_hz, solution.fields, solution.scans)
-    _create(url, solution.description, *coordinates, 1, _DELAY_VARIABLES)
-    for name, variable in _DELAY_VARIABLES.items():
-        data = np.asarray(getattr(table, variable.field), variable.dtype)
-        stores.write_region(stores.join_url(url, name), (slice(None),) * data.ndim, data)
-    return url
+    return _save(url, solution, _DELAY_VARIABLES)
 
 
 def load_solution(url: str, channels: slice | None = None) -> Solution:
@@ -279,6 +263,25 @@ def _load(
     arrays = {variable.field: load(name, variable.dims) for name, variable in variables.items()}
     arrays |= {"time_s": load("time", ("time",)), "frequency_hz": load("frequency", ("frequency",))}
     return description, words("field_name", "time"), words("scan_name", "time"), arrays
+
+
+def _save(url: str, solution: Solution | DelaySolution, variables: dict[str, _Variable]) -> str:
+    """Write a whole table of gains or delays."""
+    _check(solution)
+    table = solution.table
+    n_channels = len(table.frequency_hz)
+    coordinates = (table.time_s, table.frequency_hz, solution.fields, solution.scans)
+    _create(url, solution.description, *coordinates, n_channels, variables)
+    _write(url, table, variables, slice(0, n_channels))
+    return url
+
+
+def _write(url: str, table: GainTable | DelayTable, variables: dict[str, _Variable], channels: slice) -> None:
+    """Write some channels of all arrays of a table."""
+    for name, variable in variables.items():
+        region = tuple(channels if dim == "frequency" else slice(None) for dim in variable.dims)
+        data = np.asarray(getattr(table, variable.field), variable.dtype)
+        stores.write_region(stores.join_url(url, name), region, data)
 
 
 def _create(

@@ -2,9 +2,9 @@ r"""Bandpasses that are smoother than single channels: averaged, smoothed, or po
 
 All start from gains with errors: :math:`\sigma = |g| / \mathrm{snr}`, weights :math:`1 / \sigma^2`, 0 where flagged.
 
-1. **Averaged** (:func:`solve_bandpass_groups`): n neighbouring channels, counted from channel 0, share a solution, and
-   :func:`expand_bandpass` interpolates back to channels. So the signal-to-noise of a solution grows by the root of n
-   (CASA ``solint="inf,4chan"``). :func:`choose_averaging` finds n from a solution channel by channel.
+1. **Averaged** (:func:`radps.domain.gains.solve_bandpass`): n neighbouring channels, counted from channel 0, share a
+   solution, and :func:`expand_bandpass` interpolates back to channels. So the signal-to-noise of a solution grows by
+   the root of n (CASA ``solint="inf,4chan"``). :func:`choose_averaging` finds n from a solution channel by channel.
 2. **Smoothed** (:func:`smooth_bandpass`): a straight line is fitted to the complex gains of a few channels around each
    channel, with their weights, and read off at the channel. In the middle of the band and for equal weights this is the
    running mean; at the edges it has no bias for a slope.
@@ -24,70 +24,18 @@ channel refers to another one, and its phases do not fit to those of its neighbo
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.polynomial.chebyshev import chebvander
 from numpy.typing import NDArray
 
-from radps.domain.gains import GainOptions, GainTable, accumulate_gain_sums, solve_gain_sums
+from radps.domain.gains import GainTable
 from radps.domain.interpolation import interpolate_gains
 from radps.domain.solver import StopReason
 
 _MAX_STEPS = 20
 """Gauss-Newton steps of a phase: it converges in a few, or the phases are noise."""
-
-
-def solve_bandpass_groups(
-    visibilities: NDArray[Any],
-    model: NDArray[Any],
-    flags: NDArray[np.bool_],
-    weights: NDArray[Any],
-    antenna1: NDArray[np.integer[Any]],
-    antenna2: NDArray[np.integer[Any]],
-    n_antennas: int,
-    reference_antenna: int | Sequence[int] | NDArray[np.int64],
-    *,
-    time_s: NDArray[np.float64],
-    frequency_hz: NDArray[np.float64],
-    n_average: int,
-    options: GainOptions = GainOptions(),  # noqa: B008 - a NamedTuple is immutable
-) -> GainTable:
-    """Solve one gain of every antenna, group of channels and hand, over all times given.
-
-    Parameters
-    ----------
-    visibilities, model, flags, weights, antenna1, antenna2, n_antennas, reference_antenna
-        As in :func:`radps.domain.gains.solve_bandpass`.
-    time_s, frequency_hz, options
-        As in :func:`radps.domain.gains.solve_bandpass`.
-    n_average : int
-        Channels of a group; the last one may have fewer.
-
-    Returns
-    -------
-    GainTable
-        With one time, and the mean frequencies of the groups.
-
-    Raises
-    ------
-    SelectionError
-        If the reference antenna is not one of the antennas.
-    """
-    group = np.arange(len(frequency_hz)) // n_average
-    sums = accumulate_gain_sums(
-        visibilities,
-        model,
-        flags,
-        weights,
-        time_s=time_s,
-        interval=np.zeros(len(time_s), np.int64),
-        channel=group,
-    )
-    sums = sums._replace(weight=np.ones(1), weight_time=np.array([np.mean(time_s)]))
-    mean_hz = np.bincount(group, frequency_hz) / np.bincount(group)
-    return solve_gain_sums(sums, antenna1, antenna2, n_antennas, reference_antenna, mean_hz, options)
 
 
 def choose_averaging(snr: NDArray[np.float64], target_snr: float) -> int:

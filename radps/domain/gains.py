@@ -239,9 +239,10 @@ def solve_bandpass(
     *,
     time_s: NDArray[np.float64],
     frequency_hz: NDArray[np.float64],
+    n_average: int = 1,
     options: GainOptions = GainOptions(),  # noqa: B008 - a NamedTuple is immutable
 ) -> GainTable:
-    """Solve for one gain of every antenna, channel and hand, over all times given.
+    """Solve for one gain of every antenna, channel (or group of channels) and hand, over all times given.
 
     Every channel is a solution by itself: any split of the channels gives the same bits. The bandpass is not
     normalised, so it carries the flux scale (CASA ``solnorm=False``). Where the reference antenna is flagged in a
@@ -259,17 +260,20 @@ def solve_bandpass(
         Times [s]; the table has their mean.
     frequency_hz : ndarray, shape (channel,)
         Channel frequencies [Hz].
+    n_average : int
+        Channels that share a gain, counted from the first; the last group may have fewer.
 
     Returns
     -------
     GainTable
-        With one time.
+        With one time, and the mean frequencies of the groups.
 
     Raises
     ------
     SelectionError
         If the reference antenna is not one of the antennas.
     """
+    group = np.arange(len(frequency_hz)) // n_average
     sums = accumulate_gain_sums(
         visibilities,
         model,
@@ -277,11 +281,12 @@ def solve_bandpass(
         weights,
         time_s=time_s,
         interval=np.zeros(len(time_s), np.int64),
-        channel=np.arange(visibilities.shape[2]),
+        channel=group,
     )
     # the mean of the times, not of the data: with flags that would depend on the chunk of channels
     sums = sums._replace(weight=np.ones(1), weight_time=np.array([np.mean(time_s)]))
-    return solve_gain_sums(sums, antenna1, antenna2, n_antennas, reference_antenna, frequency_hz, options)
+    mean_hz = np.bincount(group, frequency_hz) / np.bincount(group)
+    return solve_gain_sums(sums, antenna1, antenna2, n_antennas, reference_antenna, mean_hz, options)
 
 
 def solve_time_gains(

@@ -108,7 +108,7 @@ def to_stokes_i(
             stokes = np.zeros(shape, np.complex64)
             total = np.zeros(shape, np.float32)
             hands = (names.index(first), names.index(second))
-            _average_hands(visibilities, flags, weights, *hands, stokes, total)
+            _combine_pair(visibilities, flags, weights, *hands, np.float32(1), np.float32(0.5), stokes, total)
             return StokesI(stokes, total)
     raise DataError(
         f"no Stokes I from the polarizations {names}: needs RR and LL, or XX and YY, or I; "
@@ -224,30 +224,6 @@ def parallel_hands(polarizations: Sequence[str]) -> list[int]:
     if not found:
         raise DataError(f"no parallel hands among the polarizations {names}: needs RR, LL, XX or YY to calibrate")
     return found
-
-
-@numba.njit(cache=True, nogil=True)
-def _average_hands(visibilities, flags, weights, first, second, stokes, total):  # type: ignore[no-untyped-def]
-    """Fill ``stokes`` and ``total`` in place; a single product (first == second) counts once."""
-    n_time, n_baseline, n_channel = stokes.shape
-    for t in range(n_time):
-        for b in range(n_baseline):
-            for c in range(n_channel):
-                if flags[t, b, c, first] or flags[t, b, c, second]:
-                    continue
-                weight_1 = weights[t, b, c, first]
-                weight_2 = weights[t, b, c, second]
-                mean = (visibilities[t, b, c, first] + visibilities[t, b, c, second]) * np.float32(0.5)
-                weight = weight_1 if first == second else weight_1 + weight_2
-                if (
-                    weight_1 > 0
-                    and weight_2 > 0
-                    and np.isfinite(weight)
-                    and np.isfinite(mean.real)
-                    and np.isfinite(mean.imag)
-                ):
-                    stokes[t, b, c] = mean
-                    total[t, b, c] = weight
 
 
 @numba.njit(cache=True, nogil=True)

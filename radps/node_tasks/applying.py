@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 from radps.data import solutions
 from radps.data.visibilities import VisibilityChunk, write_chunk
-from radps.domain.delays import DelayTable, interpolate_delays
-from radps.domain.gains import GainTable
+from radps.domain.delays import interpolate_delays
 from radps.domain.interpolation import InterpolatedGains, apply_gains, interpolate_gains, multiply_gains
 from radps.node_tasks.blocks import Block
+from radps.node_tasks.solution_tables import choose_times
 
 
 class AppliedTable(NamedTuple):
@@ -72,11 +72,11 @@ def _gains_for(data: VisibilityChunk, applied: AppliedTable) -> InterpolatedGain
         delays = solutions.load_delays(applied.url)
         rows = _rows(delays.fields, applied)
         return interpolate_delays(
-            _delays_at(delays.table, rows), data.time_s, data.frequency_hz, time_method=applied.time_method
+            choose_times(delays.table, rows), data.time_s, data.frequency_hz, time_method=applied.time_method
         )
     solution = solutions.load_solution(applied.url)
     return interpolate_gains(
-        _gains_at(solution.table, _rows(solution.fields, applied)),
+        choose_times(solution.table, _rows(solution.fields, applied)),
         data.time_s,
         data.frequency_hz,
         time_method=applied.time_method,
@@ -87,28 +87,3 @@ def _gains_for(data: VisibilityChunk, applied: AppliedTable) -> InterpolatedGain
 def _rows(fields: Sequence[str], applied: AppliedTable) -> list[int]:
     """Return the times of a table that are solutions of the wanted fields."""
     return [number for number, field in enumerate(fields) if field in applied.from_fields]
-
-
-def _gains_at(table: GainTable, rows: list[int]) -> GainTable:
-    """Return a table of some of its times."""
-    return table._replace(
-        time_s=table.time_s[rows],
-        gains=table.gains[rows],
-        flags=table.flags[rows],
-        snr=table.snr[rows],
-        stop_reason=table.stop_reason[rows],
-        n_iterations=table.n_iterations[rows],
-    )
-
-
-def _delays_at(table: DelayTable, rows: list[int]) -> DelayTable:
-    """Return a table of some of its times."""
-    return table._replace(
-        time_s=table.time_s[rows],
-        delays_s=table.delays_s[rows],
-        errors_s=table.errors_s[rows],
-        flags=table.flags[rows],
-        snr=table.snr[rows],
-        stop_reason=table.stop_reason[rows],
-        n_iterations=table.n_iterations[rows],
-    )

@@ -14,14 +14,12 @@ from radps.domain.bandpass import (
     expand_bandpass,
     fit_bandpass,
     smooth_bandpass,
-    solve_bandpass_groups,
 )
 from radps.domain.gains import GainOptions, GainTable
 from radps.node_tasks.applying import AppliedTable
 from radps.node_tasks.blocks import Block
-from radps.node_tasks.calibration import SolveSummary, summarise_gains
+from radps.node_tasks.calibration import SolveSummary, solve_block, summarise_gains
 from radps.node_tasks.prediction import FieldModel
-from radps.node_tasks.solving import load_corrected, predict_model
 
 
 class BandpassRule(NamedTuple):
@@ -59,21 +57,8 @@ def solve_group_block(
         return None
     last = -(-block.channels[1] // n_average) * n_average
     channels = (first, min(last, n_channels))
-    data = load_corrected(block.model_copy(update={"channels": channels}), applied)
-    return solve_bandpass_groups(
-        data.visibilities,
-        predict_model(data, model),
-        data.flags,
-        data.weights,
-        data.antenna1,
-        data.antenna2,
-        n_antennas,
-        list(reference_order),
-        time_s=data.time_s,
-        frequency_hz=data.frequency_hz,
-        n_average=n_average,
-        options=options,
-    )
+    part = block.model_copy(update={"channels": channels})
+    return solve_block(part, model, n_antennas, reference_order, options, applied, n_average)
 
 
 def finish_bandpass(

@@ -16,6 +16,7 @@ from radps.domain.solver import StopReason
 from radps.node_tasks.applying import AppliedTable
 from radps.node_tasks.blocks import Block
 from radps.node_tasks.prediction import FieldModel
+from radps.node_tasks.solution_tables import join_times
 from radps.node_tasks.solving import ScanPart, load_corrected, predict_model, sum_scan
 
 
@@ -113,8 +114,23 @@ def solve_bandpass_channels(
     applied: tuple[AppliedTable, ...] = (),
 ) -> SolveSummary:
     """Solve the bandpass of a block of channels, after tables are divided out, and write it to the table at ``url``."""
+    table = solve_block(block, model, n_antennas, reference_order, options, applied)
+    solutions.write_solution_channels(url, block.channel_slice, table)
+    return summarise_gains(table, "channel")
+
+
+def solve_block(
+    block: Block,
+    model: FieldModel,
+    n_antennas: int,
+    reference_order: Sequence[int],
+    options: GainOptions,
+    applied: tuple[AppliedTable, ...],
+    n_average: int = 1,
+) -> GainTable:
+    """Return the bandpass of a block of channels, or of groups of them, after tables are divided out."""
     data = load_corrected(block, applied)
-    table = solve_bandpass(
+    return solve_bandpass(
         data.visibilities,
         predict_model(data, model),
         data.flags,
@@ -125,10 +141,9 @@ def solve_bandpass_channels(
         list(reference_order),
         time_s=data.time_s,
         frequency_hz=data.frequency_hz,
+        n_average=n_average,
         options=options,
     )
-    solutions.write_solution_channels(url, block.channel_slice, table)
-    return summarise_gains(table, "channel")
 
 
 def solve_scan_gains(
@@ -181,18 +196,9 @@ def merge_solve_summaries(parts: Sequence[SolveSummary]) -> SolveSummary:
 
 def merge_scan_gains(parts: Sequence[ScanGains], reference_order: Sequence[int]) -> MergedGains:
     """Join the gains of all scans to one table in the order of time, with the phases of one reference throughout."""
-    order = np.argsort(np.concatenate([part.table.time_s for part in parts]), kind="stable")
-    joined = {
-        name: np.concatenate([getattr(part.table, name) for part in parts])[order]
-        for name in ("time_s", "gains", "flags", "snr", "stop_reason", "n_iterations")
-    }
-    joined["gains"] = reference_phases(joined["gains"], joined["flags"], list(reference_order))
-    labels = [(part.field, part.scan) for part in parts for _ in part.table.time_s]
-    return MergedGains(
-        table=GainTable(frequency_hz=parts[0].table.frequency_hz, **joined),
-        fields=tuple(labels[number][0] for number in order),
-        scans=tuple(labels[number][1] for number in order),
-    )
+    table, labels = join_times([part.table for part in parts], [(part.field, part.scan) for part in parts])
+    gains = reference_phases(table.gains, table.flags, list(reference_order))
+    return MergedGains(table._replace(gains=gains), labels.fields, labels.scans)
 
 
 def summarise_gains(table: GainTable, axis: Literal["time", "channel"]) -> SolveSummary:

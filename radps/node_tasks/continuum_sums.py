@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from radps.data.stores import load_array
+from radps.data.stores import join_url, load_array
 from radps.domain.geometry import SPEED_OF_LIGHT_M_S
 from radps.domain.gridding import DirtySum
 from radps.domain.multiterm import dirty_terms, predict_terms, psf_terms, spectral_powers
@@ -44,7 +44,7 @@ def find_longest_w(source: Source) -> float:
     """Return the largest |w| of a block [wavelengths]; 0 if it has none."""
     address = source.address
     w_m = load_array(address.uvw, (slice(*source.times),))[..., 2]
-    frequency_hz = load_array(f"{address.store}/frequency", (slice(*source.channels),))
+    frequency_hz = load_array(join_url(address.store, "frequency"), (slice(*source.channels),))
     longest_m = float(np.max(np.abs(w_m), initial=0.0, where=np.isfinite(w_m)))
     return longest_m * float(frequency_hz.max()) / SPEED_OF_LIGHT_M_S
 

@@ -11,6 +11,7 @@ from radps.data import solutions
 from radps.data.solutions import DelaySolution, SolutionDescription
 from radps.domain.delays import DelayOptions, DelayTable, reference_delays, solve_delays
 from radps.domain.solution_intervals import SolutionInterval
+from radps.node_tasks.solution_tables import join_times
 from radps.node_tasks.solving import ScanPart, sum_scan_channels
 
 
@@ -65,13 +66,9 @@ def merge_delays(
     parts: Sequence[ScanDelays], url: str, description: SolutionDescription, reference_order: Sequence[int]
 ) -> DelaySummary:
     """Join the delays of all scans to one table in the order of time, write it, and say what it holds."""
-    order = np.argsort(np.concatenate([part.table.time_s for part in parts]), kind="stable")
-    names = ("time_s", "delays_s", "errors_s", "flags", "snr", "stop_reason", "n_iterations")
-    joined = {name: np.concatenate([getattr(part.table, name) for part in parts])[order] for name in names}
-    table = reference_delays(DelayTable(frequency_hz=parts[0].table.frequency_hz, **joined), list(reference_order))
-    labels = [(part.field, part.scan) for part in parts for _ in part.table.time_s]
-    fields, scans = zip(*(labels[number] for number in order), strict=True)
-    solutions.save_delays(url, DelaySolution(description, table, fields, scans))
+    joined, labels = join_times([part.table for part in parts], [(part.field, part.scan) for part in parts])
+    table = reference_delays(joined, list(reference_order))
+    solutions.save_delays(url, DelaySolution(description, table, labels.fields, labels.scans))
     good = ~table.flags
     measured = good & (table.errors_s > 0)
     return DelaySummary(

@@ -18,8 +18,9 @@ from radps.data.solutions import load_delays, load_solution
 from radps.data.stores import exists, load_array
 from radps.data.urls import join_url
 from radps.data.visibilities import load_baselines
-from radps.domain.array import horizontal_direction
+from radps.domain.array import horizontal_direction, local_positions
 from radps.domain.geometry import SPEED_OF_LIGHT_M_S
+from radps.domain.moments import compute_radio_velocity
 from radps.domain.solver import StopReason
 from radps.errors import RadpsError
 from radps.node_tasks.visibility_histograms import (
@@ -93,7 +94,7 @@ def draw_picture(picture: Picture, draw: Callable[..., Picture], *arguments: Any
 
 def draw_antennas(picture: Picture, names: Sequence[str], positions_m: Sequence[tuple[float, float, float]]) -> Picture:
     """Draw where the antennas stand."""
-    east, north = _local_coordinates(np.array(positions_m))
+    east, north, _ = local_positions(np.array(positions_m)).T
     return save_picture(picture, plot_antennas(names, east, north))
 
 
@@ -289,21 +290,4 @@ def _name_channel(frequency_hz: float, rest_frequency_hz: float | None) -> str:
     """Return the radio velocity of a channel, or its frequency."""
     if rest_frequency_hz is None or not rest_frequency_hz > 0:
         return f"{frequency_hz / 1e6:.3f} MHz"
-    return f"{(1 - frequency_hz / rest_frequency_hz) * SPEED_OF_LIGHT_M_S / 1e3:.1f} km/s"
-
-
-def _local_coordinates(positions_m: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return east and north of the centre of the array [m]."""
-    centre = positions_m.mean(axis=0)
-    longitude = math.atan2(centre[1], centre[0])
-    latitude = math.atan2(centre[2], math.hypot(centre[0], centre[1]))
-    east = np.array([-math.sin(longitude), math.cos(longitude), 0.0])
-    north = np.array(
-        [
-            -math.sin(latitude) * math.cos(longitude),
-            -math.sin(latitude) * math.sin(longitude),
-            math.cos(latitude),
-        ]
-    )
-    offsets = positions_m - centre
-    return offsets @ east, offsets @ north
+    return f"{float(compute_radio_velocity(frequency_hz, rest_frequency_hz)):.1f} km/s"

@@ -19,9 +19,9 @@ from radps.domain.closure import (
     sum_baselines,
 )
 from radps.domain.gains import accumulate_gain_sums
-from radps.domain.polarization import parallel_hands
 from radps.node_tasks.blocks import Block
-from radps.node_tasks.prediction import FieldModel, predict_field
+from radps.node_tasks.prediction import FieldModel
+from radps.node_tasks.solving import load_corrected, predict_model
 
 
 class VisibilityQuality(NamedTuple):
@@ -43,22 +43,20 @@ class VisibilityQuality(NamedTuple):
 
 def sum_errors(block: Block, model: FieldModel) -> BaselineSums:
     """Compare a block of calibrated data with the model, all its channels together."""
-    data = block.load()
-    cross = np.flatnonzero(data.antenna1 != data.antenna2)
-    hands = parallel_hands(data.polarizations)
-    expected = predict_field(data.uvw_m[:, cross].reshape(-1, 3), data.frequency_hz, model)
+    data = load_corrected(block, ())
     sums = accumulate_gain_sums(
-        data.visibilities[:, cross][..., hands],
-        expected.reshape(len(data.time_s), len(cross), len(data.frequency_hz), 1),
-        data.flags[:, cross][..., hands],
-        data.weights[:, cross][..., hands],
+        data.visibilities,
+        predict_model(data, model),
+        data.flags,
+        data.weights,
         time_s=data.time_s,
         interval=np.arange(len(data.time_s)),
         channel=np.zeros(len(data.frequency_hz), np.int64),
         n_intervals=len(data.time_s),
     )
-    power = sums.model_power[:, :, 0]
-    ratio = np.divide(sums.vis_model[:, :, 0], power, out=np.zeros(power.shape, np.complex128), where=power > 0)
+    cross = data.antenna1 != data.antenna2
+    observed, power = sums.vis_model[:, cross, 0], sums.model_power[:, cross, 0]
+    ratio = np.divide(observed, power, out=np.zeros(power.shape, np.complex128), where=power > 0)
     return sum_baselines(ratio, power, data.antenna1[cross], data.antenna2[cross])
 
 

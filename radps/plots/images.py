@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from radps.domain.statistics import robust_rms
 from radps.plots.figures import new_figure, plain
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def _limits(planes: Sequence[ImagePlane], *, symmetric: bool) -> tuple[float, fl
         return 0.0, 1.0
     low, high = float(values.min()), float(values.max())
     if not symmetric:
-        noise = 1.4826 * float(np.median(np.abs(values - np.median(values))))
+        noise = robust_rms(values)
         low = max(low, -3 * noise) if noise > 0 else low
     return (low, high) if high > low else (low - 0.5, high + 0.5)
 

@@ -5,20 +5,21 @@ from __future__ import annotations
 import json
 import math
 import posixpath
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from radps.context.model import Context
 from radps.context.records import Outcome, OutcomeStatus, QAScore, StepRecord, StepState
+from radps.context.scores import BAD_SCORE, GOOD_SCORE
+from radps.context.views import list_outputs
 from radps.data.urls import format_bytes
 from radps.node_tasks.plotting import Picture
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-GOOD_SCORE, BAD_SCORE = 0.9, 0.5
 INDEX = "index.html"
 
 _LEVELS = {
@@ -119,7 +120,7 @@ def _step_page(context: Context, record: StepRecord, pictures: Sequence[Picture]
             facts=_step_facts(record),
             scores=[_show_score(score) for score in outcome.qa],
             pictures=[_show(one, folder) for one in pictures if one.step == record.id],
-            outputs=_outputs(record),
+            outputs=list_outputs(outcome),
             parameters=[(key, _short(value)) for key, value in record.params.items()],
             summary=json.dumps(outcome.summary, indent=1, ensure_ascii=False) if outcome.summary else "",
             traceback=record.traceback or "",
@@ -231,23 +232,6 @@ def _step_row(context: Context, record: StepRecord) -> dict[str, str]:
         "tasks": str(record.tasks) if record.tasks else "",
         "message": _short(record.error or (outcome.message if outcome is not None else "")),
     }
-
-
-def _outputs(record: StepRecord) -> list[dict[str, str]]:
-    """Return what a step added to the run."""
-    outcome = record.outcome
-    if outcome is None:
-        return []
-    groups: Mapping[str, Iterable[str]] = {name: groups for name, groups in outcome.groups.items()}
-    return [
-        *(
-            {"kind": "data", "name": f"{partition}: {', '.join(names)}", "path": ""}
-            for partition, names in groups.items()
-        ),
-        *({"kind": f"{one.kind} table", "name": one.name, "path": one.path} for one in outcome.tables),
-        *({"kind": one.kind, "name": one.name, "path": one.path} for one in outcome.images),
-        *({"kind": str(one.kind), "name": one.path.rpartition("/")[2], "path": one.path} for one in outcome.products),
-    ]
 
 
 def _image_row(context: Context, number: int) -> dict[str, str]:

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field
 from radps.context.lineage import product_attributes
 from radps.context.model import Context
 from radps.context.observation import join_distinct
-from radps.context.planning import SUM_BLOCK_BYTES, VISIBILITY_BYTES
+from radps.context.planning import choose_fixed_steps
 from radps.context.records import Beam, ImageRecord, Partition, PlannedImage, SpectralWindow, StatisticsRecord
 from radps.data.convergence import STATISTICS, Convergence, convergence_urls, load_convergence
 from radps.data.images import ImageDescription, choose_middle_beam, image_bytes, load_beams
@@ -343,12 +343,9 @@ def cut_for_sum(context: Context, target: ImageTarget, data_group: str | None) -
     """Cut the data of an image into the blocks of a sum: by their size alone, never by the cluster."""
     sources = []
     for partition, ranges in zip(target.partitions, target.channels, strict=True):
-        n_times, n_baselines, _, n_polarizations = partition.shape
+        n_times = partition.shape[0]
         address = context.address(partition, data_group)
-        time_step, channel_step = partition.chunks
-        row_bytes = n_baselines * n_polarizations * VISIBILITY_BYTES
-        times = max(time_step, SUM_BLOCK_BYTES // (row_bytes * channel_step) // time_step * time_step)
-        width = max(channel_step, SUM_BLOCK_BYTES // (row_bytes * min(times, n_times)) // channel_step * channel_step)
+        times, width = choose_fixed_steps(partition)
         for start, stop in ranges:
             edges = [start, *range((start // width + 1) * width, stop, width), stop]
             sources += [

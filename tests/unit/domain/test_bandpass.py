@@ -14,9 +14,8 @@ from radps.domain.bandpass import (
     expand_bandpass,
     fit_bandpass,
     smooth_bandpass,
-    solve_bandpass_groups,
 )
-from radps.domain.gains import GainOptions, GainTable
+from radps.domain.gains import GainOptions, GainTable, solve_bandpass
 from radps.domain.solver import StopReason
 
 N_CHANNELS = 64
@@ -117,7 +116,7 @@ def test_too_few_channels_have_no_polynomial() -> None:
 
 def solve_groups(draw: Callable[..., Any], n_average: int, noise: float = 0.0) -> tuple[GainTable, Any]:
     data = draw(2, n_channels=10, noise=noise)
-    table = solve_bandpass_groups(
+    table = solve_bandpass(
         data.visibilities,
         data.model,
         data.flags,

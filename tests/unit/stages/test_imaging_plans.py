@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from radps.context import planning
 from radps.context.model import Context, Workspace
 from radps.context.records import (
     Antenna,
@@ -145,7 +146,7 @@ def test_blocks_of_a_sum_do_not_depend_on_the_cluster() -> None:
 
 
 def test_blocks_of_a_sum_stay_below_their_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_imaging, "SUM_BLOCK_BYTES", 40 * 378 * 2 * 13 * 2 * ZARR_CHANNELS)
+    monkeypatch.setattr(planning, "SUM_BLOCK_BYTES", 40 * 378 * 2 * 13 * 2 * ZARR_CHANNELS)
     context = make_context()
     (target,) = image_continuum.find_continuum_targets(context, image_continuum.Params())
     blocks = _imaging.cut_for_sum(context, target, None)
