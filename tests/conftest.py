@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -65,9 +65,21 @@ def ngc5921_fits(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture(scope="session")
 def datasets() -> ModuleType:
     """The module that writes small data sets in the formats of other programs."""
-    name = "radps_test_datasets"
+    return load_helper("datasets")
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A headless browser, see tests/helpers/browser.py; the test is skipped where there is none."""
+    with load_helper("browser").open_browser(tmp_path_factory.mktemp("browser")) as opened:
+        yield opened
+
+
+def load_helper(helper: str) -> ModuleType:
+    """Return a module of the folder of helpers, which is no package."""
+    name = f"radps_test_{helper}"
     if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / "helpers" / "datasets.py")
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / "helpers" / f"{helper}.py")
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)

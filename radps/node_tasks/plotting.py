@@ -63,6 +63,8 @@ class Picture(NamedTuple):
     url: str
     problem: str = ""
     """Why there is no picture; empty if there is one."""
+    width_px: int = 0
+    height_px: int = 0
 
 
 class FieldTrack(NamedTuple):
@@ -267,7 +269,8 @@ def save_picture(picture: Picture, figure: Figure) -> Picture:
     data = render(figure, "png", dpi=DPI)
     replace_file(picture.url, data)
     count_written(len(data))
-    return picture
+    width, height = (round(DPI * inches) for inches in figure.get_size_inches().tolist())
+    return picture._replace(width_px=width, height_px=height)
 
 
 def _beam(beams: NDArray[np.float64], channel: int) -> tuple[float, float, float] | None:

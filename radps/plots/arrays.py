@@ -35,7 +35,8 @@ def plot_antennas(names: Sequence[str], east_m: NDArray[np.float64], north_m: ND
     if len(names) <= _MOST_NAMES:
         for name, east, north in zip(names, east_m / 1e3, north_m / 1e3, strict=True):
             axes.annotate(plain(name), (east, north), xytext=(3, 3), textcoords="offset points", fontsize=6)
-    axes.set(xlabel="East [km]", ylabel="North [km]", aspect="equal", title=f"{len(names)} antennas")
+    axes.set(xlabel="East [km]", ylabel="North [km]", title=f"{len(names)} antennas")
+    axes.margins(0.1)  # for the names at the edges
     axes.set_aspect("equal", adjustable="datalim")
     axes.grid(alpha=0.3)
     return figure
@@ -63,7 +64,8 @@ def plot_uv_coverage(u_wavelengths: NDArray[np.float64], v_wavelengths: NDArray[
     unit, name = (1e3, "kilo") if largest < 1e6 else (1e6, "mega")
     for sign in (1, -1):
         axes.plot(sign * u_wavelengths / unit, sign * v_wavelengths / unit, ",", color="C0")
-    axes.set(xlabel=f"u [{name}wavelengths]", ylabel=f"v [{name}wavelengths]", title=plain(title), aspect="equal")
+    axes.set(xlabel=f"u [{name}wavelengths]", ylabel=f"v [{name}wavelengths]", title=plain(title))
+    axes.set_aspect("equal", adjustable="datalim")
     axes.invert_xaxis()  # u grows to the east, as on the sky
     axes.grid(alpha=0.3)
     return figure

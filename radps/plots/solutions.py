@@ -19,6 +19,8 @@ _COLUMNS = 4
 _PANEL_IN = (2.6, 1.5)
 _MARKER_LIMIT = 200
 """More points than this are drawn as pixels."""
+_FEW = 20
+"""Fewer points than this would be lost as dots, and get a line that leads from one to the next."""
 
 
 class SolutionPanels(NamedTuple):
@@ -61,13 +63,13 @@ def _plot(
     figure = new_figure(_PANEL_IN[0] * columns, _PANEL_IN[1] * max(rows, 1) + 0.5)
     shown = np.where(panels.flags, np.nan, values)
     grid = figure.subplots(max(rows, 1), columns, sharex=True, sharey=True, squeeze=False)
-    marker = "." if len(panels.x) <= _MARKER_LIMIT else ","
+    marker = "o-" if len(panels.x) < _FEW else "." if len(panels.x) <= _MARKER_LIMIT else ","
     for number, axes in enumerate(grid.flat):
         if number >= len(panels.antennas):
             axes.set_axis_off()
             continue
         for hand, name in enumerate(panels.hands):
-            axes.plot(panels.x, shown[:, number, hand], marker, markersize=3, label=name)
+            axes.plot(panels.x, shown[:, number, hand], marker, markersize=3, linewidth=0.6, label=name)
         axes.set_title(_title(panels, number), fontsize=8, pad=2)
         axes.tick_params(labelsize=7)
         axes.locator_params(axis="x", nbins=4)

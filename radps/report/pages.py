@@ -11,11 +11,13 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from radps.context.model import Context
-from radps.context.records import Outcome, OutcomeStatus, QAScore, StepRecord, StepState
+from radps.context.records import ImageRecord, Outcome, OutcomeStatus, ProductRecord, QAScore, StepRecord, StepState
 from radps.context.scores import BAD_SCORE, GOOD_SCORE
 from radps.context.views import list_outputs
 from radps.data.urls import format_bytes
-from radps.node_tasks.plotting import Picture
+from radps.node_tasks.plotting import DPI, Picture
+from radps.report.measures import explain_scores
+from radps.report.parameters import Meanings, parameter_rows, shorten
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -29,8 +31,9 @@ _LEVELS = {
     StepState.STOPPED: "fair",
     StepState.PAUSED: "fair",
 }
-_LONG_VALUE = 300
 _FRONT_KINDS = ("continuum", "moment")
+_WIDE_PX = 8.5 * DPI
+"""A picture this wide has many small panels, and gets the whole width of a page."""
 
 
 class Page(NamedTuple):
@@ -40,7 +43,7 @@ class Page(NamedTuple):
     content: str
 
 
-def make_pages(context: Context, pictures: Sequence[Picture], folder: str) -> list[Page]:
+def make_pages(context: Context, pictures: Sequence[Picture], folder: str, meanings: Meanings) -> list[Page]:
     """Return the pages of a report; all text is escaped.
 
     Parameters
@@ -51,9 +54,11 @@ def make_pages(context: Context, pictures: Sequence[Picture], folder: str) -> li
         Those that were drawn.
     folder : str
         Where the report is, relative to the run folder: links to products start there.
+    meanings : mapping
+        What the parameters of the stages mean; of stages that are not there any more nothing is said.
     """
     return [_front_page(context, pictures, folder)] + [
-        _step_page(context, record, pictures, folder) for record in context.steps.values()
+        _step_page(context, record, pictures, folder, meanings) for record in context.steps.values()
     ]
 
 
@@ -86,20 +91,15 @@ def _front_page(context: Context, pictures: Sequence[Picture], folder: str) -> P
                 for one in context.flux_densities
             ],
             images=[_image_row(context, number) for number in range(len(context.images))],
-            products=[
-                {
-                    "href": posixpath.relpath(one.path, folder),
-                    "name": one.path.rpartition("/")[2],
-                    "size": format_bytes(one.size_bytes),
-                }
-                for one in context.products
-            ],
+            products=[_show_product(one, folder) for one in context.products],
         )
     )
     return Page(INDEX, content)
 
 
-def _step_page(context: Context, record: StepRecord, pictures: Sequence[Picture], folder: str) -> Page:
+def _step_page(
+    context: Context, record: StepRecord, pictures: Sequence[Picture], folder: str, meanings: Meanings
+) -> Page:
     """Return the page of a step."""
     outcome = record.outcome or Outcome()
     name = page_of(record.id)
@@ -111,17 +111,18 @@ def _step_page(context: Context, record: StepRecord, pictures: Sequence[Picture]
             step={
                 "stage": record.stage,
                 "attempt": record.attempt,
-                "after": ", ".join(record.after),
                 "state": str(record.state),
                 "level": _level(record),
-                "message": outcome.message,
+                "message": _describe(outcome),
                 "error": record.error or "",
             },
             facts=_step_facts(record),
+            inputs=[_show_input(context, step) for step in record.after],
+            measures=explain_scores(outcome.qa),
             scores=[_show_score(score) for score in outcome.qa],
             pictures=[_show(one, folder) for one in pictures if one.step == record.id],
             outputs=list_outputs(outcome),
-            parameters=[(key, _short(value)) for key, value in record.params.items()],
+            parameters=parameter_rows(record.params, meanings.get(record.stage, ())),
             summary=json.dumps(outcome.summary, indent=1, ensure_ascii=False) if outcome.summary else "",
             traceback=record.traceback or "",
             provenance=json.dumps(
@@ -230,7 +231,7 @@ def _step_row(context: Context, record: StepRecord) -> dict[str, str]:
         "quality_level": _score_level(lowest) if scores else "",
         "time": "" if record.seconds is None else _seconds(record.seconds),
         "tasks": str(record.tasks) if record.tasks else "",
-        "message": _short(record.error or (outcome.message if outcome is not None else "")),
+        "message": shorten(record.error or (_describe(outcome) if outcome is not None else "")),
     }
 
 
@@ -258,14 +259,47 @@ def _is_main(context: Context, picture: Picture) -> bool:
     return any(image.kind in _FRONT_KINDS and picture.title == image.name for image in context.images)
 
 
-def _show(picture: Picture, folder: str) -> dict[str, str]:
+def _show(picture: Picture, folder: str) -> dict[str, Any]:
     """Return a picture for a template."""
     return {
         "title": picture.title,
         "caption": picture.problem or picture.caption,
         "href": "" if picture.problem else posixpath.relpath(picture.path, folder),
         "anchor": picture.path.rpartition("/")[2].removesuffix(".png"),
+        "width": picture.width_px,
+        "height": picture.height_px,
+        "is_wide": picture.width_px >= _WIDE_PX,
     }
+
+
+def _show_product(product: ProductRecord, folder: str) -> dict[str, str]:
+    """Return a product for a template; reports have the same name all, and are known by their folder."""
+    path = product.path.split("/")
+    return {
+        "href": posixpath.relpath(product.path, folder),
+        "name": "/".join(path[-2:]) if product.kind == "report" else path[-1],
+        "size": format_bytes(product.size_bytes),
+    }
+
+
+def _show_input(context: Context, step: str) -> dict[str, str]:
+    """Return a step that another one needs, and what came from there."""
+    record = context.steps.get(step)
+    outputs = list_outputs(record.outcome) if record is not None and record.outcome is not None else []
+    kinds = {kind: sum(row[0] == kind for row in outputs) for kind, _, _ in outputs}
+    made = ", ".join(f"{count} x {kind}" if count > 1 else kind for kind, count in kinds.items())
+    return {"href": page_of(step) if record is not None else "", "step": step, "made": made}
+
+
+def _describe(outcome: Outcome) -> str:
+    """Return the message of an outcome; of one without any what is said of its images."""
+    return outcome.message or "; ".join(_describe_image(image) for image in outcome.images)
+
+
+def _describe_image(image: ImageRecord) -> str:
+    """Return maximum and noise of an image in words."""
+    noise = f", noise {image.noise_jy * 1e3:.3g} mJy/beam" if image.noise_jy > 0 else ""
+    return f"{image.name}: maximum {image.statistics.max * 1e3:.4g} mJy/beam{noise}"
 
 
 def _show_score(score: QAScore) -> dict[str, Any]:
@@ -296,12 +330,6 @@ def _score_level(score: float) -> str:
 def _word(score: float) -> str:
     """Return a score in a word, for those who do not see colours."""
     return {"good": "good", "fair": "look", "bad": "bad"}[_score_level(score)]
-
-
-def _short(value: Any) -> str:
-    """Return a value as text, cut where it is long."""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _LONG_VALUE else text[:_LONG_VALUE] + " ..."
 
 
 def _date(time_s: float) -> str:

@@ -11,14 +11,16 @@ from radps.context.records import Outcome, Partition, ProductKind, ProductRecord
 from radps.data.files import replace_file
 from radps.data.urls import join_url
 from radps.domain.geometry import SPEED_OF_LIGHT_M_S
+from radps.errors import RadpsError
 from radps.graph_tasks.shapes import map_chunks, reduce_tree, run_task
 from radps.node_tasks.blocks import Block
 from radps.node_tasks.plotting import Picture, draw_densities, draw_picture
 from radps.node_tasks.products import measure_file
 from radps.node_tasks.visibility_histograms import HistogramRanges, add_counts, count_visibilities
 from radps.report.pages import INDEX, make_pages
+from radps.report.parameters import Meanings, ParameterMeaning
 from radps.report.pictures import Album, Drawing, plan_pictures
-from radps.stages.base import StageParams
+from radps.stages.base import StageParams, find_stage, parameter_summaries
 
 MAX_VISIBILITIES = 20_000_000
 """Of a partition, that are counted for its plots."""
@@ -49,7 +51,18 @@ def report_graph(context: Context, folder: str, *, visibilities: bool) -> Delaye
             for number, partition in enumerate(context.visibilities("all"))
         ]
     plain = context.model_copy(update={"workspace": None})
-    return run_task(context, _finish, drawn, plain, folder, context.locate(folder))
+    return run_task(context, _finish, drawn, plain, folder, context.locate(folder), _find_meanings(context))
+
+
+def _find_meanings(context: Context) -> Meanings:
+    """Return what the parameters of the stages of a run mean, of those that can be imported."""
+    found = {}
+    for stage in dict.fromkeys(record.stage for record in context.steps.values()):
+        try:
+            found[stage] = tuple(ParameterMeaning(*one) for one in parameter_summaries(find_stage(stage)))
+        except RadpsError:  # code of a user that lies elsewhere now
+            continue
+    return found
 
 
 def _draw(drawing: Drawing) -> Picture:
@@ -115,9 +128,9 @@ def _maker(context: Context, partition: Partition, group: str) -> str:
     return next(iter(context.steps), "")
 
 
-def _finish(pictures: Sequence[Picture], context: Context, folder: str, url: str) -> Outcome:
+def _finish(pictures: Sequence[Picture], context: Context, folder: str, url: str, meanings: Meanings) -> Outcome:
     """Write the pages, and register the front page."""
-    pages = make_pages(context, pictures, folder)
+    pages = make_pages(context, pictures, folder, meanings)
     for page in pages:
         replace_file(join_url(url, page.name), page.content.encode())
     missing = [picture.title for picture in pictures if picture.problem]
