@@ -45,13 +45,26 @@ class OnClient:
         Connected; it is not closed here.
     description : str
         Where it computes, in words.
+    slots : int, optional
+        Tasks at a time when all workers are there, where they come one after the other; default: those that are there.
+    patience_without_workers_s : float, optional
+        How long to wait for a worker when there is none; default: a minute.
     """
 
     concurrent = True
 
-    def __init__(self, client: Client, description: str) -> None:
+    def __init__(
+        self,
+        client: Client,
+        description: str,
+        *,
+        slots: int | None = None,
+        patience_without_workers_s: float | None = None,
+    ) -> None:
         self._client = client
         self._description = description
+        self._slots = slots
+        self._patience_s = patience_without_workers_s
         self._listeners: dict[int, _Listener] = {}
         self._numbers = itertools.count()
         client.register_plugin(TaskRecorder())
@@ -82,14 +95,15 @@ class OnClient:
         self._check_connected()
         # A worker that was lost is being replaced.
         with contextlib.suppress(TimeoutError):
-            self._client.wait_for_workers(1, timeout=_PATIENCE_WITHOUT_WORKERS_S)
+            self._client.wait_for_workers(1, timeout=self._patience_s or _PATIENCE_WITHOUT_WORKERS_S)
         self._check_connected()
         workers = self._workers()
         if not workers:
             raise ClusterError(f"{self._description} has no workers; start some")
         # A worker without a limit has the memory of its machine, which the scheduler does not know.
         memory = min((worker["memory_limit"] or 4 * 2**30) * MEMORY_SHARE / worker["nthreads"] for worker in workers)
-        return Resources(slots=sum(worker["nthreads"] for worker in workers), memory_bytes=int(memory))
+        slots = self._slots or sum(worker["nthreads"] for worker in workers)
+        return Resources(slots=slots, memory_bytes=int(memory))
 
     def check_offers(self, wanted: Mapping[str, float]) -> None:
         """Refuse what no worker offers; see :class:`~radps.execution.engine.Engine`."""
@@ -190,6 +204,7 @@ class OnClient:
     def _wait(self, future: Future, order: Order, stop: Stop | None) -> None:
         """Wait for the end of a task, but not for ever on a cluster without workers."""
         ended = threading.Event()
+        patience_s = self._patience_s or _PATIENCE_WITHOUT_WORKERS_S
         future.add_done_callback(lambda _: ended.set())
         looked = last_seen = connected = time.monotonic()
         while not ended.wait(_POLL_S):
@@ -207,9 +222,9 @@ class OnClient:
             looked = now
             if self._workers():
                 last_seen = now
-            elif now - last_seen > _PATIENCE_WITHOUT_WORKERS_S:
+            elif now - last_seen > patience_s:
                 raise ClusterError(
-                    f"{self._description} has had no worker for {_PATIENCE_WITHOUT_WORKERS_S:.0f} s; start workers and "
+                    f"{self._description} has had no worker for {patience_s:.0f} s; start workers and "
                     "run again: finished steps and tasks are skipped"
                 )
 

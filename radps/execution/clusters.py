@@ -3,6 +3,7 @@
 =================  ====================================================================================
 ``none``           in this process, one task after the other: a breakpoint works everywhere
 ``local``          worker processes on this machine
+``slurm``          worker processes in jobs of Slurm
 ``tcp://...``      the scheduler of a cluster that runs already (also ``tls://``, ``ucx://``, ``ws://``)
 =================  ====================================================================================
 """
@@ -20,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from radps.data.urls import format_bytes
 from radps.errors import ClusterError
 from radps.execution.engine import Engine, InProcess
+from radps.execution.slurm.model import SlurmCluster
 from radps.units import DataSize, Duration
 
 _PROTOCOLS = ("tcp://", "tls://", "ucx://", "ws://", "wss://")
@@ -68,20 +70,23 @@ class RunningScheduler(_Cluster):
     """How long to wait for its answer."""
 
 
-ClusterConfig = Annotated[InProcessCluster | LocalMachine | RunningScheduler, Field(discriminator="kind")]
+ClusterConfig = Annotated[
+    InProcessCluster | LocalMachine | RunningScheduler | SlurmCluster, Field(discriminator="kind")
+]
 """What the config says under ``cluster``."""
 
 CLUSTER_KINDS: dict[str, type[BaseModel]] = {
     "none": InProcessCluster,
     "local": LocalMachine,
     "address": RunningScheduler,
+    "slurm": SlurmCluster,
 }
 """Kind -> its model."""
 
-_ADAPTER: TypeAdapter[InProcessCluster | LocalMachine | RunningScheduler] = TypeAdapter(ClusterConfig)
+_ADAPTER: TypeAdapter[InProcessCluster | LocalMachine | RunningScheduler | SlurmCluster] = TypeAdapter(ClusterConfig)
 
 
-def parse_cluster(value: Any) -> InProcessCluster | LocalMachine | RunningScheduler:
+def parse_cluster(value: Any) -> InProcessCluster | LocalMachine | RunningScheduler | SlurmCluster:
     """Return the cluster that a short text (``none``, ``local``, an address) or a mapping means.
 
     Raises
@@ -104,7 +109,7 @@ def parse_cluster(value: Any) -> InProcessCluster | LocalMachine | RunningSchedu
 
 @contextlib.contextmanager
 def open_engine(
-    config: InProcessCluster | LocalMachine | RunningScheduler,
+    config: InProcessCluster | LocalMachine | RunningScheduler | SlurmCluster,
     run_url: str = "",
     *,
     retries: int = 0,
@@ -114,7 +119,7 @@ def open_engine(
 
     Parameters
     ----------
-    config : InProcessCluster, LocalMachine or RunningScheduler
+    config : InProcessCluster, LocalMachine, RunningScheduler or SlurmCluster
         Of :func:`parse_cluster`.
     run_url : str
         The run folder, to refuse one that worker processes cannot see.
@@ -145,6 +150,11 @@ def open_engine(
         with open_local(
             workers, memory, resources=config.resources, allowed_failures=retries + ALLOWED_FAILURES
         ) as engine:
+            yield engine
+    elif isinstance(config, SlurmCluster):
+        from radps.execution.slurm.opening import open_slurm
+
+        with open_slurm(config, modules, allowed_failures=retries + ALLOWED_FAILURES) as engine:
             yield engine
     else:
         with open_running(config.address, config.timeout, modules) as engine:
