@@ -44,7 +44,7 @@ ClusterName = Annotated[
     str | None,
     typer.Option("--cluster", metavar="none|local|ADDRESS", help="Where to compute, instead of what the config says."),
 ]
-Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Worker processes of the local cluster.")]
+Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Workers of the cluster that is started.")]
 
 
 _OWN_OPTIONS = ("--help", "--version", "--install-completion", "--show-completion")
@@ -101,6 +101,9 @@ def run(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done and why, and do nothing.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Plain lines instead of bars that move.")] = False,
+    keep_cluster: Annotated[
+        bool, typer.Option("--keep-cluster", help="Leave a cluster on Kubernetes until it was idle for its time.")
+    ] = False,
 ) -> None:
     """Run or resume a workflow.
 
@@ -110,6 +113,8 @@ def run(
 
     with errors():
         workflow = _load(config, run_url, settings, cluster, workers)
+        if keep_cluster:
+            workflow = _with_cluster(workflow, "--keep-cluster", {"kubernetes": {"keep": True}})
         selection = Selection(start, until, tuple(only or ()), tuple(redo or ()), tuple(pause_before or ()))
         if dry_run:
             _dry_run(workflow, selection)
@@ -206,12 +211,23 @@ def _load(
     workflow = load_workflow(config, overrides)
     if workers is None:
         return workflow
-    if workflow.cluster.kind != "local":
+    return _with_cluster(workflow, "--workers", {"local": {"workers": workers}, "kubernetes": _fixed(workers)})
+
+
+def _fixed(workers: int) -> dict[str, Any]:
+    """Return the settings of a cluster that does not adapt."""
+    return {"workers": workers, "adapt": None}
+
+
+def _with_cluster(workflow: Workflow, option: str, settings: dict[str, dict[str, Any]]) -> Workflow:
+    """Return a workflow with other settings of its cluster: kind of cluster -> them."""
+    cluster = workflow.cluster
+    if cluster.kind not in settings:
+        kinds = " or ".join(f"`{kind}`" for kind in settings)
         raise ConfigError(
-            "command line",
-            [f"--workers is for the cluster `local`, and this run uses {workflow.cluster.kind!r}; drop it"],
+            "command line", [f"{option} is for the cluster {kinds}, and this run uses {cluster.kind!r}; drop it"]
         )
-    return workflow.model_copy(update={"cluster": workflow.cluster.model_copy(update={"workers": workers})})
+    return workflow.model_copy(update={"cluster": cluster.model_copy(update=settings[cluster.kind])})
 
 
 def _dry_run(workflow: Workflow, selection: Selection) -> None:

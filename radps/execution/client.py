@@ -49,6 +49,12 @@ class OnClient:
         Tasks at a time when all workers are there, where they come one after the other; default: those that are there.
     patience_without_workers_s : float, optional
         How long to wait for a worker when there is none; default: a minute.
+    dashboard : str, optional
+        Address of dask's dashboard, where it is not the client's.
+    explain : callable, optional
+        Says why workers are missing, as far as somebody knows; nothing otherwise.
+    more_memory : str, optional
+        How a user gives workers more memory.
     """
 
     concurrent = True
@@ -60,11 +66,17 @@ class OnClient:
         *,
         slots: int | None = None,
         patience_without_workers_s: float | None = None,
+        dashboard: str | None = None,
+        explain: Callable[[], str] = str,
+        more_memory: str = "Use fewer workers with more memory each (--workers, cluster.memory_limit)",
     ) -> None:
         self._client = client
         self._description = description
         self._slots = slots
         self._patience_s = patience_without_workers_s
+        self._dashboard = dashboard
+        self._explain = explain
+        self._more_memory = more_memory
         self._listeners: dict[int, _Listener] = {}
         self._numbers = itertools.count()
         client.register_plugin(TaskRecorder())
@@ -78,7 +90,7 @@ class OnClient:
     @property
     def dashboard(self) -> str:
         """Address of dask's dashboard."""
-        return str(self._client.dashboard_link or "")
+        return str(self._client.dashboard_link or "") if self._dashboard is None else self._dashboard
 
     def host(self, on_task: TaskListener) -> TaskHost:
         """Return the host of tasks of workers; they report by way of the scheduler."""
@@ -99,7 +111,7 @@ class OnClient:
         self._check_connected()
         workers = self._workers()
         if not workers:
-            raise ClusterError(f"{self._description} has no workers; start some")
+            raise ClusterError(f"{self._description} has no workers; {self._why('start some')}")
         # A worker without a limit has the memory of its machine, which the scheduler does not know.
         memory = min((worker["memory_limit"] or 4 * 2**30) * MEMORY_SHARE / worker["nthreads"] for worker in workers)
         slots = self._slots or sum(worker["nthreads"] for worker in workers)
@@ -158,8 +170,8 @@ class OnClient:
         except KilledWorker as error:
             raise ClusterError(
                 f"task {task_name(error.task)!r} took its worker with it {error.allowed_failures + 1} times, the last "
-                f"one at {error.last_worker.address}: most likely it needs more memory than the worker has. Use fewer "
-                "workers with more memory each (--workers, cluster.memory_limit), or a smaller problem"
+                f"one at {error.last_worker.address}: most likely it needs more memory than the worker has. "
+                f"{self._more_memory}, or a smaller problem"
             ) from error
         except LOST as error:
             raise self._lost(first_line(error)) from error
@@ -224,9 +236,13 @@ class OnClient:
                 last_seen = now
             elif now - last_seen > patience_s:
                 raise ClusterError(
-                    f"{self._description} has had no worker for {patience_s:.0f} s; start workers and "
-                    "run again: finished steps and tasks are skipped"
+                    f"{self._description} has had no worker for {patience_s:.0f} s; "
+                    f"{self._why('start workers')} and run again: finished steps and tasks are skipped"
                 )
+
+    def _why(self, otherwise: str) -> str:
+        """Return why there are no workers, or what to do if nobody knows it."""
+        return self._explain() or otherwise
 
     def _workers(self) -> list[dict[str, Any]]:
         """Return what the scheduler knows of its workers."""

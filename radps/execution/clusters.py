@@ -3,6 +3,7 @@
 =================  ====================================================================================
 ``none``           in this process, one task after the other: a breakpoint works everywhere
 ``local``          worker processes on this machine
+``kubernetes``     pods on Kubernetes, by Dask's operator (a mapping with ``kind: kubernetes`` and the image)
 ``slurm``          worker processes in jobs of Slurm
 ``tcp://...``      the scheduler of a cluster that runs already (also ``tls://``, ``ucx://``, ``ws://``)
 =================  ====================================================================================
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import psutil
@@ -21,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from radps.data.urls import format_bytes
 from radps.errors import ClusterError
 from radps.execution.engine import Engine, InProcess
+from radps.execution.kubernetes.model import KubernetesCluster
 from radps.execution.slurm.model import SlurmCluster
 from radps.units import DataSize, Duration
 
@@ -70,23 +72,25 @@ class RunningScheduler(_Cluster):
     """How long to wait for its answer."""
 
 
-ClusterConfig = Annotated[
-    InProcessCluster | LocalMachine | RunningScheduler | SlurmCluster, Field(discriminator="kind")
-]
+Cluster = InProcessCluster | LocalMachine | RunningScheduler | KubernetesCluster | SlurmCluster
+"""Any of the clusters."""
+
+ClusterConfig = Annotated[Cluster, Field(discriminator="kind")]
 """What the config says under ``cluster``."""
 
 CLUSTER_KINDS: dict[str, type[BaseModel]] = {
     "none": InProcessCluster,
     "local": LocalMachine,
+    "kubernetes": KubernetesCluster,
     "address": RunningScheduler,
     "slurm": SlurmCluster,
 }
 """Kind -> its model."""
 
-_ADAPTER: TypeAdapter[InProcessCluster | LocalMachine | RunningScheduler | SlurmCluster] = TypeAdapter(ClusterConfig)
+_ADAPTER: TypeAdapter[Cluster] = TypeAdapter(ClusterConfig)
 
 
-def parse_cluster(value: Any) -> InProcessCluster | LocalMachine | RunningScheduler | SlurmCluster:
+def parse_cluster(value: Any) -> Cluster:
     """Return the cluster that a short text (``none``, ``local``, an address) or a mapping means.
 
     Raises
@@ -109,7 +113,7 @@ def parse_cluster(value: Any) -> InProcessCluster | LocalMachine | RunningSchedu
 
 @contextlib.contextmanager
 def open_engine(
-    config: InProcessCluster | LocalMachine | RunningScheduler | SlurmCluster,
+    config: Cluster,
     run_url: str = "",
     *,
     retries: int = 0,
@@ -119,7 +123,7 @@ def open_engine(
 
     Parameters
     ----------
-    config : InProcessCluster, LocalMachine, RunningScheduler or SlurmCluster
+    config : Cluster
         Of :func:`parse_cluster`.
     run_url : str
         The run folder, to refuse one that worker processes cannot see.
@@ -151,6 +155,11 @@ def open_engine(
             workers, memory, resources=config.resources, allowed_failures=retries + ALLOWED_FAILURES
         ) as engine:
             yield engine
+    elif isinstance(config, KubernetesCluster):
+        with _import_kubernetes()(
+            config, run_url.rstrip("/").rpartition("/")[2], allowed_failures=retries + ALLOWED_FAILURES, modules=modules
+        ) as engine:
+            yield engine
     elif isinstance(config, SlurmCluster):
         from radps.execution.slurm.opening import open_slurm
 
@@ -159,6 +168,23 @@ def open_engine(
     else:
         with open_running(config.address, config.timeout, modules) as engine:
             yield engine
+
+
+def _import_kubernetes() -> Callable[..., contextlib.AbstractContextManager[Engine]]:
+    """Return what opens a cluster on Kubernetes.
+
+    Raises
+    ------
+    ClusterError
+        The libraries for it are not installed.
+    """
+    try:
+        from radps.execution.kubernetes.opening import open_kubernetes
+    except ModuleNotFoundError as error:
+        raise ClusterError(
+            f"a cluster on Kubernetes needs the package {error.name}; pip install 'radps[kubernetes]'"
+        ) from error
+    return open_kubernetes
 
 
 def local_shares(config: LocalMachine) -> tuple[int, int]:

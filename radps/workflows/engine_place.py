@@ -72,11 +72,11 @@ class EnginePlace:
     def replace(self, lost: Engine) -> bool:
         """Give up an engine whose scheduler is gone; returns False if nobody may start another one.
 
-        Only worker processes of this machine are started anew: a cluster at an address is somebody else's.
+        A cluster that the run started itself is started anew; one at an address is somebody else's.
         """
         if lost is not self._engine:
             return True  # another step has seen it before
-        if self._given is not None or self._workflow.cluster.kind != "local":
+        if self._given is not None or self._workflow.cluster.kind not in ("local", "kubernetes"):
             return False
         if self._replacements >= MOST_REPLACEMENTS:
             return False

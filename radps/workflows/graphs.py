@@ -14,12 +14,13 @@ from radps.context.model import Context, Workspace
 from radps.context.records import Resources, StepState
 from radps.context.store import RunStore
 from radps.errors import ContextError, RadpsError, StageError
-from radps.execution.clusters import InProcessCluster, LocalMachine, local_shares, memory_limit_bytes
+from radps.execution.clusters import Cluster, InProcessCluster, LocalMachine, local_shares, memory_limit_bytes
 from radps.execution.engine import MEMORY_SHARE, InProcess
+from radps.execution.kubernetes.model import KubernetesCluster
 from radps.execution.slurm.model import SlurmCluster
 from radps.graph_tasks.groups import group_tasks
 from radps.stages.base import find_stage
-from radps.workflows.model import Cluster, Step, Workflow
+from radps.workflows.model import Step, Workflow
 from radps.workflows.plan import PlannedStep
 from radps.workflows.policy import When
 from radps.workflows.status import make_status
@@ -180,6 +181,9 @@ def planned_resources(cluster: Cluster) -> Resources | None:
     if isinstance(cluster, LocalMachine):
         workers, memory = local_shares(cluster)
         return Resources(slots=workers, memory_bytes=int(memory * MEMORY_SHARE))
+    if isinstance(cluster, KubernetesCluster):
+        memory = int(cluster.worker_memory_bytes * MEMORY_SHARE / cluster.threads)
+        return Resources(slots=cluster.most_workers * cluster.threads, memory_bytes=memory)
     if isinstance(cluster, SlurmCluster):
         slots, memory = cluster.most_workers * cluster.threads, int(cluster.task_memory_bytes * MEMORY_SHARE)
         return Resources(slots=slots, memory_bytes=memory)

@@ -9,13 +9,10 @@ from pydantic import BaseModel, ConfigDict, SerializeAsAny
 
 from radps.context.html import html_heading, html_table
 from radps.errors import ConfigError
-from radps.execution.clusters import InProcessCluster, LocalMachine, RunningScheduler
-from radps.execution.slurm.model import SlurmCluster
+from radps.execution.clusters import Cluster, InProcessCluster
 from radps.node_tasks.faults import Faults
 from radps.stages.base import StageParams, close_match
 from radps.workflows.policy import StepPolicy, When
-
-Cluster = InProcessCluster | LocalMachine | RunningScheduler | SlurmCluster
 
 
 class _Model(BaseModel):

@@ -21,12 +21,12 @@ from pydantic import BaseModel, ValidationError
 from radps.context.versions import find_distribution_version
 from radps.data.urls import absolute_url, is_local, local_path
 from radps.errors import ConfigError
-from radps.execution.clusters import CLUSTER_KINDS, InProcessCluster, parse_cluster
+from radps.execution.clusters import CLUSTER_KINDS, Cluster, InProcessCluster, parse_cluster
 from radps.node_tasks.faults import Faults
 from radps.stages.base import Stage, StageParams, close_match, find_stage, forget_edited_stages
 from radps.workflows.conflicts import find_conflicts
 from radps.workflows.document import Document, describe, parse_scalar, read_yaml, unknown_keys
-from radps.workflows.model import Cluster, DataConfig, Step, Workflow, describe_missing_step
+from radps.workflows.model import DataConfig, Step, Workflow, describe_missing_step
 from radps.workflows.policy import POLICY_KEYS, StepPolicy, When
 
 M = TypeVar("M", bound=BaseModel)

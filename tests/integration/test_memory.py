@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from radps.execution.local import WORKER_ENVIRONMENT
+from radps.execution.environment import WORKER_ENVIRONMENT
 
 pytestmark = pytest.mark.slow
 

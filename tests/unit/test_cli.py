@@ -128,7 +128,14 @@ def test_a_dry_run_says_what_and_why_and_does_nothing(call, tmp_path: Path, fold
         ),
         (["{config}", "--set", "nonsense"], "--set nonsense: write --set STEP.parameter=value"),
         (["{config}", "--cluster", "moon"], "--set cluster=moon: 'moon' is not a cluster"),
-        (["{config}", "--workers", "2"], "--workers is for the cluster `local`, and this run uses 'none'; drop it"),
+        (
+            ["{config}", "--workers", "2"],
+            "--workers is for the cluster `local` or `kubernetes`, and this run uses 'none'; drop it",
+        ),
+        (
+            ["{config}", "--keep-cluster"],
+            "--keep-cluster is for the cluster `kubernetes`, and this run uses 'none'; drop it",
+        ),
         (["{config}", "--only", "sqares"], "there is no step 'sqares'; did you mean 'squares'?"),
         (["{config}", "--from", "direct"], "step 'direct' needs step 'squares', which is not done; run it first"),
         (["{config}.no"], "there is no such file"),

@@ -24,7 +24,7 @@ from distributed import Client, Security
 
 from radps.errors import ClusterError
 from radps.execution.client import OnClient, first_line
-from radps.execution.local import WORKER_ENVIRONMENT
+from radps.execution.environment import WORKER_ENVIRONMENT
 from radps.execution.running import check_versions
 from radps.execution.slurm.model import SlurmCluster, cluster_arguments
 from radps.execution.user_code import send_user_code

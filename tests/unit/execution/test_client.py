@@ -24,7 +24,8 @@ from radps.execution import client as client_module
 from radps.execution import running as running_module
 from radps.execution.client import OnClient
 from radps.execution.engine import Engine, InProcess
-from radps.execution.local import ONE_THREAD, open_local
+from radps.execution.environment import ONE_THREAD
+from radps.execution.local import open_local
 from radps.execution.running import check_versions, open_running
 from radps.graph_tasks.shapes import map_chunks, reduce_tree, run_task
 from radps.node_tasks.guard import TaskEvent, TaskRules

@@ -279,7 +279,7 @@ def test_the_message_counts_and_numbers_the_problems(tmp_path: Path) -> None:
             "'moon' is not a cluster; write none, local, the address of a scheduler",
         ),
         ("run: x\nsteps: [flag]\ncluster: {kind: moon}", "is not a cluster; write none, local,"),
-        ("run: x\nsteps: [flag]\ncluster: {workers: 2}", "or a mapping with kind: none | local | address"),
+        ("run: x\nsteps: [flag]\ncluster: {workers: 2}", "or a mapping with kind: none | local | kubernetes | address"),
         ("run: x\nsteps: [flag]\ncluster: tcp:// ", "address of the cluster: String should match pattern"),
         (
             "run: x\nsteps: [flag]\ncluster: {kind: address, address: host}",

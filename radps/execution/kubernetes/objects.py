@@ -1,0 +1,225 @@
+"""A cluster as objects of Kubernetes: plain data, made without a network.
+
+The commands of the pods are written here, and not taken from ``dask_kubernetes.make_cluster_spec``: that starts
+``dask-scheduler`` and ``dask-worker``, which distributed does not have since 2026.6.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from radps.execution.environment import WORKER_ENVIRONMENT
+from radps.execution.kubernetes.model import KubernetesCluster, Pod
+
+API_VERSION = "kubernetes.dask.org/v1"
+COMM_PORT = 8786
+HTTP_PORT = 8787
+CLUSTER_LABEL = "dask.org/cluster-name"
+COMPONENT_LABEL = "dask.org/component"
+
+_MOST_OF_A_NAME = 22
+"""Characters of the run's name in that of the cluster: with what is put around it here and by the operator, 63."""
+_TLS_FOLDER = "/etc/radps-tls"
+_HTTP_ROUTES = (
+    "distributed.http.scheduler.prometheus",
+    "distributed.http.scheduler.info",
+    "distributed.http.scheduler.json",
+    "distributed.http.health",
+    "distributed.http.proxy",
+    "distributed.http.statics",
+    "distributed.http.scheduler.api",
+)
+"""Dask's own ones and the API, which the operator asks how many workers there should be, and which may go."""
+
+Object = dict[str, Any]
+
+
+def new_cluster_name(run_name: str) -> str:
+    """Return a name that no cluster had before: one that is used again finds what is left of the old one.
+
+    Parameters
+    ----------
+    run_name : str
+        Last part of the run folder; what Kubernetes does not allow in names is replaced.
+    """
+    readable = re.sub(r"[^a-z0-9]+", "-", run_name.lower()).strip("-")[:_MOST_OF_A_NAME].strip("-")
+    return "-".join(part for part in ("radps", readable, secrets.token_hex(4)) if part)
+
+
+def scheduler_address(config: KubernetesCluster, name: str, namespace: str) -> str:
+    """Return where pods find the scheduler."""
+    return f"{_protocol(config)}://{name}-scheduler.{namespace}.svc:{COMM_PORT}"
+
+
+def dask_cluster(config: KubernetesCluster, name: str, namespace: str, allowed_failures: int) -> Object:
+    """Return the ``DaskCluster`` object of a cluster.
+
+    Parameters
+    ----------
+    config : KubernetesCluster
+        Of the config.
+    name : str
+        Of :func:`new_cluster_name`.
+    namespace : str
+        Of the cluster.
+    allowed_failures : int
+        How many workers a task may take with it before it is given up.
+    """
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "DaskCluster",
+        "metadata": {"name": name, "namespace": namespace, "labels": {"app.kubernetes.io/managed-by": "radps"}},
+        "spec": {
+            "idleTimeout": int(config.idle_timeout),
+            "scheduler": _scheduler(config, name, allowed_failures),
+            "worker": _worker(config, name, namespace),
+        },
+    }
+
+
+def dask_autoscaler(config: KubernetesCluster, name: str, namespace: str) -> Object | None:
+    """Return the ``DaskAutoscaler`` object of a cluster; None for one with a fixed number of workers."""
+    if config.adapt is None:
+        return None
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "DaskAutoscaler",
+        "metadata": {
+            "name": name,
+            "namespace": namespace,
+            "labels": {CLUSTER_LABEL: name, COMPONENT_LABEL: "autoscaler"},
+        },
+        "spec": {"cluster": name, "minimum": config.adapt.minimum, "maximum": config.adapt.maximum},
+    }
+
+
+def _scheduler(config: KubernetesCluster, name: str, allowed_failures: int) -> Object:
+    health = {"httpGet": {"port": "http-dashboard", "path": "/health"}}
+    container = {
+        "name": "scheduler",
+        "args": [
+            *("dask", "scheduler", "--host", "0.0.0.0"),
+            *("--port", str(COMM_PORT), "--dashboard-address", f":{HTTP_PORT}"),
+            *_tls_options(config),
+        ],
+        "env": _variables(
+            {
+                "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": str(allowed_failures),
+                "DASK_DISTRIBUTED__SCHEDULER__HTTP__ROUTES": json.dumps(_HTTP_ROUTES),
+                **config.env,
+            }
+        ),
+        "ports": [
+            {"name": "tcp-comm", "containerPort": COMM_PORT, "protocol": "TCP"},
+            {"name": "http-dashboard", "containerPort": HTTP_PORT, "protocol": "TCP"},
+        ],
+        "readinessProbe": {**health, "periodSeconds": 1, "timeoutSeconds": 10},
+        "livenessProbe": {**health, "initialDelaySeconds": 15, "periodSeconds": 20, "timeoutSeconds": 10},
+    }
+    service = {
+        "type": "ClusterIP",
+        "selector": {CLUSTER_LABEL: name, COMPONENT_LABEL: "scheduler"},
+        "ports": [
+            {"name": "tcp-comm", "protocol": "TCP", "port": COMM_PORT, "targetPort": "tcp-comm"},
+            {"name": "http-dashboard", "protocol": "TCP", "port": HTTP_PORT, "targetPort": "http-dashboard"},
+        ],
+    }
+    return {**_metadata(config), "spec": _pod(config, config.scheduler, container), "service": service}
+
+
+def _worker(config: KubernetesCluster, name: str, namespace: str) -> Object:
+    offers = [f"{key}={amount:g}" for key, amount in config.worker.resources.items()]
+    container = {
+        "name": "worker",
+        "args": [
+            *("dask", "worker", "--name", "$(DASK_WORKER_NAME)", "--nthreads", str(config.threads)),
+            # Dask's own guess is the pod's limit times threads over the cores of the node.
+            *("--memory-limit", str(config.worker_memory_bytes), "--no-dashboard", "--death-timeout", "60"),
+            *(("--resources", " ".join(offers)) if offers else ()),
+            *_tls_options(config),
+        ],
+        "env": _variables(
+            {
+                **WORKER_ENVIRONMENT,
+                **config.env,
+                "DASK_SCHEDULER_ADDRESS": scheduler_address(config, name, namespace),
+            }
+        ),
+    }
+    pod = _pod(config, config.worker, container, config.worker.limits)
+    return {**_metadata(config), "replicas": config.first_workers, "spec": pod}
+
+
+def _pod(config: KubernetesCluster, kind: Pod, container: Object, limits: Mapping[str, str] | None = None) -> Object:
+    """Return the spec of a pod with one container, which both kinds of pods have in common."""
+    memory = str(int(kind.memory))
+    mounts, volumes = _storage(config)
+    container |= {
+        "image": config.image,
+        "imagePullPolicy": config.image_pull_policy,
+        "envFrom": [{"secretRef": {"name": secret}} for secret in config.secrets],
+        # The memory is not shared out twice: a pod that uses what it was promised is not killed.
+        "resources": {
+            "requests": {"cpu": f"{kind.cpu:g}", "memory": memory, **(limits or {})},
+            "limits": {"memory": memory, **(limits or {})},
+        },
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        "volumeMounts": mounts,
+    }
+    pod: Object = {
+        "containers": [container],
+        "volumes": volumes,
+        "imagePullSecrets": [{"name": secret} for secret in config.image_pull_secrets],
+        "nodeSelector": {**config.node_selector, **kind.node_selector},
+        "tolerations": [one.model_dump(exclude_none=True) for one in (*config.tolerations, *kind.tolerations)],
+        "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
+        # Nobody in these pods talks to Kubernetes.
+        "automountServiceAccountToken": False,
+    }
+    if config.service_account:
+        pod["serviceAccountName"] = config.service_account
+    if config.user is not None:
+        pod["securityContext"] |= {
+            "runAsNonRoot": True,
+            "runAsUser": config.user,
+            "runAsGroup": config.user,
+            "fsGroup": config.user,
+        }
+    return pod
+
+
+def _storage(config: KubernetesCluster) -> tuple[list[Object], list[Object]]:
+    """Return the mounts of a container and the volumes of its pod."""
+    mounts, volumes = [], []
+    for number, volume in enumerate(config.volumes):
+        name = f"volume-{number}"
+        mounts.append({"name": name, "mountPath": volume.mount, "readOnly": volume.read_only})
+        source = volume.source or {"persistentVolumeClaim": {"claimName": volume.claim}}
+        volumes.append({"name": name, **source})
+    if config.tls:
+        mounts.append({"name": "tls", "mountPath": _TLS_FOLDER, "readOnly": True})
+        volumes.append({"name": "tls", "secret": {"secretName": config.tls.secret}})
+    return mounts, volumes
+
+
+def _metadata(config: KubernetesCluster) -> Object:
+    return {"metadata": {"labels": dict(config.labels)}} if config.labels else {}
+
+
+def _variables(env: Mapping[str, str]) -> list[Object]:
+    return [{"name": name, "value": value} for name, value in env.items()]
+
+
+def _protocol(config: KubernetesCluster) -> str:
+    return "tls" if config.tls else "tcp"
+
+
+def _tls_options(config: KubernetesCluster) -> list[str]:
+    if not config.tls:
+        return []
+    files = {"--tls-ca-file": "ca.crt", "--tls-cert": "tls.crt", "--tls-key": "tls.key"}
+    return ["--protocol", "tls", *(part for key, file in files.items() for part in (key, f"{_TLS_FOLDER}/{file}"))]
