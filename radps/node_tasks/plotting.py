@@ -23,6 +23,7 @@ from radps.domain.geometry import SPEED_OF_LIGHT_M_S
 from radps.domain.moments import compute_radio_velocity
 from radps.domain.solver import StopReason
 from radps.errors import RadpsError
+from radps.node_tasks.model_comparison import N_CELLS, ModelSums
 from radps.node_tasks.visibility_histograms import (
     HistogramRanges,
     VisibilityCounts,
@@ -33,11 +34,11 @@ from radps.node_tasks.visibility_histograms import (
 from radps.plots.arrays import Track, plot_antennas, plot_elevations, plot_uv_coverage
 from radps.plots.convergence import ChannelTable, plot_channels, plot_convergence
 from radps.plots.figures import render
-from radps.plots.flags import plot_flag_fractions
+from radps.plots.flags import plot_flag_fractions, plot_flag_map
 from radps.plots.images import ImagePlane, plot_channel_maps, plot_image
 from radps.plots.solutions import SolutionPanels, plot_amplitudes, plot_delays, plot_phases
 from radps.plots.spectra import SearchedSpectra, plot_line_search, plot_spectrum
-from radps.plots.visibilities import DensityPanel, plot_baselines, plot_densities
+from radps.plots.visibilities import DensityPanel, ModelPanel, plot_baselines, plot_densities, plot_model_comparison
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -184,6 +185,30 @@ def draw_densities(picture: Picture, counts: VisibilityCounts, ranges: Histogram
         for each, (x, label) in zip(parts, columns, strict=True)
     ]
     return save_picture(picture, plot_densities(panels, len(columns), picture.title))
+
+
+def draw_flag_map(picture: Picture, counts: VisibilityCounts, ranges: HistogramRanges) -> Picture:
+    """Draw the flagged part of the data over time and frequency."""
+    time_s, _, frequency_hz = range_edges(ranges)
+    fraction = np.divide(counts.flagged, counts.data, out=np.full(counts.data.shape, np.nan), where=counts.data > 0)
+    return save_picture(picture, plot_flag_map(fraction, time_s, frequency_hz, picture.title))
+
+
+def draw_model_comparison(picture: Picture, sums: ModelSums, ranges: HistogramRanges, scale: float) -> Picture:
+    """Draw calibrated data, and their model times ``scale``, against uv distance and frequency."""
+    with np.errstate(invalid="ignore", divide="ignore"):  # NaN where there are no data
+        observed, model = sums.observed / sums.weight, scale * sums.model / sums.weight
+    middles = (np.arange(N_CELLS) + 0.5) / N_CELLS
+    low_hz, high_hz = ranges.frequency_hz
+    columns = (
+        (middles * ranges.longest_wavelengths / 1e3, "uv distance [kilowavelengths]"),
+        ((low_hz + middles * (high_hz - low_hz)) / 1e6, "Frequency [MHz]"),
+    )
+    panels = [
+        ModelPanel(x, label, data, expected)
+        for (x, label), data, expected in zip(columns, observed, model, strict=True)
+    ]
+    return save_picture(picture, plot_model_comparison(panels, picture.title))
 
 
 def draw_baselines(picture: Picture, urls: Sequence[str]) -> Picture:

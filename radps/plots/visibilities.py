@@ -64,6 +64,36 @@ def plot_baselines(
     return figure
 
 
+class ModelPanel(NamedTuple):
+    """Means of visibilities and of their model along one quantity."""
+
+    x: NDArray[np.float64]
+    """(cell,)"""
+    x_label: str
+    observed_jy: NDArray[np.complex128]
+    """Mean of V conj(M) / abs(M), (cell,): real where the data agree with the model; NaN without data."""
+    model_jy: NDArray[np.float64]
+    """Mean of abs(M), (cell,)."""
+
+
+def plot_model_comparison(panels: Sequence[ModelPanel], title: str) -> Figure:
+    """Plot data and model, one column for each quantity: amplitudes above, the phase between the two below."""
+    figure = new_figure(5.5 * len(panels), 5.5)
+    grid = figure.subplots(2, len(panels), sharex="col", squeeze=False)
+    for (upper, lower), panel in zip(grid.T, panels, strict=True):
+        upper.plot(panel.x, panel.model_jy, "-", color="C1", label="model")
+        upper.plot(panel.x, np.abs(panel.observed_jy), ".", color="C0", label="data")
+        upper.set_ylabel("Amplitude [Jy]")
+        upper.legend(fontsize=8)
+        lower.plot(panel.x, np.degrees(np.angle(panel.observed_jy)), ".", color="C0")
+        lower.axhline(0.0, color="C1", linewidth=1)
+        lower.set(xlabel=panel.x_label, ylabel="Phase against the model [deg]")
+        for axes in (upper, lower):
+            axes.grid(alpha=0.3)
+    figure.suptitle(plain(title), fontsize=10)
+    return figure
+
+
 def _draw(axes: Axes, panel: DensityPanel) -> None:
     """Draw one panel, cut to where there are data."""
     from matplotlib.colors import LogNorm

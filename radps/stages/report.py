@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from dask.delayed import Delayed
 
 from radps.context.model import Context
-from radps.context.records import Outcome, Partition, ProductKind, ProductRecord
+from radps.context.records import Outcome, Partition, ProductKind, ProductRecord, SkyModel
+from radps.context.sky import to_field_model, total_flux
 from radps.data.files import replace_file
 from radps.data.urls import join_url
 from radps.domain.geometry import SPEED_OF_LIGHT_M_S
 from radps.errors import RadpsError
 from radps.graph_tasks.shapes import map_chunks, reduce_tree, run_task
 from radps.node_tasks.blocks import Block
-from radps.node_tasks.plotting import Picture, draw_densities, draw_picture
+from radps.node_tasks.model_comparison import add_model_sums, compare_with_model
+from radps.node_tasks.plotting import Picture, draw_densities, draw_flag_map, draw_model_comparison, draw_picture
 from radps.node_tasks.products import measure_file
-from radps.node_tasks.visibility_histograms import HistogramRanges, add_counts, count_visibilities
+from radps.node_tasks.visibility_histograms import MOST_CELLS, HistogramRanges, add_counts, count_visibilities
 from radps.report.pages import INDEX, make_pages
 from radps.report.parameters import Meanings, ParameterMeaning
 from radps.report.pictures import Album, Drawing, plan_pictures
@@ -46,10 +49,8 @@ def report_graph(context: Context, folder: str, *, visibilities: bool) -> Delaye
     drawn = map_chunks(context, _draw, plan_pictures(context, folder), name="draw")
     if visibilities and context.observation is not None:
         album = Album(context, folder)
-        drawn += [
-            _visibilities_graph(context, album, partition, number)
-            for number, partition in enumerate(context.visibilities("all"))
-        ]
+        for number, partition in enumerate(context.visibilities("all")):
+            drawn += _visibilities_graph(context, album, partition, number)
     plain = context.model_copy(update={"workspace": None})
     return run_task(context, _finish, drawn, plain, folder, context.locate(folder), _find_meanings(context))
 
@@ -70,29 +71,60 @@ def _draw(drawing: Drawing) -> Picture:
     return draw_picture(drawing.picture, drawing.draw, *drawing.arguments)
 
 
-def _visibilities_graph(context: Context, album: Album, partition: Partition, number: int) -> Delayed:
-    """Return the graph that counts the visibilities of a partition and draws them."""
+def _visibilities_graph(context: Context, album: Album, partition: Partition, number: int) -> list[Delayed]:
+    """Return the graphs that count the visibilities of a partition and draw them, and their model if it is known."""
     group = "corrected" if "corrected" in partition.groups else "base"
-    window = context.window(partition.window)
-    scans = [scan for scan in context.require_observation().scans if scan.field == partition.field]
-    ranges = HistogramRanges(
-        time_s=(min(scan.start_s for scan in scans), max(scan.stop_s for scan in scans)),
-        frequency_hz=window.edges_hz,
-        longest_wavelengths=context.require_observation().longest_baseline_m * window.edges_hz[1] / SPEED_OF_LIGHT_M_S,
-    )
+    ranges = _find_ranges(context, partition)
     blocks = choose_blocks(context, partition, group)
     parts = map_chunks(context, count_visibilities, blocks, ranges, name=f"count-{number:03d}")
-    maker = _maker(context, partition, group)
-    caption = (
-        f"How many visibilities ({group} data, parallel hands, not flagged) lie where. Large data are thinned out: all "
-        f"times of some channels, and all channels of some times."
-    )
-    title = f"Visibilities of {partition.field} in {partition.window}"
-    (drawing,) = album.draw(maker, title, caption, draw_densities)
     total = reduce_tree(context, add_counts, parts, name=f"add_counts-{number:03d}")
-    return run_task(
-        context, draw_picture, drawing.picture, draw_densities, total, ranges, name=f"draw_visibilities-{number:03d}"
+    maker = _maker(context, partition, group)
+    where = f"{partition.field} in {partition.window}"
+    thinned = "Large data are thinned out: all times of some channels, and all channels of some times."
+    caption = f"How many visibilities ({group} data, parallel hands, not flagged) lie where. {thinned}"
+    (density,) = album.draw(maker, f"Visibilities of {where}", caption, draw_densities)
+    caption = f"Part of the {group} data that is flagged; grey where there are no data. {thinned}"
+    (flags,) = album.draw(maker, f"Flags of {where}", caption, draw_flag_map)
+    drawn = [
+        run_task(context, draw_picture, one.picture, one.draw, total, ranges, name=f"{name}-{number:03d}")
+        for one, name in ((density, "draw_visibilities"), (flags, "draw_flags"))
+    ]
+    model = next((model for model in context.sky_models if model.field == partition.field), None)
+    if model is None or group != "corrected":
+        return drawn
+    caption = "Means of calibrated data and of the model of the source: noise averages out, errors stay."
+    (fit,) = album.draw(maker, f"Model against data: {where}", caption, draw_model_comparison)
+    field_model = to_field_model(context, model)
+    parts = map_chunks(context, compare_with_model, blocks, ranges, field_model, name=f"compare-{number:03d}")
+    sums = reduce_tree(context, add_model_sums, parts, name=f"add_sums-{number:03d}")
+    scale = _find_scale(context, partition, model)
+    task = run_task(context, draw_picture, fit.picture, fit.draw, sums, ranges, scale, name=f"draw_model-{number:03d}")
+    return [*drawn, task]
+
+
+def _find_ranges(context: Context, partition: Partition) -> HistogramRanges:
+    """Return what the cells of a partition cover."""
+    observation, window = context.require_observation(), context.window(partition.window)
+    scans = [scan for scan in observation.scans if scan.field == partition.field]
+    start_s, stop_s = min(scan.start_s for scan in scans), max(scan.stop_s for scan in scans)
+    n_times, _, n_channels, _ = partition.shape
+    integration_s = sum(scan.stop_s - scan.start_s for scan in scans) / n_times
+    integrations = math.floor((stop_s - start_s) / integration_s) if integration_s > 0 else 1
+    return HistogramRanges(
+        time_s=(start_s, stop_s),
+        frequency_hz=window.edges_hz,
+        longest_wavelengths=observation.longest_baseline_m * window.edges_hz[1] / SPEED_OF_LIGHT_M_S,
+        n_cells=(min(max(integrations, 1), MOST_CELLS), MOST_CELLS, min(n_channels, MOST_CELLS)),
     )
+
+
+def _find_scale(context: Context, partition: Partition, model: SkyModel) -> float:
+    """Return the factor of a model: one of 1 Jy stands for a source whose flux density was found later."""
+    known = [one for one in context.flux_densities if (one.field, one.window) == (partition.field, partition.window)]
+    if not known:
+        return 1.0
+    modelled_jy = total_flux(model, known[-1].frequency_hz)
+    return known[-1].flux_jy / modelled_jy if modelled_jy > 0 else 1.0
 
 
 def choose_blocks(context: Context, partition: Partition, group: str) -> list[Block]:

@@ -108,7 +108,8 @@ def test_every_stage_that_has_plots_shows_them(folder: Path) -> None:
     assert pictures("import_data") == 3  # antennas, elevation, uv coverage
     assert pictures("flag") == 2  # by antenna and by field
     assert pictures("calibrate") == 4  # amplitude and phase of bandpass and gains
-    assert pictures("apply_calibration") == 3  # visibilities of three fields
+    # Visibilities and flags of three fields, the models of two of them.
+    assert pictures("apply_calibration") == 8
     assert pictures("assess") == 2  # baselines of two calibrators
     assert pictures("image_continuum") == 3  # image, residual, convergence
     assert pictures("image_cube") == 3  # channels, numbers by channel, convergence

@@ -8,11 +8,11 @@ import pytest
 from radps.plots.arrays import Track, plot_antennas, plot_elevations, plot_uv_coverage
 from radps.plots.convergence import ChannelTable, plot_channels, plot_convergence
 from radps.plots.figures import render
-from radps.plots.flags import plot_flag_fractions
+from radps.plots.flags import plot_flag_fractions, plot_flag_map
 from radps.plots.images import ImagePlane, make_wcs, plot_channel_maps, plot_image
 from radps.plots.solutions import SolutionPanels, plot_amplitudes, plot_delays, plot_phases
 from radps.plots.spectra import SearchedSpectra, plot_line_search, plot_spectrum
-from radps.plots.visibilities import DensityPanel, plot_baselines, plot_densities
+from radps.plots.visibilities import DensityPanel, ModelPanel, plot_baselines, plot_densities, plot_model_comparison
 
 RNG = np.random.default_rng(1)
 PLANE = ImagePlane(RNG.normal(size=(32, 24)), 1e-5, (4.0, -0.5), "Jy/beam", (5e-5, 3e-5, 0.4), "a $field$")
@@ -118,3 +118,23 @@ def test_the_other_plots_draw_what_they_are_given() -> None:
     table = ChannelTable(np.arange(3.0) * 1e6, *np.ones((4, 3)), ["n sigma", "no data", "n sigma"])
     ticks = [label.get_text() for label in plot_channels(table).axes[3].get_yticklabels()]
     assert ticks == ["n sigma", "no data"]
+
+
+def test_flags_over_time_and_frequency_end_with_the_data() -> None:
+    fraction = np.full((6, 3), np.nan)
+    fraction[1:4] = [0.0, 0.5, 1.0]
+    figure = plot_flag_map(fraction, 1.7e9 + 60.0 * np.arange(7), 1e9 + 1e6 * np.arange(4), "field")
+    axes = figure.axes[0]
+    assert axes.get_xlim() == (1.7e9 + 60, 1.7e9 + 240)
+    np.testing.assert_allclose(axes.collections[0].get_array()[:, 0], [0, 50, 100])
+    assert axes.get_xlabel() == "UTC, 2023-11-14"
+    plot_flag_map(np.full((6, 3), np.nan), 1.7e9 + 60.0 * np.arange(7), 1e9 + 1e6 * np.arange(4), "nothing")
+
+
+def test_data_are_shown_with_their_model_and_the_phase_between() -> None:
+    x = np.arange(3.0)
+    panel = ModelPanel(x, "uv distance", np.array([2.0, 2.0j, np.nan]), np.array([2.0, 2.0, np.nan]))
+    upper, lower = plot_model_comparison([panel], "field").axes
+    np.testing.assert_allclose(upper.lines[1].get_ydata(), [2, 2, np.nan])
+    np.testing.assert_allclose(lower.lines[0].get_ydata(), [0, 90, np.nan])
+    assert lower.get_xlabel() == "uv distance"
