@@ -29,7 +29,7 @@ def cell(text):
 
 def describe_command(name, command):
     """Return the section of a command."""
-    lines = [f"## radps-run {name}", "", inspect.cleandoc(command.help or ""), "", "| | |", "|---|---|"]
+    lines = [f"## radps-run {name}", "", inspect.cleandoc(command.help or ""), "", "| option | meaning |", "|---|---|"]
     for parameter in command.params:
         is_option = parameter.opts[0].startswith("-")
         words = [*parameter.opts, *parameter.secondary_opts] if is_option else [parameter.metavar or parameter.name]

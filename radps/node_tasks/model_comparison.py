@@ -60,4 +60,5 @@ def add_model_sums(parts: Sequence[ModelSums]) -> ModelSums:
 
 
 def _add_up(cells: NDArray[np.int32], values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.bincount(cells, weights=values, minlength=N_CELLS + 2)[1:-1]
+    sums: NDArray[np.float64] = np.bincount(cells, weights=values, minlength=N_CELLS + 2).astype(np.float64)
+    return sums[1:-1]

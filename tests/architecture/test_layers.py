@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -122,3 +124,13 @@ def test_public_functions_and_classes_have_docstrings() -> None:
 )
 def test_the_search_for_delayed_finds_it(source: str, found: bool) -> None:
     assert bool(calls_of_delayed(ast.parse(source))) is found
+
+
+def test_the_drawing_of_the_layers_shows_those_of_the_contract() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (layers,) = (contract["layers"] for contract in contracts if contract["id"] == "layers")
+    drawing = (ROOT / "docs" / "images" / "architecture.svg").read_text()
+    drawn = [set(names.split(", ")) for names in re.findall(r'<tspan font-weight="600">(.*?)</tspan>', drawing)]
+    wanted = [set(names.split(" | ")) for names in layers]
+    wanted[:2] = [wanted[0] | wanted[1]]  # the two ways in stand in one box
+    assert drawn == wanted
