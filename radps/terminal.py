@@ -316,14 +316,17 @@ def _message(step: StepStatus) -> str:
 
 
 def show_status(console: Console, status: Status) -> None:
-    """Print the tables of a run: steps, QA scores, flux densities, images; and where the products are."""
+    """Print the tables of a run: steps, scores worth a look, flux densities, images; and where the products are."""
     from radps.context.scores import BAD_SCORE, GOOD_SCORE
 
     show_steps(console, status.steps)
-    if status.qa:
+    low = sorted((score for score in status.qa if score.score < GOOD_SCORE), key=lambda score: score.score)
+    if n_good := len(status.qa) - len(low):
+        console.print(f"QA: {n_good} of {len(status.qa)} scores are {GOOD_SCORE} or better; a report has all")
+    if low:
         table = make_table("QA", "score", "step", "of", "message", right=("score",))
-        for score in status.qa:
-            style = "green" if score.score >= GOOD_SCORE else "yellow" if score.score >= BAD_SCORE else "red"
+        for score in low:
+            style = "yellow" if score.score >= BAD_SCORE else "red"
             table.add_row(
                 Text(score.name),
                 Text(f"{score.score:.2f}", style),
@@ -363,11 +366,14 @@ def show_status(console: Console, status: Status) -> None:
 
 def show_places(console: Console, status: Status) -> None:
     """Say where the products are."""
-    files = [product.file for product in status.products] or [image.file for image in status.images]
+    files = [product.file for product in status.products if product.kind != "report"] or [image.file for image in status.images]
     if files:
         console.print("Products:")
         for file in files:
             console.print(f"  {file}", markup=False, highlight=False, soft_wrap=True)
+    for product in status.products:
+        if product.kind == "report":
+            console.print(f"Open in a browser: {product.file}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"Run folder: {status.run}", markup=False, highlight=False, soft_wrap=True)
 
 

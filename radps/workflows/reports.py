@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from radps.context.model import Workspace
 from radps.context.store import RunStore
 from radps.data.urls import join_url
+from radps.errors import RadpsError
 from radps.execution.clusters import InProcessCluster, open_engine
 from radps.report.pages import INDEX
 from radps.stages.report import report_graph
+from radps.workflows.reading import load_workflow
 
 FOLDER = "products/report"
 """Relative to the run folder. A step `report` has a folder of its own, as every attempt of a step."""
@@ -35,6 +39,8 @@ def make_report(url: str, *, visibilities: bool = True) -> str:
     """
     store = RunStore(url)
     context = store.load().at(Workspace(url=store.url, step="report", stage="report"))
+    with suppress(RadpsError):  # stages of the user can be imported then, which the page of their parameters needs
+        load_workflow({**store.load_workflow(), "run": store.url})
     with open_engine(InProcessCluster()) as engine:
         engine.compute(report_graph(context, FOLDER, visibilities=visibilities))
     return join_url(store.url, FOLDER, INDEX)

@@ -58,3 +58,10 @@ def test_the_example_runs_as_it_is_written(
     assert record.outcome is not None
     assert record.outcome.message == f"{sum(expected)} bright pixels"
     assert record.outcome.summary == {"by_channel": expected}
+
+    sys.modules.pop(module)  # as in another process: the report finds the file beside the config again
+    front = Path(run.report(visibilities=False))
+    assert f"{sum(expected)} bright pixels" in front.read_text()
+    page = front.with_name("step-bright.html").read_text()
+    assert "20 mJy" in page
+    assert "Brightness per beam from which a pixel counts." in page

@@ -177,6 +177,25 @@ def test_exported_files_are_named_rather_than_stores(tmp_path: Path) -> None:
     assert "Products:\n  /run/sky.fits\nRun folder" in text_of(screen)
 
 
+def test_good_scores_are_counted_and_the_worst_one_comes_first(tmp_path: Path) -> None:
+    status = full_status(tmp_path / "run")
+    (bad,) = status.qa
+    scores = [bad.model_copy(update={"name": f"score{n}", "score": n / 10}) for n in (10, 7, 2, 9)]
+    screen = console(is_terminal=False)
+    show_status(screen, status.model_copy(update={"qa": tuple(scores)}))
+    text = text_of(screen)
+    assert "QA: 2 of 4 scores are 0.9 or better; a report has all" in text
+    assert re.findall(r"score\d+", text) == ["score2", "score7"]
+
+
+def test_a_report_is_named_apart_from_the_products(tmp_path: Path) -> None:
+    product = ProductStatus(file="/run/sky.fits", kind="fits", source="sky", size_bytes=1, sha256="0")
+    report = product.model_copy(update={"file": "/run/report-1/index.html", "kind": "report"})
+    screen = console(is_terminal=False)
+    show_status(screen, full_status(tmp_path / "run").model_copy(update={"products": (product, report)}))
+    assert "Products:\n  /run/sky.fits\nOpen in a browser: /run/report-1/index.html\nRun folder" in text_of(screen)
+
+
 @pytest.mark.parametrize(("columns", "width"), [(None, 1000), ("100", 100)])
 def test_a_file_gets_room_for_tables(monkeypatch: pytest.MonkeyPatch, columns: str | None, width: int) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
