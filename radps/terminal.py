@@ -366,7 +366,9 @@ def show_status(console: Console, status: Status) -> None:
 
 def show_places(console: Console, status: Status) -> None:
     """Say where the products are."""
-    files = [product.file for product in status.products if product.kind != "report"] or [image.file for image in status.images]
+    files = [product.file for product in status.products if product.kind != "report"] or [
+        image.file for image in status.images
+    ]
     if files:
         console.print("Products:")
         for file in files:

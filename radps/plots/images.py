@@ -15,9 +15,12 @@ from radps.plots.figures import new_figure, plain
 if TYPE_CHECKING:
     from astropy.wcs import WCS
     from matplotlib.axes import Axes
+    from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
 _COLUMNS = 4
+_BRIGHT = 50.0
+"""Peak over noise from which on faint sources would be lost in colours that are linear in brightness."""
 _BEAM_MARGIN = 0.06
 """Distance of the beam from the corner, in units of the image."""
 
@@ -41,12 +44,13 @@ def plot_image(plane: ImagePlane, *, symmetric: bool = False) -> Figure:
     """Plot an image with its beam, a colour bar and world coordinates.
 
     The colours go from 3 times the noise below zero to the maximum, or, for a map of velocities (``symmetric``), over
-    the whole range.
+    the whole range. Where the peak is far above the noise they are linear up to 5 times the noise and about logarithmic
+    beyond, so that faint sources are seen too.
     """
     figure = new_figure(7.0, 6.0)
     axes = figure.add_subplot(projection=make_wcs(plane))
-    low, high = _limits([plane], symmetric=symmetric)
-    shown = axes.imshow(plane.image.T, origin="lower", cmap="RdBu_r" if symmetric else "inferno", vmin=low, vmax=high)
+    norm = _scale(plane.image, _limits([plane], symmetric=symmetric), is_linear=symmetric)
+    shown = axes.imshow(plane.image.T, origin="lower", cmap="RdBu_r" if symmetric else "inferno", norm=norm)
     axes.set_xlabel("Right ascension")
     axes.set_ylabel("Declination")
     axes.set_title(plain(plane.label), fontsize=10)
@@ -103,6 +107,17 @@ def _limits(planes: Sequence[ImagePlane], *, symmetric: bool) -> tuple[float, fl
         noise = robust_rms(values)
         low = max(low, -3 * noise) if noise > 0 else low
     return (low, high) if high > low else (low - 0.5, high + 0.5)
+
+
+def _scale(image: NDArray[np.floating], limits: tuple[float, float], *, is_linear: bool) -> Normalize:
+    """Return how values become colours."""
+    from matplotlib.colors import AsinhNorm, Normalize
+
+    low, high = limits
+    noise = robust_rms(image[np.isfinite(image)])
+    if is_linear or not noise > 0 or high < _BRIGHT * noise:
+        return Normalize(low, high)
+    return AsinhNorm(linear_width=5 * noise, vmin=low, vmax=high)
 
 
 def _draw_beam(axes: Axes, plane: ImagePlane) -> None:

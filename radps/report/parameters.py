@@ -73,7 +73,14 @@ def format_value(value: Any, unit: str = "") -> str:
         return _format_number(value, unit)
     if isinstance(value, list) and all(isinstance(one, (str, int, float)) for one in value):
         return shorten(", ".join(format_value(one, unit) for one in value) or "none")
-    return shorten(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+    return shorten(value if isinstance(value, str) else json.dumps(_without_none(value), ensure_ascii=False))
+
+
+def _without_none(value: Any) -> Any:
+    """Return nested parameters without those that say nothing."""
+    if isinstance(value, dict):
+        return {key: _without_none(one) for key, one in value.items() if one is not None}
+    return [_without_none(one) for one in value] if isinstance(value, list) else value
 
 
 def shorten(text: str) -> str:

@@ -40,6 +40,16 @@ def test_a_blank_image_is_drawn(value: float) -> None:
     assert render(plot_channel_maps([blank] * 5), "png")
 
 
+def test_faint_sources_of_a_bright_image_are_seen() -> None:
+    image = np.random.default_rng(1).normal(size=(64, 64))
+    image[32, 32] = 1000.0
+    plane = ImagePlane(image, 1e-5, (1.0, 0.5), "Jy/beam", None, "bright")
+    norm = plot_image(plane).axes[0].images[0].norm
+    assert float(norm(10.0)) - float(norm(0.0)) > 0.1  # linear: a hundredth
+    dim = plot_image(plane._replace(image=np.minimum(image, 20.0))).axes[0].images[0].norm
+    assert float(dim(10.0)) - float(dim(0.0)) == pytest.approx(10 / (20 + 3), rel=0.05)  # the noise is known to 2 %
+
+
 def test_channels_share_one_scale() -> None:
     figure = plot_channel_maps([PLANE._replace(image=PLANE.image * scale) for scale in (1, 5, 2)])
     limits = {image.get_clim() for axes in figure.axes for image in axes.images}

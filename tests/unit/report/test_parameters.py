@@ -29,7 +29,8 @@ from radps.report.parameters import ParameterMeaning, format_value, parameter_ro
         ([], "", "none"),
         (["flux", "phase"], "", "flux, phase"),
         ([1e6, 2e9], "Hz", "1 MHz, 2 GHz"),
-        ({"kind": "channels"}, "", '{"kind": "channels"}'),
+        ({"kind": "channels", "average": None}, "", '{"kind": "channels"}'),
+        ([{"channels": ["9"], "times": None}], "", '[{"channels": ["9"]}]'),
     ],
 )
 def test_values_have_a_unit_that_suits_them(value: Any, unit: str, text: str) -> None:
