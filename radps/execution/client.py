@@ -11,7 +11,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import dask
 from dask.delayed import Delayed
+from dask.utils import parse_bytes
 from distributed import CancelledError, Client, Future, KilledWorker, futures_of
 from distributed.client import FutureCancelledError
 from distributed.comm import CommClosedError
@@ -31,6 +33,10 @@ _LOOK_FOR_WORKERS_S = 2.0
 _PATIENCE_WITHOUT_WORKERS_S = 60.0
 _PATIENCE_WITHOUT_SCHEDULER_S = 10.0
 _PATIENCE_FOR_EVENTS_S = 2.0
+
+_LARGE_GRAPH = "distributed.admin.large-graph-warning-threshold"
+_BYTES_OF_A_TASK = 1024
+"""What a task of a graph takes at most: its function, addresses and small models."""
 
 LOST = (CancelledError, FutureCancelledError, CommClosedError, concurrent.futures.CancelledError)
 """What a computation ends with when its scheduler is gone."""
@@ -182,9 +188,10 @@ class OnClient:
         self, submit: Callable[..., list[Any]], graphs: list[Delayed], order: Order, stop: Stop | None
     ) -> list[Any]:
         """Submit graphs to be computed, wait for all of them, and return what ``submit`` returned."""
-        submitted = submit(
-            graphs, retries=order.retries, priority=order.priority, resources=dict(order.resources) or None
-        )
+        with _large_for_its_tasks(sum(len(graph.__dask_graph__()) for graph in graphs)):
+            submitted = submit(
+                graphs, retries=order.retries, priority=order.priority, resources=dict(order.resources) or None
+            )
         futures = futures_of(submitted)
         try:
             for future in futures:
@@ -254,6 +261,13 @@ class OnClient:
         task = TaskEvent(end=TaskEnd(fields.pop("end")), **fields)
         for listener in list(self._listeners.values()):
             listener.take(task)
+
+
+def _large_for_its_tasks(tasks: int) -> contextlib.AbstractContextManager[Any]:
+    """Let dask warn of a graph that carries data, and not of one that has many tasks."""
+    limit = max(parse_bytes(dask.config.get(_LARGE_GRAPH)), tasks * _BYTES_OF_A_TASK)
+    set_for_a_while: contextlib.AbstractContextManager[Any] = dask.config.set({_LARGE_GRAPH: limit})
+    return set_for_a_while
 
 
 class _Listener:

@@ -255,3 +255,12 @@ def test_the_log_of_a_run_goes_on_while_a_cluster_is_started(tmp_path: Path) -> 
     with log_to_file(str(tmp_path)), open_local(1, 2**30):
         logging.getLogger("distributed.scheduler").info("still here")
     assert "INFO distributed.scheduler: still here" in (tmp_path / "log.txt").read_text()
+
+
+def test_many_tasks_are_no_reason_to_warn_but_data_in_a_graph_is(cluster: OnClient) -> None:
+    names = Context(run_id="r").at(Workspace(url="/nowhere", step="large"))
+    with dask.config.set({"distributed.admin.large-graph-warning-threshold": 4096}):
+        parts = map_chunks(names, abs, range(64))
+        assert cluster.compute(reduce_tree(names, sum, parts)) == sum(range(64))
+        with pytest.warns(UserWarning, match="Sending large graph"):
+            cluster.compute(run_task(names, len, "x" * 10_000))
