@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -19,6 +20,9 @@ from radps.data.urls import is_local
 
 _POLL_SECONDS = {True: 0.3, False: 2.0}
 """Local or not -> time between two looks at the events: an object store charges for each."""
+
+_IN_KUBERNETES = re.compile(r"http://([\w-]+)\.([\w-]+)\.svc:(\d+)/")
+"""Address of a dashboard that only pods reach: service, namespace, port."""
 
 _BEGINNINGS = ("run.planned", "run.started")
 
@@ -139,6 +143,14 @@ def _describe_failure(fields: dict[str, Any]) -> str:
     return f"{fields['step']}: {fields['task']} failed for good ({where}): {fields['error']}"
 
 
+def _describe_cluster(fields: dict[str, Any]) -> str:
+    service = _IN_KUBERNETES.search(fields["where"])
+    forward = (
+        " (from outside: kubectl port-forward -n {1} service/{0} {2})".format(*service.groups()) if service else ""
+    )
+    return f"cluster started: {fields['where']}{forward}"
+
+
 _WORDS: dict[str, Callable[[dict[str, Any]], str]] = {
     "run.planned": _describe_plan,
     "run.started": lambda fields: f"run started by {fields['driver']}, {fields['cluster']}",
@@ -154,7 +166,7 @@ _WORDS: dict[str, Callable[[dict[str, Any]], str]] = {
     "trial.started": lambda fields: f"{fields['step']}: trial started (attempt {fields['attempt']})",
     "trial.ended": lambda fields: f"{fields['step']}: trial {fields['state']}: {fields['message']}",
     "trial.accepted": lambda fields: f"{fields['step']}: trial accepted (attempt {fields['attempt']})",
-    "cluster.started": lambda fields: f"cluster started: {fields['where']}",
+    "cluster.started": _describe_cluster,
     "cluster.lost": lambda fields: f"cluster lost: {fields['error']}",
     "context.committed": lambda fields: f"{fields['step']}: committed as version {fields['sequence']}",
     "context.recovered": lambda fields: f"run folder mended: {fields['message']}",

@@ -156,6 +156,12 @@ def test_a_real_run_is_told_in_words(tmp_path: Path, user_stages: str) -> None:
             "a: a.x-1 failed for good (try 3, on w): boom",
         ),
         ("cluster.started", {"where": "2 workers"}, "cluster started: 2 workers"),
+        (
+            "cluster.started",
+            {"where": "2 workers of a-b, dashboard http://a-b-scheduler.radio.svc:8787/status"},
+            "cluster started: 2 workers of a-b, dashboard http://a-b-scheduler.radio.svc:8787/status "
+            "(from outside: kubectl port-forward -n radio service/a-b-scheduler 8787)",
+        ),
         ("cluster.lost", {"error": "gone"}, "cluster lost: gone"),
         ("context.committed", {"step": "a", "sequence": 7}, "a: committed as version 7"),
         ("context.recovered", {"message": "mended"}, "run folder mended: mended"),
