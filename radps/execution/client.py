@@ -13,7 +13,6 @@ from typing import Any
 
 import dask
 from dask.delayed import Delayed
-from dask.utils import parse_bytes
 from distributed import CancelledError, Client, Future, KilledWorker, futures_of
 from distributed.client import FutureCancelledError
 from distributed.comm import CommClosedError
@@ -35,6 +34,8 @@ _PATIENCE_WITHOUT_SCHEDULER_S = 10.0
 _PATIENCE_FOR_EVENTS_S = 2.0
 
 _LARGE_GRAPH = "distributed.admin.large-graph-warning-threshold"
+_LARGE_GRAPH_BYTES = 10_000_000
+"""Dask's default."""
 _BYTES_OF_A_TASK = 1024
 """What a task of a graph takes at most: its function, addresses and small models."""
 
@@ -265,7 +266,7 @@ class OnClient:
 
 def _large_for_its_tasks(tasks: int) -> contextlib.AbstractContextManager[Any]:
     """Let dask warn of a graph that carries data, and not of one that has many tasks."""
-    limit = max(parse_bytes(dask.config.get(_LARGE_GRAPH)), tasks * _BYTES_OF_A_TASK)
+    limit = max(_LARGE_GRAPH_BYTES, tasks * _BYTES_OF_A_TASK)
     set_for_a_while: contextlib.AbstractContextManager[Any] = dask.config.set({_LARGE_GRAPH: limit})
     return set_for_a_while
 

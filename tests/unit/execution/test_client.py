@@ -257,10 +257,11 @@ def test_the_log_of_a_run_goes_on_while_a_cluster_is_started(tmp_path: Path) -> 
     assert "INFO distributed.scheduler: still here" in (tmp_path / "log.txt").read_text()
 
 
-def test_many_tasks_are_no_reason_to_warn_but_data_in_a_graph_is(cluster: OnClient) -> None:
+def test_many_tasks_are_no_reason_to_warn_but_data_in_a_graph_is(
+    cluster: OnClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "_LARGE_GRAPH_BYTES", 4096)
     names = Context(run_id="r").at(Workspace(url="/nowhere", step="large"))
-    with dask.config.set({"distributed.admin.large-graph-warning-threshold": 4096}):
-        parts = map_chunks(names, abs, range(64))
-        assert cluster.compute(reduce_tree(names, sum, parts)) == sum(range(64))
-        with pytest.warns(UserWarning, match="Sending large graph"):
-            cluster.compute(run_task(names, len, "x" * 10_000))
+    assert cluster.compute(reduce_tree(names, sum, map_chunks(names, abs, range(64)))) == sum(range(64))
+    with pytest.warns(UserWarning, match="Sending large graph"):
+        cluster.compute(run_task(names, len, "x" * 10_000))
