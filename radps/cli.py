@@ -250,7 +250,9 @@ def _dry_run(workflow: Workflow, selection: Selection) -> None:
 
 def _run(workflow: Workflow, selection: Selection, *, quiet: bool) -> None:
     """Run with progress, show the result, and leave with the exit code."""
+    from radps.data.urls import join_url
     from radps.terminal import make_console, make_observer, show_error, show_status
+    from radps.workflows.log_file import LOG
     from radps.workflows.run import Runner
     from radps.workflows.status import make_status
 
@@ -273,5 +275,8 @@ def _run(workflow: Workflow, selection: Selection, *, quiet: bool) -> None:
     show_status(console, make_status(context, workflow.run))
     for failure in runner.failures.values():
         show_error(stderr, failure)
+    if any(not isinstance(failure.__cause__, RadpsError | None) for failure in runner.failures.values()):
+        place = join_url(workflow.run, LOG)
+        stderr.print(f"The whole traceback: {place}", markup=False, highlight=False, soft_wrap=True)
     if runner.failures:
         raise typer.Exit(EXIT_STEP_FAILED)

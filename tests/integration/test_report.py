@@ -228,3 +228,22 @@ def contrast(text: list[int], page: list[int]) -> float:
 
     high, low = sorted((luminance(text), luminance(page)), reverse=True)
     return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.slow
+def test_a_field_with_the_name_of_a_script_is_harmless(
+    tiny_config: Callable[..., dict[str, Any]], tmp_path: Path, browser: Any
+) -> None:
+    observation = demo_observation("tiny").model_dump(mode="json")
+    for one in [*observation["fields"], *observation["scans"]]:
+        key = "name" if "name" in one else "field"
+        one[key] = NASTY if one[key] == "N5921" else one[key]
+    config = tiny_config(str(tmp_path / "run"))
+    config["steps"] = [{"simulate": {"observation": observation}}, "import_data", "flag"]
+    page = Path(radps.run(config, progress=False).report())
+    assert NASTY in Page(page).text
+    for path in page.parent.glob("*.html"):
+        assert "script" not in Page(path).tags
+        browser.open(path.as_uri())
+        assert browser.ask(WAIT_FOR_PICTURES) == []
+    assert browser.complaints == []

@@ -98,11 +98,22 @@ def test_a_step_is_done_again_when_asked_for(call, tmp_path: Path, folder: Path)
 def test_a_failed_step_gives_code_1_its_message_once_and_no_traceback(call, tmp_path: Path) -> None:
     result = call(write(tmp_path, BRANCHES))
     assert result.code == 1
-    assert result.errors == "Error: step 'bad' (stage user_stages:fails) failed: ValueError: no sky\n"
+    message, place = result.errors.splitlines()
+    assert message == "Error: step 'bad' (stage user_stages:fails) failed: ValueError: no sky"
     assert "Traceback" not in result.output + result.errors
+    log = Path(place.removeprefix("The whole traceback: ")).read_text()
+    assert "Traceback" in log
+    assert "ValueError: no sky" in log
     assert re.search(r"bad\s+failed\s+\d+\.\d\s+ValueError: no sky", result.output)
     assert re.search(r"direct\s+blocked\s+needs bad \(failed\)", result.output)
     assert re.search(r"aside\s+done", result.output)
+
+
+def test_a_mistake_that_a_stage_names_needs_no_traceback(call, tmp_path: Path) -> None:
+    result = call(write(tmp_path, "run: {run}\ncluster: none\nsteps: [set_model]\n"))
+    assert result.code == 1
+    assert result.errors.startswith("Error: step 'set_model'")
+    assert "traceback" not in result.errors.lower()
 
 
 def test_a_dry_run_says_what_and_why_and_does_nothing(call, tmp_path: Path, folder: Path) -> None:

@@ -177,6 +177,19 @@ def test_exported_files_are_named_rather_than_stores(tmp_path: Path) -> None:
     assert "Products:\n  /run/sky.fits\nRun folder" in text_of(screen)
 
 
+@pytest.mark.parametrize(("name", "colours"), [("NO_COLOR", False), ("UNRELATED", True)])
+def test_who_wants_no_colours_gets_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, colours: bool
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv(name, "1")
+    written = io.StringIO()
+    screen = Console(file=written, force_terminal=True, width=100)
+    show_status(screen, full_status(tmp_path / "run"))
+    assert bool(re.search(r"\x1b\[[0-9;]*3[0-9]m", written.getvalue())) is colours
+
+
 def test_good_scores_are_counted_and_the_worst_one_comes_first(tmp_path: Path) -> None:
     status = full_status(tmp_path / "run")
     (bad,) = status.qa
