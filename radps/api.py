@@ -31,7 +31,8 @@ from radps.data.urls import absolute_url
 from radps.errors import ConfigError, StageError
 from radps.execution.clusters import InProcessCluster, open_engine
 from radps.execution.engine import Engine
-from radps.terminal import make_observer
+from radps.notebook import NotebookObserver
+from radps.terminal import BarObserver, LineObserver, make_observer
 from radps.workflows.cleaning import Leftover, prune_run, remove_run
 from radps.workflows.model import Workflow
 from radps.workflows.plan import Plan, Selection, plan_steps
@@ -415,15 +416,21 @@ def open_run(run: str | os.PathLike[str]) -> Run:
     return opened
 
 
+def _make_observer(*, in_process: bool) -> BarObserver | LineObserver:
+    """Return what shows progress where this runs: bars in Jupyter and on a terminal, else lines."""
+    # rich's own bars in Jupyter need packages that radps does not.
+    console = Console(force_jupyter=False)
+    return NotebookObserver(console) if Console().is_jupyter else make_observer(console, in_process=in_process)
+
+
 def _compute(workflow: Workflow, selection: Selection, *, progress: bool, engine: Engine | None = None) -> Context:
     """Run steps and raise the first error."""
     if not progress:
         runner = Runner(workflow, engine=engine, selection=selection)
         context = runner.run()
     else:
-        # Jupyter takes plain lines, too: bars there need packages that radps does not.
         in_process = engine is not None or workflow.cluster.kind == "none"
-        with make_observer(Console(force_jupyter=False), in_process=in_process) as observer:
+        with _make_observer(in_process=in_process) as observer:
             runner = Runner(workflow, engine=engine, selection=selection, observer=observer)
             context = runner.run()
     for failure in runner.failures.values():

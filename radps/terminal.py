@@ -161,7 +161,7 @@ class BarObserver:
         if step.id not in self._bars:
             self.started(step)
         bar = self._bar(step.id)
-        state = _ending(step)
+        state = name_ending(step)
         text = f"[{_STYLES[state]}]{state}[/]"
         done = step.state == "done"
         # A bar without tasks would run for ever.
@@ -219,8 +219,7 @@ class LineObserver:
         """Count tasks done, and say so now and then."""
         if event.end in ("done", "kept"):
             self._done[step] += 1
-        if line := _trouble(step, event):
-            self._line(line)
+        self._say_trouble(step, event)
         if time.monotonic() - self._last_s > _SECONDS_BETWEEN_LINES:
             self._last_s = time.monotonic()
             self._line(f"{step}: {self._done[step]} of {self._total[step]} tasks")
@@ -229,7 +228,7 @@ class LineObserver:
         """Say how a step ended."""
         seconds = "" if step.seconds is None else f" in {step.seconds:.1f} s ({step.tasks} tasks)"
         error = f": {step.error}" if step.error else ""
-        self._line(f"{step.id}: {_ending(step)}{seconds}{error}")
+        self._line(f"{step.id}: {name_ending(step)}{seconds}{error}")
 
     def noted(self, event: str, fields: Mapping[str, Any]) -> None:
         """Say that the cluster was lost, or that the run is about to stop."""
@@ -239,6 +238,11 @@ class LineObserver:
     def ask(self, step: str) -> bool:
         """Ask at a step to pause before; returns True to go on."""
         return _ask(self._console, step)
+
+    def _say_trouble(self, step: str, event: TaskEvent) -> None:
+        """Say that a task will be repeated."""
+        if line := _trouble(step, event):
+            self._line(line)
 
     def _line(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -437,7 +441,7 @@ def _ask(console: Console, step: str) -> bool:
             return not answer
 
 
-def _ending(step: StepRecord) -> str:
+def name_ending(step: StepRecord) -> str:
     """Return in a word how a step ended."""
     if step.outcome is not None and step.outcome.status != "success":
         return str(step.outcome.status)

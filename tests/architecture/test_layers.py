@@ -130,7 +130,6 @@ def test_the_drawing_of_the_layers_shows_those_of_the_contract() -> None:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     (layers,) = (contract["layers"] for contract in contracts if contract["id"] == "layers")
     drawing = (ROOT / "docs" / "images" / "architecture.svg").read_text()
-    drawn = [set(names.split(", ")) for names in re.findall(r'<tspan font-weight="600">(.*?)</tspan>', drawing)]
-    wanted = [set(names.split(" | ")) for names in layers]
-    wanted[:2] = [wanted[0] | wanted[1]]  # the two ways in stand in one box
-    assert drawn == wanted
+    drawn = re.findall(r'<tspan font-weight="600">(.*?)</tspan>', drawing)
+    # Some layers share a box.
+    assert ", ".join(drawn).split(", ") == " | ".join(layers).split(" | ")
