@@ -45,6 +45,9 @@ def test_steps_are_bars_of_one_display(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 
 @pytest.mark.slow
+# The client of the kernel leaves sockets to the garbage collector.
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_jupyter_shows_them(tmp_path: Path, user_stages: str) -> None:
     helpers = Path(__file__).parents[1] / "helpers"
     code = f"""import sys; sys.path.append({str(helpers)!r})
