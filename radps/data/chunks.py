@@ -33,6 +33,10 @@ TASKS_PER_SLOT = 2
 """Chunks for each slot, if there are enough channels: the second one fills the gap while others still work."""
 
 
+MOST_TASKS = 100_000
+"""Chunks of a step at most: what a scheduler was measured with, see docs/scaling.md."""
+
+
 class _Chunk(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -114,7 +118,7 @@ def plan_channel_chunks(
     slots: int,
     memory_bytes: int,
     align: int = 1,
-    max_tasks: int = 2000,
+    max_tasks: int = MOST_TASKS,
 ) -> tuple[ChannelChunk, ...]:
     """Cut the channels into chunks.
 
@@ -160,7 +164,7 @@ def plan_time_chunks(
     slots: int,
     memory_bytes: int,
     align: int = 1,
-    max_tasks: int = 2000,
+    max_tasks: int = MOST_TASKS,
 ) -> tuple[TimeChunk, ...]:
     """Cut the integrations into chunks; parameters and errors as in :func:`plan_channel_chunks`."""
     bounds = _plan(n_times, stage, "integration", bytes_per_time, bytes_fixed, slots, memory_bytes, align, max_tasks)

@@ -209,12 +209,14 @@ def plan_parts(
     if target.axis is not None:
         return _plan_regridded_parts(context, params, target, target.axis, grid, n_terms, n_scales)
     ((first, last),) = target.channels[0]
-    width = min(target.partitions[0].chunks[1], last - first)
+    stored = target.partitions[0].chunks[1]
+    width = min(
+        stored,
+        last - first,
+        _count_readable_channels(target, grid, n_terms, n_scales, context.place().resources.memory_bytes),
+    )
     parts = []
     for chunk in _share_out(context, last - first, estimate_task_memory(target, grid, width, n_terms, n_scales)):
-        # What is read at once ends where a zarr chunk of the data ends: no chunk is read twice by a task.
-        borders = range(chunk.start + width - (first + chunk.start) % width, chunk.stop, width)
-        edges = [chunk.start, *borders, chunk.stop]
         sources = tuple(
             Source(
                 context.address(partition, params.data_group),
@@ -224,9 +226,20 @@ def plan_parts(
             )
             for partition, ranges in zip(target.partitions, target.channels, strict=True)
         )
-        pieces = tuple(pairwise(edges))
-        parts.append(CubePart((chunk.start, chunk.stop), pieces, sources))
+        parts.append(CubePart((chunk.start, chunk.stop), _cut_pieces(chunk, first, stored, width), sources))
     return tuple(parts)
+
+
+def _cut_pieces(chunk: ChannelChunk, first: int, stored: int, width: int) -> tuple[tuple[int, int], ...]:
+    """Cut the channels of a task into what is read at once, ``width`` at most.
+
+    A piece ends where a zarr chunk of the data (``stored`` channels) ends: no more is read than has to be. ``first`` is
+    the channel of the data that channel 0 of the cube is.
+    """
+    begin = chunk.start - (first + chunk.start) % stored
+    starts = {low for border in range(begin, chunk.stop, stored) for low in range(border, border + stored, width)}
+    edges = [chunk.start, *sorted(low for low in starts if chunk.start < low < chunk.stop), chunk.stop]
+    return tuple(pairwise(edges))
 
 
 def _plan_regridded_parts(
@@ -332,6 +345,17 @@ def estimate_task_memory(target: ImageTarget, grid: ImageGrid, width: int, n_ter
     return cells * width * READ_BYTES + estimate_plane_memory(
         rows, grid, n_terms=min(n_terms, MAX_TERMS), n_scales=n_scales
     )
+
+
+def _count_readable_channels(
+    target: ImageTarget, grid: ImageGrid, n_terms: int, n_scales: int, memory_bytes: int
+) -> int:
+    """Return how many channels a task can read at once; one at least.
+
+    Fewer than a zarr chunk has are read where those do not fit, and the chunk again for the next ones.
+    """
+    fixed, one = (estimate_task_memory(target, grid, width, n_terms, n_scales) for width in (0, 1))
+    return max(1, (memory_bytes - fixed) // max(1, one - fixed))
 
 
 def _channels(params: Params, planned: PlannedImage | None, window: SpectralWindow) -> tuple[int, int]:

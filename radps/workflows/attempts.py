@@ -21,7 +21,7 @@ from radps.data.output_stamps import OutputStamp
 from radps.errors import RadpsError
 from radps.node_tasks import ledger
 from radps.node_tasks.guard import TaskHost, TaskRules
-from radps.node_tasks.ledger import ledger_url
+from radps.node_tasks.ledger import Entry, ledger_url
 from radps.workflows.model import Step, Workflow
 from radps.workflows.plan import PlannedStep, PlanState, step_provenance
 from radps.workflows.policy import When
@@ -209,6 +209,7 @@ def step_context(
     records: Mapping[str, StepRecord],
     record: StepRecord,
     host: TaskHost | None,
+    kept: Mapping[int, Mapping[str, Entry]],
 ) -> Context:
     """Return what a step knows: the fold over the steps that it needs, bound to its own attempt.
 
@@ -221,16 +222,14 @@ def step_context(
     records : mapping
         Of all steps.
     record : StepRecord
-        Of this attempt. Unless it goes on, a ledger that has its name is removed.
+        Of this attempt.
     host : TaskHost or None
         Of the engine that computes it.
+    kept : mapping
+        Of :func:`read_ledgers`.
     """
     ancestors = (records[ancestor.id] for ancestor in workflow.ancestors(step.id))
     url = workflow.run
-    own_ledger = ledger_url(url, step.id, record.attempt)
-    if not record.resumed:
-        stores.delete(own_ledger)
-    used = {record.attempt, *record.parts.values()}
     # A copy of a run folder has its id; two drivers of one folder there are not.
     mark = hashlib.sha256(f"{url} {context.run_id}".encode()).hexdigest()[:_MARK_LENGTH]
     workspace = Workspace(
@@ -246,7 +245,7 @@ def step_context(
         data_stamps={one.path: one.sha256 for one in (record.provenance.inputs if record.provenance else ())},
         mark=mark,
         rules=TaskRules(
-            ledger_url=own_ledger,
+            ledger_url=ledger_url(url, step.id, record.attempt),
             mark=mark,
             host=host,
             retries=step.policy.retries,
@@ -254,7 +253,7 @@ def step_context(
             timeout_s=step.policy.task_timeout,
             faults=workflow.faults,
         ),
-        finished={attempt: frozenset(ledger.load_done(ledger_url(url, step.id, attempt))) for attempt in used},
+        finished={attempt: frozenset(names) for attempt, names in kept.items()},
         parts=record.parts,
     )
     return context.with_records(ancestors).at(workspace)
@@ -263,12 +262,23 @@ def step_context(
 # --- what is kept of its tasks ---
 
 
-def open_book(run_url: str, record: StepRecord) -> TaskBook:
+def read_ledgers(run_url: str, record: StepRecord) -> dict[int, dict[str, Entry]]:
+    """Return attempt -> file -> entry of the tasks whose results an attempt may use.
+
+    They are read once: there may be a hundred thousand. Unless the attempt goes on, a ledger that has its name is
+    removed.
+    """
+    if not record.resumed:
+        stores.delete(ledger_url(run_url, record.id, record.attempt))
+    used = {record.attempt, *record.parts.values()}
+    return {attempt: ledger.load_done(ledger_url(run_url, record.id, attempt)) for attempt in used}
+
+
+def open_book(record: StepRecord, kept: Mapping[int, Mapping[str, Entry]]) -> TaskBook:
     """Return the book of an attempt that begins or goes on: with the tasks that had ended before it was interrupted."""
     if not record.resumed:
         return TaskBook()
-    done = ledger.load_done(ledger_url(run_url, record.id, record.attempt))
-    ended = {key: entry for name, entry in done.items() if (key := ledger.task_of(name))}
+    ended = {key: entry for name, entry in kept[record.attempt].items() if (key := ledger.task_of(name))}
     return TaskBook(record.retries, record.last_error, ended)
 
 

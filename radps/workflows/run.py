@@ -286,9 +286,10 @@ class Runner:
             return
         record = self._records[step.id] = self._begin(step, offered)
         tell = self._messages.put if engine.concurrent else self._take
-        work, book = StepWork(step, engine, tell), attempts.open_book(self.workflow.run, record)
+        kept = attempts.read_ledgers(self.workflow.run, record)
+        work, book = StepWork(step, engine, tell), attempts.open_book(record, kept)
         host = engine.host(work.on_task)
-        context = attempts.step_context(self._context, self.workflow, step, self._records, record, host)
+        context = attempts.step_context(self._context, self.workflow, step, self._records, record, host, kept)
         if engine.concurrent:
             self._running[step.id] = _Running(step, work, book, context)
             target = functools.partial(_run_and_tell, work, context, self._messages)

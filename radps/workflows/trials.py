@@ -310,7 +310,8 @@ def _compute(
             book.add(message.event)
 
     work = StepWork(step, engine, take)
-    own = attempts.step_context(context, workflow, step, records, record, engine.host(work.on_task))
+    kept = attempts.read_ledgers(workflow.run, record)
+    own = attempts.step_context(context, workflow, step, records, record, engine.host(work.on_task), kept)
     with interrupts.allowed():
         ended = work.run(own)
     record = record.model_copy(update={"stop_s": time.time(), **book.counts()})

@@ -115,6 +115,16 @@ def test_parts_cover_every_channel_once_and_read_within_zarr_chunks(slots: int, 
             assert (first + low) // ZARR_CHANNELS == (first + high - 1) // ZARR_CHANNELS
 
 
+def test_a_task_reads_fewer_channels_at_once_where_a_zarr_chunk_does_not_fit() -> None:
+    plenty, little = make_context(), make_context(memory_bytes=8 * 2**20)
+    widest = [max(high - low for part in parts(one) for low, high in part.pieces) for one in (plenty, little)]
+    assert widest[0] == ZARR_CHANNELS > widest[1] >= 1
+    covered = [channel for part in parts(little) for piece in part.pieces for channel in range(*piece)]
+    assert covered == list(range(N_CHANNELS))
+    borders = {low for part in parts(little) for low, _ in part.pieces}
+    assert borders >= set(range(0, N_CHANNELS, ZARR_CHANNELS)), "no piece reads of two zarr chunks"
+
+
 def test_all_slots_get_work() -> None:
     assert len(parts(make_context(slots=16))) == 32
     assert len(parts(make_context(slots=16), channels="0~4")) == 5
