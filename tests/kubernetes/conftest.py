@@ -12,6 +12,7 @@ The only node sees the folders of this machine, as with kind and an extra mount.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import secrets
@@ -60,11 +61,12 @@ class Place(NamedTuple):
             **fields,
         }
 
-    def start_pod(self, name: str, *command: str) -> None:
+    def start_pod(self, name: str, *command: str, service_account: str = "default") -> None:
         """Start a pod that runs a command of the image once."""
         volumes = self.volumes()
         spec = {
             "restartPolicy": "Never",
+            "serviceAccountName": service_account,
             "containers": [
                 {
                     "name": "main",
@@ -98,6 +100,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     yield made
     made.kubectl("delete", "namespace", made.namespace, "--wait=false")
     os.umask(umask)
+    gc.collect()  # connections that kr8s has left open are told of here, where the tests do not count them
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

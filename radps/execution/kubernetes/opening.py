@@ -126,7 +126,7 @@ class _Watch:
         self._api = api
         self._name = name
         self._deadline = deadline
-        self._since: dict[str, float] = {}
+        self._troubled_since: float | None = None
 
     def wait_for(self, component: str, is_there: Callable[[], bool] = lambda: False) -> None:
         """Wait until a pod of a component is ready, or something says that all is well.
@@ -160,15 +160,17 @@ class _Watch:
             time.sleep(_POLL_S)
 
     def _refuse_problems(self, pods: Sequence[Object], component: str, now: float) -> None:
-        """Give up when the same problem has been there for too long."""
+        """Give up when something has been wrong for too long; its words change from one try to the next."""
         events = self._api.events(self._name)
         if component == "scheduler":
             events = [event for event in events if "-worker-" not in event["involvedObject"]["name"]]
         problems = find_problems(pods, events)
-        self._since = {problem: self._since.get(problem, now) for problem in problems}
-        lasting = [problem for problem, since in self._since.items() if now - since > _PATIENCE_WITH_PROBLEMS_S]
-        if lasting:
-            raise ClusterError(f"the cluster {self._name} on Kubernetes does not start: {'; '.join(lasting)}")
+        if not problems:
+            self._troubled_since = None
+        elif self._troubled_since is None:
+            self._troubled_since = now
+        elif now - self._troubled_since > _PATIENCE_WITH_PROBLEMS_S:
+            raise ClusterError(f"the cluster {self._name} on Kubernetes does not start: {'; '.join(problems)}")
 
 
 def _is_ready(pod: Object) -> bool:

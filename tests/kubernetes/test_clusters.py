@@ -1,0 +1,121 @@
+"""Clusters of pods: made, used and deleted, and what is said where that does not work."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import radps
+from radps.data.demo_observation import demo_observation
+from radps.errors import ClusterError
+from radps.execution.clusters import open_engine, parse_cluster
+
+pytestmark = pytest.mark.kubernetes
+
+ROOT = Path(__file__).parents[2]
+KINDS = "daskclusters,daskautoscalers,pods"
+
+
+def config_of(run: Path, cluster: Any) -> dict[str, Any]:
+    """Return a workflow that ends with calibrated data."""
+    steps = [
+        {"simulate": {"observation": demo_observation("tiny").model_dump(mode="json")}},
+        {"import_data": {}},
+        {"set_model": {}},
+        {"calibrate": {"gain_channels": "2~12"}},
+        {"apply_calibration": {}},
+    ]
+    return {"run": str(run), "cluster": cluster, "steps": steps}
+
+
+def wait_until_nothing_is_left(place: Any) -> None:
+    """Wait until the pods of a cluster are gone; Kubernetes gives them half a minute to end."""
+    deadline = time.monotonic() + 120
+    while left := place.kubectl("get", KINDS, "-l", "dask.org/cluster-name", "-o", "name").split():
+        assert time.monotonic() < deadline, left
+        time.sleep(1)
+
+
+def refusal(place: Any, **changes: Any) -> tuple[str, float]:
+    """Return why a cluster does not start, and after how long that was known [s]."""
+    start = time.monotonic()
+    with pytest.raises(ClusterError) as error, open_engine(parse_cluster(place.cluster(**changes)), "/tmp/refused"):
+        pass
+    return str(error.value), time.monotonic() - start
+
+
+def test_pods_and_this_process_give_the_same_bits(place: Any) -> None:
+    radps.run(config_of(place.folder / "here", "none"), progress=False)
+    radps.run(config_of(place.folder / "pods", place.cluster(workers=2)), progress=False)
+    files = {
+        name: sorted(
+            (str(path.relative_to(place.folder / name)), path.read_bytes())
+            for path in (place.folder / name / "visibilities").rglob("*")
+            if path.is_file()
+        )
+        for name in ("here", "pods")
+    }
+    assert len(files["here"]) > 50
+    assert files["pods"] == files["here"]
+    wait_until_nothing_is_left(place)
+
+
+def test_workers_that_adapt_come_with_the_work(place: Any) -> None:
+    cluster = parse_cluster(place.cluster(workers=None, adapt={"minimum": 1, "maximum": 2}))
+    with open_engine(cluster, "/tmp/adapt") as engine:
+        assert engine.resources().slots == 2
+        assert place.kubectl("get", "daskautoscalers", "-o", "name").startswith("daskautoscaler")
+    wait_until_nothing_is_left(place)
+
+
+def test_an_image_that_is_nowhere_is_named_within_a_minute(place: Any) -> None:
+    text, seconds = refusal(place, image="nowhere.invalid/radps:1")
+    assert "cannot get its image 'nowhere.invalid/radps:1'" in text
+    assert "check cluster.image" in text
+    assert seconds < 60  # the promise of the docs
+    wait_until_nothing_is_left(place)
+
+
+def test_pods_that_no_node_takes_are_named_within_a_minute(place: Any) -> None:
+    text, seconds = refusal(place, scheduler={"cpu": 1000})
+    assert "Insufficient cpu" in text
+    assert "ask for less cpu and memory" in text
+    assert seconds < 60
+    wait_until_nothing_is_left(place)
+
+
+def test_a_quota_is_named_within_a_minute(place: Any) -> None:
+    place.kubectl("create", "quota", "small", "--hard=pods=0")
+    try:
+        text, seconds = refusal(place)
+    finally:
+        place.kubectl("delete", "quota", "small")
+    assert "exceeded quota: small" in text
+    assert "or for a larger quota of the namespace" in text
+    assert seconds < 60
+    wait_until_nothing_is_left(place)
+
+
+def test_a_namespace_that_is_not_there_is_named(place: Any) -> None:
+    text, _ = refusal(place, namespace="radps-nowhere")
+    assert text.startswith("Kubernetes has no namespace 'radps-nowhere'")
+    assert "kubectl create namespace radps-nowhere" in text
+
+
+def test_a_driver_in_a_pod_works_with_the_shipped_role(place: Any) -> None:
+    place.kubectl("apply", "-f", str(ROOT / "configs" / "kubernetes" / "rbac.yaml"))
+    run = place.folder / "role"
+    config = place.folder / "role.yaml"
+    config.write_text(yaml.safe_dump(config_of(run, place.cluster(workers=None, adapt={"minimum": 1, "maximum": 2}))))
+    place.start_pod("driver-of-role", "radps-run", str(config), "--quiet", service_account="radps-driver")
+    deadline = time.monotonic() + 240
+    while (phase := place.kubectl("get", "pod", "driver-of-role", "-o", "jsonpath={.status.phase}")) != "Succeeded":
+        assert phase != "Failed", place.kubectl("logs", "driver-of-role")
+        assert time.monotonic() < deadline, place.kubectl("logs", "driver-of-role")
+        time.sleep(1)
+    assert radps.open_run(str(run)).context.steps["apply_calibration"].state == "done"
+    wait_until_nothing_is_left(place)
