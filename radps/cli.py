@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import radps
-from radps.commands import drawing, looking, managing
+from radps.commands import drawing, kubernetes, looking, managing
 from radps.commands.common import EXIT_STEP_FAILED, errors
 from radps.errors import ConfigError, RadpsError
 
@@ -64,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _with_command(arguments: list[str]) -> list[str]:
     """Return the arguments with the command `run` put before a config."""
     names = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    names |= {group.name for group in app.registered_groups if group.name}
     if not arguments or arguments[0] in names or arguments[0] in _OWN_OPTIONS:
         return arguments
     return ["run", *arguments]
@@ -195,6 +196,7 @@ for _name, _command in (
     ("prune", managing.prune_command),
 ):
     app.command(_name)(_command)
+app.add_typer(kubernetes.app, name="kubernetes")
 
 
 def _load(

@@ -117,7 +117,11 @@ def write_all():
         "",
     ]
     for name, command in group.commands.items():
-        lines += describe_command(name, command)
+        inner = getattr(command, "commands", {})
+        for words, each in (
+            {f"{name} {word}": one for word, one in inner.items()}.items() if inner else [(name, command)]
+        ):
+            lines += describe_command(words, each)
     write("reference/command-line.md", lines)
     lines = [
         "# Stages",

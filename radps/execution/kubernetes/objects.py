@@ -97,6 +97,28 @@ def dask_autoscaler(config: KubernetesCluster, name: str, namespace: str) -> Obj
     }
 
 
+def pod_storage(config: KubernetesCluster, tls_folder: str = _TLS_FOLDER) -> tuple[list[Object], list[Object]]:
+    """Return the mounts of a container and the volumes of its pod.
+
+    Parameters
+    ----------
+    config : KubernetesCluster
+        Of the config.
+    tls_folder : str
+        Where to mount the certificates, if there are any.
+    """
+    mounts, volumes = [], []
+    for number, volume in enumerate(config.volumes):
+        name = f"volume-{number}"
+        mounts.append({"name": name, "mountPath": volume.mount, "readOnly": volume.read_only})
+        source = volume.source or {"persistentVolumeClaim": {"claimName": volume.claim}}
+        volumes.append({"name": name, **source})
+    if config.tls:
+        mounts.append({"name": "tls", "mountPath": tls_folder, "readOnly": True})
+        volumes.append({"name": "tls", "secret": {"secretName": config.tls.secret}})
+    return mounts, volumes
+
+
 def _scheduler(config: KubernetesCluster, name: str, allowed_failures: int) -> Object:
     health = {"httpGet": {"port": "http-dashboard", "path": "/health"}}
     container = {
@@ -157,7 +179,7 @@ def _worker(config: KubernetesCluster, name: str, namespace: str) -> Object:
 def _pod(config: KubernetesCluster, kind: Pod, container: Object, limits: Mapping[str, str] | None = None) -> Object:
     """Return the spec of a pod with one container, which both kinds of pods have in common."""
     memory = str(int(kind.memory))
-    mounts, volumes = _storage(config)
+    mounts, volumes = pod_storage(config)
     container |= {
         "image": config.image,
         "imagePullPolicy": config.image_pull_policy,
@@ -190,20 +212,6 @@ def _pod(config: KubernetesCluster, kind: Pod, container: Object, limits: Mappin
             "fsGroup": config.user,
         }
     return pod
-
-
-def _storage(config: KubernetesCluster) -> tuple[list[Object], list[Object]]:
-    """Return the mounts of a container and the volumes of its pod."""
-    mounts, volumes = [], []
-    for number, volume in enumerate(config.volumes):
-        name = f"volume-{number}"
-        mounts.append({"name": name, "mountPath": volume.mount, "readOnly": volume.read_only})
-        source = volume.source or {"persistentVolumeClaim": {"claimName": volume.claim}}
-        volumes.append({"name": name, **source})
-    if config.tls:
-        mounts.append({"name": "tls", "mountPath": _TLS_FOLDER, "readOnly": True})
-        volumes.append({"name": "tls", "secret": {"secretName": config.tls.secret}})
-    return mounts, volumes
 
 
 def _metadata(config: KubernetesCluster) -> Object:

@@ -1,0 +1,159 @@
+"""The driver of a run as objects of Kubernetes: a Job, its config, and new storage if that is asked for.
+
+The names do not change between calls, so that what was applied can be deleted by the same command. A Job that is
+deleted and created again goes on with the run: the run folder knows what is done.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+
+from radps.data.urls import is_local
+from radps.errors import ClusterError
+from radps.execution.kubernetes.model import KubernetesCluster
+from radps.execution.kubernetes.objects import Object, pod_storage
+
+SERVICE_ACCOUNT = "radps-driver"
+"""Of configs/kubernetes/rbac.yaml."""
+
+_CONFIG_FOLDER = "/etc/radps"
+_MOST_OF_A_NAME = 50
+_RETRIES = 3
+"""For pods that are lost with their node; a run that has failed is not started again."""
+_EXIT_CODES_THAT_STAY = [1, 2]
+"""A step has failed, the config is wrong: the same command would say the same again."""
+_GRACE_S = 60
+"""Until a driver that was asked to stop has deleted its cluster."""
+
+
+def driver_name(config_name: str) -> str:
+    """Return the name of a run's objects.
+
+    Parameters
+    ----------
+    config_name : str
+        File name of the config without its ending; what Kubernetes does not allow in names is replaced.
+    """
+    readable = re.sub(r"[^a-z0-9]+", "-", config_name.lower()).strip("-")[:_MOST_OF_A_NAME].strip("-")
+    return f"radps-{readable}" if readable else "radps-run"
+
+
+def check_run_folder(cluster: KubernetesCluster, run_url: str) -> None:
+    """Check that the run folder outlives the pod of the driver.
+
+    Raises
+    ------
+    ClusterError
+        It is a folder of the pod itself.
+    """
+    if not is_local(run_url):
+        return
+    mounts = [volume.mount for volume in cluster.volumes if not volume.read_only]
+    if not any(PurePosixPath(run_url).is_relative_to(mount) for mount in mounts):
+        raise ClusterError(
+            f"the run folder {run_url} is on no volume that the pods can write to "
+            f"({', '.join(mounts) or 'cluster.volumes has none'}), and would be lost with the driver's pod; "
+            "use a folder on such a volume, or an object store (s3://...)"
+        )
+
+
+def driver_objects(
+    cluster: KubernetesCluster,
+    name: str,
+    config_text: str,
+    *,
+    service_account: str = SERVICE_ACCOUNT,
+    claim_size: str | None = None,
+    storage_class: str | None = None,
+) -> list[Object]:
+    """Return the objects of a run: new claims, a ConfigMap with the config, the Job of the driver.
+
+    Parameters
+    ----------
+    cluster : KubernetesCluster
+        Of the config.
+    name : str
+        Of :func:`driver_name`.
+    config_text : str
+        The config as it was written.
+    service_account : str
+        With the rights of a driver.
+    claim_size : str, optional
+        Of each claim of the cluster's volumes, as Kubernetes writes it (``100Gi``); default: the claims are there.
+    storage_class : str, optional
+        Of new claims; default: that of the cluster.
+    """
+    claims = [volume.claim for volume in cluster.volumes if volume.claim is not None]
+    made = _claims(dict.fromkeys(claims), claim_size, storage_class) if claim_size else []
+    made.append({"apiVersion": "v1", "kind": "ConfigMap", "data": {"config.yaml": config_text}})
+    made.append(_job(cluster, name, service_account))
+    labels = _labels(name)
+    for each in made:
+        namespace = {"namespace": cluster.namespace} if cluster.namespace else {}
+        each["metadata"] = {"name": name, **each.get("metadata", {}), **namespace, "labels": labels}
+    return made
+
+
+def _labels(name: str) -> dict[str, str]:
+    return {"app.kubernetes.io/name": "radps", "app.kubernetes.io/instance": name}
+
+
+def _claims(names: Sequence[str] | dict[str, None], size: str, storage_class: str | None) -> list[Object]:
+    spec: Object = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": size}}}
+    if storage_class:
+        spec["storageClassName"] = storage_class
+    kind = {"apiVersion": "v1", "kind": "PersistentVolumeClaim"}
+    return [{**kind, "metadata": {"name": name}, "spec": dict(spec)} for name in names]
+
+
+def _job(cluster: KubernetesCluster, name: str, service_account: str) -> Object:
+    """Return the Job, without its name."""
+    lasting = {"containerName": "driver", "operator": "In", "values": _EXIT_CODES_THAT_STAY}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "spec": {
+            "backoffLimit": _RETRIES,
+            "podFailurePolicy": {"rules": [{"action": "FailJob", "onExitCodes": lasting}]},
+            "template": {
+                "metadata": {"labels": {**cluster.labels, **_labels(name)}},
+                "spec": _driver_pod(cluster, name, service_account),
+            },
+        },
+    }
+
+
+def _driver_pod(cluster: KubernetesCluster, name: str, service_account: str) -> Object:
+    """Return the pod of the driver: the image and storage of the cluster's pods, and a service account with rights."""
+    mounts, volumes = pod_storage(cluster, cluster.tls.folder if cluster.tls else "")
+    container = {
+        "name": "driver",
+        "image": cluster.image,
+        "imagePullPolicy": cluster.image_pull_policy,
+        "command": ["radps-run", "run", f"{_CONFIG_FOLDER}/config.yaml", "--quiet"],
+        "env": [{"name": key, "value": value} for key, value in cluster.env.items()],
+        "envFrom": [{"secretRef": {"name": secret}} for secret in cluster.secrets],
+        # The driver plans and waits; it holds no data.
+        "resources": {"requests": {"cpu": "250m", "memory": "1Gi"}, "limits": {"memory": "2Gi"}},
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        "volumeMounts": [*mounts, {"name": "config", "mountPath": _CONFIG_FOLDER, "readOnly": True}],
+    }
+    pod: Object = {
+        "serviceAccountName": service_account,
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": _GRACE_S,
+        "containers": [container],
+        "volumes": [*volumes, {"name": "config", "configMap": {"name": name}}],
+        "imagePullSecrets": [{"name": secret} for secret in cluster.image_pull_secrets],
+        "nodeSelector": {**cluster.node_selector, **cluster.scheduler.node_selector},
+        "tolerations": [
+            one.model_dump(exclude_none=True) for one in (*cluster.tolerations, *cluster.scheduler.tolerations)
+        ],
+        "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
+    }
+    if cluster.user is not None:
+        user = cluster.user
+        pod["securityContext"] |= {"runAsNonRoot": True, "runAsUser": user, "runAsGroup": user, "fsGroup": user}
+    return pod

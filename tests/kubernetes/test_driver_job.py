@@ -1,0 +1,75 @@
+"""The driver as a Job, as `radps-run kubernetes manifest` prints it: deleted in mid-run, and created again."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import radps
+from radps.errors import RadpsError
+
+pytestmark = pytest.mark.kubernetes
+
+# What a driver that does not use adapt needs; configs/kubernetes/rbac.yaml has the whole of it.
+ROLE = ["daskclusters.kubernetes.dask.org", "daskautoscalers.kubernetes.dask.org", "pods", "events"]
+
+
+def manifest(config: Path) -> str:
+    """Return the objects of a run; without what a server older than 1.26 does not know."""
+    command = [sys.executable, "-m", "radps", "kubernetes", "manifest", str(config)]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    objects = list(yaml.safe_load_all(printed))
+    for each in objects:
+        if each["kind"] == "Job":
+            del each["spec"]["podFailurePolicy"]
+    return yaml.safe_dump_all(objects)
+
+
+def wait_for(what: str, seconds: float, is_so: Any) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline, what
+        time.sleep(1)
+
+
+def test_a_driver_job_that_is_deleted_and_created_again_goes_on(place: Any) -> None:
+    place.kubectl("create", "serviceaccount", "radps-driver")
+    place.kubectl("create", "role", "radps-driver", "--verb=create,get,list,delete", f"--resource={','.join(ROLE)}")
+    place.kubectl(
+        "create",
+        "rolebinding",
+        "radps-driver",
+        "--role=radps-driver",
+        f"--serviceaccount={place.namespace}:radps-driver",
+    )
+    run, config = place.folder / "job", place.folder / "job.yaml"
+    steps = ["simulate", "import_data", "flag", "set_model"]
+    document = {"run": str(run), "cluster": place.cluster(), "steps": steps}
+    config.write_text(json.dumps(document))
+    text = manifest(config)
+    place.kubectl("apply", "--dry-run=server", "-f", "-", text=text)
+    place.kubectl("apply", "-f", "-", text=text)
+    wait_for("the first step is done", 200, lambda: is_done(run, "simulate"))
+    place.kubectl("delete", "job", "radps-job", "--wait=true")
+    assert not is_done(run, "set_model")  # else there was nothing to go on with
+    first = radps.open_run(str(run)).context.steps["simulate"]
+    place.kubectl("apply", "-f", "-", text=text)
+    job = ["get", "job", "radps-job", "-o", "jsonpath={.status.succeeded}"]
+    wait_for("the Job has succeeded", 240, lambda: place.kubectl(*job) == "1")
+    context = radps.open_run(str(run)).context
+    assert context.steps["set_model"].state == "done"
+    assert context.steps["simulate"] == first
+
+
+def is_done(run: Path, step: str) -> bool:
+    try:
+        return radps.open_run(str(run)).context.steps[step].state == "done"
+    except (RadpsError, KeyError):
+        return False
