@@ -17,8 +17,7 @@ from radps.errors import RadpsError
 
 pytestmark = pytest.mark.kubernetes
 
-# What a driver that does not use adapt needs; configs/kubernetes/rbac.yaml has the whole of it.
-ROLE = ["daskclusters.kubernetes.dask.org", "daskautoscalers.kubernetes.dask.org", "pods", "events"]
+ROOT = Path(__file__).parents[2]
 
 
 def manifest(config: Path) -> str:
@@ -40,15 +39,7 @@ def wait_for(what: str, seconds: float, is_so: Any) -> None:
 
 
 def test_a_driver_job_that_is_deleted_and_created_again_goes_on(place: Any) -> None:
-    place.kubectl("create", "serviceaccount", "radps-driver")
-    place.kubectl("create", "role", "radps-driver", "--verb=create,get,list,delete", f"--resource={','.join(ROLE)}")
-    place.kubectl(
-        "create",
-        "rolebinding",
-        "radps-driver",
-        "--role=radps-driver",
-        f"--serviceaccount={place.namespace}:radps-driver",
-    )
+    place.kubectl("apply", "-f", str(ROOT / "configs" / "kubernetes" / "rbac.yaml"))
     run, config = place.folder / "job", place.folder / "job.yaml"
     steps = ["simulate", "import_data", "flag", "set_model"]
     document = {"run": str(run), "cluster": place.cluster(), "steps": steps}
