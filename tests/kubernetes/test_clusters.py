@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -118,4 +120,58 @@ def test_a_driver_in_a_pod_works_with_the_shipped_role(place: Any) -> None:
         assert time.monotonic() < deadline, place.kubectl("logs", "driver-of-role")
         time.sleep(1)
     assert radps.open_run(str(run)).context.steps["apply_calibration"].state == "done"
+    wait_until_nothing_is_left(place)
+
+
+STAGE = """
+import time
+from dask.delayed import Delayed
+from radps import Context, Outcome, StageParams
+from radps.graph_tasks.shapes import map_chunks, reduce_tree, run_task
+
+
+class Params(StageParams):
+    pass
+
+
+def _wait(number):
+    time.sleep(1.0)
+    return number
+
+
+def _end(total):
+    return Outcome(message=f"sum {total}")
+
+
+def waits(context: Context, params: Params) -> Delayed:
+    parts = map_chunks(context, _wait, range(30), name="wait")
+    return run_task(context, _end, reduce_tree(context, sum, parts, name="add"), name="end")
+"""
+
+
+@pytest.mark.parametrize("component", ["worker", "scheduler"])
+def test_a_run_goes_on_when_a_pod_is_lost(place: Any, component: str) -> None:
+    (place.folder / "waiting_stage.py").write_text(STAGE)
+    run, config = place.folder / f"lost-{component}", place.folder / f"lost-{component}.yaml"
+    content = {"run": str(run), "cluster": place.cluster(), "steps": ["waiting_stage:waits"]}
+    config.write_text(yaml.safe_dump(content))
+    driver = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-m", "radps", "run", str(config), "--quiet"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    events = run / "events.jsonl"
+    deadline = time.monotonic() + 120
+    while not (events.exists() and len(events.read_text().splitlines()) >= 10):
+        assert driver.poll() is None, driver.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    place.kubectl("delete", "pod", "--wait=false", "-l", f"dask.org/component={component}")
+    text, _ = driver.communicate(timeout=240)
+    assert driver.returncode == 0, text
+    clusters = events.read_text().count('"cluster.started"')
+    assert clusters == (2 if component == "scheduler" else 1), text
+    assert f"sum {sum(range(30))}" in text
+    assert radps.open_run(str(run)).context.steps["waits"].state == "done"
     wait_until_nothing_is_left(place)
