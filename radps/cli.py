@@ -213,12 +213,11 @@ def _load(
     workflow = load_workflow(config, overrides)
     if workers is None:
         return workflow
-    return _with_cluster(workflow, "--workers", {"local": {"workers": workers}, "kubernetes": _fixed(workers)})
-
-
-def _fixed(workers: int) -> dict[str, Any]:
-    """Return the settings of a cluster that does not adapt."""
-    return {"workers": workers, "adapt": None}
+    settings_of: dict[str, dict[str, Any]] = {
+        "local": {"workers": workers},
+        "kubernetes": {"workers": workers, "adapt": None},
+    }
+    return _with_cluster(workflow, "--workers", settings_of)
 
 
 def _with_cluster(workflow: Workflow, option: str, settings: dict[str, dict[str, Any]]) -> Workflow:

@@ -34,7 +34,7 @@ TASKS_PER_SLOT = 2
 
 
 MOST_TASKS = 100_000
-"""Chunks of a step at most: what a scheduler was measured with, see docs/scaling.md."""
+"""Chunks of a step at most: the largest step of tests/benchmarks/bench_scaling.py."""
 
 
 class _Chunk(BaseModel):

@@ -17,12 +17,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import psutil
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, Field, TypeAdapter
 
 from radps.data.urls import format_bytes
 from radps.errors import ClusterError
 from radps.execution.engine import Engine, InProcess
 from radps.execution.kubernetes.model import KubernetesCluster
+from radps.execution.settings import SMALLEST_WORKER_BYTES, Settings, WorkerResources
 from radps.execution.slurm.model import SlurmCluster
 from radps.units import DataSize, Duration
 
@@ -33,24 +34,14 @@ _SHARE_OF_MEMORY = 0.9
 ALLOWED_FAILURES = 3
 """Workers of this machine that a task may take with it, besides its retries, before it is given up (dask's default)."""
 
-WorkerResources = dict[str, Annotated[float, Field(gt=0.0, allow_inf_nan=False)]]
-"""What a worker offers, or a task asks for: name -> amount."""
 
-SMALLEST_WORKER_BYTES = 256 * 2**20
-"""Below this a worker has no room for the libraries."""
-
-
-class _Cluster(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class InProcessCluster(_Cluster):
+class InProcessCluster(Settings):
     """No cluster."""
 
     kind: Literal["none"] = "none"
 
 
-class LocalMachine(_Cluster):
+class LocalMachine(Settings):
     """Worker processes on this machine, one thread each."""
 
     kind: Literal["local"] = "local"
@@ -62,7 +53,7 @@ class LocalMachine(_Cluster):
     """What each worker offers to steps that ask for it by ``resources``, e.g. ``{GPU: 1}``."""
 
 
-class RunningScheduler(_Cluster):
+class RunningScheduler(Settings):
     """A cluster that somebody else started."""
 
     kind: Literal["address"] = "address"

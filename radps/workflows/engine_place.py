@@ -72,7 +72,7 @@ class EnginePlace:
     def replace(self, lost: Engine) -> bool:
         """Give up an engine whose scheduler is gone; returns False if nobody may start another one.
 
-        A cluster that the run started itself is started anew; one at an address is somebody else's.
+        Worker processes of this machine and pods are started anew; a cluster at an address is somebody else's.
         """
         if lost is not self._engine:
             return True  # another step has seen it before

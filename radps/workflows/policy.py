@@ -6,7 +6,7 @@ import enum
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from radps.execution.clusters import WorkerResources
+from radps.execution.settings import WorkerResources
 from radps.units import Duration
 
 

@@ -1,7 +1,7 @@
 """What a step of very many chunks costs besides its work: CPU and memory of driver, scheduler and workers.
 
 The work is simulated: each chunk is a task that does nothing, on worker processes of this machine, in a run as users
-have it (ledger, events, records of tasks). Run on demand; docs/scaling.md has the figures::
+have it (ledger, events, records of tasks). Run on demand::
 
     pytest tests/benchmarks/bench_scaling.py -s
 """

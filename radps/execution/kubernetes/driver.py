@@ -6,14 +6,13 @@ deleted and created again goes on with the run: the run folder knows what is don
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from radps.data.urls import is_local
 from radps.errors import ClusterError
 from radps.execution.kubernetes.model import KubernetesCluster
-from radps.execution.kubernetes.objects import Object, pod_storage
+from radps.execution.kubernetes.objects import Object, make_pod, make_variables, readable_name
 
 SERVICE_ACCOUNT = "radps-driver"
 """Of configs/kubernetes/rbac.yaml."""
@@ -36,8 +35,7 @@ def driver_name(config_name: str) -> str:
     config_name : str
         File name of the config without its ending; what Kubernetes does not allow in names is replaced.
     """
-    readable = re.sub(r"[^a-z0-9]+", "-", config_name.lower()).strip("-")[:_MOST_OF_A_NAME].strip("-")
-    return f"radps-{readable}" if readable else "radps-run"
+    return f"radps-{readable_name(config_name, _MOST_OF_A_NAME) or 'run'}"
 
 
 def check_run_folder(cluster: KubernetesCluster, run_url: str) -> None:
@@ -90,8 +88,8 @@ def driver_objects(
     made.append({"apiVersion": "v1", "kind": "ConfigMap", "data": {"config.yaml": config_text}})
     made.append(_job(cluster, name, service_account))
     labels = _labels(name)
+    namespace = {"namespace": cluster.namespace} if cluster.namespace else {}
     for each in made:
-        namespace = {"namespace": cluster.namespace} if cluster.namespace else {}
         each["metadata"] = {"name": name, **each.get("metadata", {}), **namespace, "labels": labels}
     return made
 
@@ -100,7 +98,7 @@ def _labels(name: str) -> dict[str, str]:
     return {"app.kubernetes.io/name": "radps", "app.kubernetes.io/instance": name}
 
 
-def _claims(names: Sequence[str] | dict[str, None], size: str, storage_class: str | None) -> list[Object]:
+def _claims(names: Iterable[str], size: str, storage_class: str | None) -> list[Object]:
     spec: Object = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": size}}}
     if storage_class:
         spec["storageClassName"] = storage_class
@@ -126,34 +124,20 @@ def _job(cluster: KubernetesCluster, name: str, service_account: str) -> Object:
 
 
 def _driver_pod(cluster: KubernetesCluster, name: str, service_account: str) -> Object:
-    """Return the pod of the driver: the image and storage of the cluster's pods, and a service account with rights."""
-    mounts, volumes = pod_storage(cluster, cluster.tls.folder if cluster.tls else "")
-    container = {
+    """Return the pod of the driver: beside the scheduler, with a service account that has rights."""
+    container: Object = {
         "name": "driver",
-        "image": cluster.image,
-        "imagePullPolicy": cluster.image_pull_policy,
         "command": ["radps-run", "run", f"{_CONFIG_FOLDER}/config.yaml", "--quiet"],
-        "env": [{"name": key, "value": value} for key, value in cluster.env.items()],
-        "envFrom": [{"secretRef": {"name": secret}} for secret in cluster.secrets],
+        "env": make_variables(cluster.env),
         # The driver plans and waits; it holds no data.
         "resources": {"requests": {"cpu": "250m", "memory": "1Gi"}, "limits": {"memory": "2Gi"}},
-        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-        "volumeMounts": [*mounts, {"name": "config", "mountPath": _CONFIG_FOLDER, "readOnly": True}],
     }
-    pod: Object = {
+    pod = make_pod(cluster, cluster.scheduler, container, cluster.tls.folder if cluster.tls else "")
+    container["volumeMounts"].append({"name": "config", "mountPath": _CONFIG_FOLDER, "readOnly": True})
+    pod["volumes"].append({"name": "config", "configMap": {"name": name}})
+    return {
+        **pod,
         "serviceAccountName": service_account,
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": _GRACE_S,
-        "containers": [container],
-        "volumes": [*volumes, {"name": "config", "configMap": {"name": name}}],
-        "imagePullSecrets": [{"name": secret} for secret in cluster.image_pull_secrets],
-        "nodeSelector": {**cluster.node_selector, **cluster.scheduler.node_selector},
-        "tolerations": [
-            one.model_dump(exclude_none=True) for one in (*cluster.tolerations, *cluster.scheduler.tolerations)
-        ],
-        "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
     }
-    if cluster.user is not None:
-        user = cluster.user
-        pod["securityContext"] |= {"runAsNonRoot": True, "runAsUser": user, "runAsGroup": user, "fsGroup": user}
-    return pod

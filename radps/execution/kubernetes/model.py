@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from radps.execution.settings import SMALLEST_WORKER_BYTES, Adapt, Settings, WorkerResources
 from radps.units import DataSize, Duration
 
 NANNY_BYTES = 256 * 2**20
 """Of a worker pod's memory, for the process that watches over the worker."""
-SMALLEST_POD_BYTES = 2 * NANNY_BYTES
+SMALLEST_POD_BYTES = NANNY_BYTES + SMALLEST_WORKER_BYTES
 """Below this a worker has no room for the libraries."""
 
 _NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
@@ -21,11 +22,7 @@ Name = Annotated[str, Field(pattern=_NAME, max_length=253)]
 """Of an object of Kubernetes: lower case letters, digits, ``-`` and ``.``."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class Toleration(_Part):
+class Toleration(Settings):
     """Lets pods run on nodes with a taint, e.g. on preemptible ones."""
 
     key: str | None = None
@@ -46,7 +43,7 @@ class Toleration(_Part):
         return self
 
 
-class Volume(_Part):
+class Volume(Settings):
     """Storage that all pods of the cluster see at the same place."""
 
     mount: str = Field(pattern=r"^/[^:]*$")
@@ -65,7 +62,7 @@ class Volume(_Part):
         return self
 
 
-class Pod(_Part):
+class Pod(Settings):
     """What the pods of one kind get."""
 
     cpu: float = Field(default=1.0, gt=0.0, allow_inf_nan=False)
@@ -88,28 +85,13 @@ class SchedulerPod(Pod):
 class WorkerPod(Pod):
     """The pods that compute; they may come and go."""
 
-    resources: dict[str, Annotated[float, Field(gt=0.0, allow_inf_nan=False)]] = Field(default_factory=dict)
+    resources: WorkerResources = Field(default_factory=dict)
     """What each worker offers to steps that ask for it by ``resources``, e.g. ``{GPU: 1}``."""
     limits: dict[str, str] = Field(default_factory=dict)
     """Further resources of Kubernetes for the pod, e.g. ``{nvidia.com/gpu: "1"}``."""
 
 
-class Adapt(_Part):
-    """Workers come and go with the work."""
-
-    minimum: int = Field(default=1, ge=1)
-    """Workers that stay, also without work."""
-    maximum: int = Field(ge=1)
-    """Workers at most. There is always a limit: scaling without one loses work."""
-
-    @model_validator(mode="after")
-    def _is_a_range(self) -> Adapt:
-        if self.maximum < self.minimum:
-            raise ValueError(f"adapt from {self.minimum} to {self.maximum} workers: maximum has to be at least minimum")
-        return self
-
-
-class Tls(_Part):
+class Tls(Settings):
     """Encryption between client, scheduler and workers, each of which shows a certificate of the same authority."""
 
     secret: Name
@@ -118,7 +100,7 @@ class Tls(_Part):
     """Where the driver finds the same three files; in a pod: where the Secret is mounted."""
 
 
-class KubernetesCluster(_Part):
+class KubernetesCluster(Settings):
     """Pods on Kubernetes, made by Dask's operator and deleted at the end."""
 
     kind: Literal["kubernetes"]

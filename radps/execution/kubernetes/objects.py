@@ -46,7 +46,7 @@ def new_cluster_name(run_name: str) -> str:
     run_name : str
         Last part of the run folder; what Kubernetes does not allow in names is replaced.
     """
-    readable = re.sub(r"[^a-z0-9]+", "-", run_name.lower()).strip("-")[:_MOST_OF_A_NAME].strip("-")
+    readable = readable_name(run_name, _MOST_OF_A_NAME)
     return "-".join(part for part in ("radps", readable, secrets.token_hex(4)) if part)
 
 
@@ -97,26 +97,50 @@ def dask_autoscaler(config: KubernetesCluster, name: str, namespace: str) -> Obj
     }
 
 
-def pod_storage(config: KubernetesCluster, tls_folder: str = _TLS_FOLDER) -> tuple[list[Object], list[Object]]:
-    """Return the mounts of a container and the volumes of its pod.
+def make_pod(config: KubernetesCluster, kind: Pod, container: Object, tls_folder: str = _TLS_FOLDER) -> Object:
+    """Return the spec of a pod with one container: what driver, scheduler and workers of a run have in common.
 
     Parameters
     ----------
     config : KubernetesCluster
-        Of the config.
+        Says the image, the storage, the secrets and the user.
+    kind : Pod
+        Says which nodes take it.
+    container : dict
+        What is the container's own; the rest is added to it.
     tls_folder : str
         Where to mount the certificates, if there are any.
     """
-    mounts, volumes = [], []
-    for number, volume in enumerate(config.volumes):
-        name = f"volume-{number}"
-        mounts.append({"name": name, "mountPath": volume.mount, "readOnly": volume.read_only})
-        source = volume.source or {"persistentVolumeClaim": {"claimName": volume.claim}}
-        volumes.append({"name": name, **source})
-    if config.tls:
-        mounts.append({"name": "tls", "mountPath": tls_folder, "readOnly": True})
-        volumes.append({"name": "tls", "secret": {"secretName": config.tls.secret}})
-    return mounts, volumes
+    mounts, volumes = _storage(config, tls_folder)
+    container |= {
+        "image": config.image,
+        "imagePullPolicy": config.image_pull_policy,
+        "envFrom": [{"secretRef": {"name": secret}} for secret in config.secrets],
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        "volumeMounts": mounts,
+    }
+    security: Object = {"seccompProfile": {"type": "RuntimeDefault"}}
+    if config.user is not None:
+        user = config.user
+        security |= {"runAsNonRoot": True, "runAsUser": user, "runAsGroup": user, "fsGroup": user}
+    return {
+        "containers": [container],
+        "volumes": volumes,
+        "imagePullSecrets": [{"name": secret} for secret in config.image_pull_secrets],
+        "nodeSelector": {**config.node_selector, **kind.node_selector},
+        "tolerations": [one.model_dump(exclude_none=True) for one in (*config.tolerations, *kind.tolerations)],
+        "securityContext": security,
+    }
+
+
+def make_variables(env: Mapping[str, str]) -> list[Object]:
+    """Return environment variables as a container has them."""
+    return [{"name": name, "value": value} for name, value in env.items()]
+
+
+def readable_name(text: str, length: int) -> str:
+    """Return a text as a part of a name: what Kubernetes does not allow is replaced; empty if nothing is left."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:length].strip("-")
 
 
 def _scheduler(config: KubernetesCluster, name: str, allowed_failures: int) -> Object:
@@ -128,7 +152,7 @@ def _scheduler(config: KubernetesCluster, name: str, allowed_failures: int) -> O
             *("--port", str(COMM_PORT), "--dashboard-address", f":{HTTP_PORT}"),
             *_tls_options(config),
         ],
-        "env": _variables(
+        "env": make_variables(
             {
                 "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": str(allowed_failures),
                 "DASK_DISTRIBUTED__SCHEDULER__HTTP__ROUTES": json.dumps(_HTTP_ROUTES),
@@ -164,7 +188,7 @@ def _worker(config: KubernetesCluster, name: str, namespace: str) -> Object:
             *(("--resources", " ".join(offers)) if offers else ()),
             *_tls_options(config),
         ],
-        "env": _variables(
+        "env": make_variables(
             {
                 **WORKER_ENVIRONMENT,
                 **config.env,
@@ -177,49 +201,36 @@ def _worker(config: KubernetesCluster, name: str, namespace: str) -> Object:
 
 
 def _pod(config: KubernetesCluster, kind: Pod, container: Object, limits: Mapping[str, str] | None = None) -> Object:
-    """Return the spec of a pod with one container, which both kinds of pods have in common."""
+    """Return the spec of a pod of the cluster."""
     memory = str(int(kind.memory))
-    mounts, volumes = pod_storage(config)
-    container |= {
-        "image": config.image,
-        "imagePullPolicy": config.image_pull_policy,
-        "envFrom": [{"secretRef": {"name": secret}} for secret in config.secrets],
-        # The memory is not shared out twice: a pod that uses what it was promised is not killed.
-        "resources": {
-            "requests": {"cpu": f"{kind.cpu:g}", "memory": memory, **(limits or {})},
-            "limits": {"memory": memory, **(limits or {})},
-        },
-        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-        "volumeMounts": mounts,
+    # The memory is not shared out twice: a pod that uses what it was promised is not killed.
+    container["resources"] = {
+        "requests": {"cpu": f"{kind.cpu:g}", "memory": memory, **(limits or {})},
+        "limits": {"memory": memory, **(limits or {})},
     }
-    pod: Object = {
-        "containers": [container],
-        "volumes": volumes,
-        "imagePullSecrets": [{"name": secret} for secret in config.image_pull_secrets],
-        "nodeSelector": {**config.node_selector, **kind.node_selector},
-        "tolerations": [one.model_dump(exclude_none=True) for one in (*config.tolerations, *kind.tolerations)],
-        "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
-        # Nobody in these pods talks to Kubernetes.
-        "automountServiceAccountToken": False,
-    }
+    pod = make_pod(config, kind, container)
+    pod["automountServiceAccountToken"] = False  # nobody in these pods talks to Kubernetes
     if config.service_account:
         pod["serviceAccountName"] = config.service_account
-    if config.user is not None:
-        pod["securityContext"] |= {
-            "runAsNonRoot": True,
-            "runAsUser": config.user,
-            "runAsGroup": config.user,
-            "fsGroup": config.user,
-        }
     return pod
+
+
+def _storage(config: KubernetesCluster, tls_folder: str) -> tuple[list[Object], list[Object]]:
+    """Return the mounts of a container and the volumes of its pod."""
+    mounts, volumes = [], []
+    for number, volume in enumerate(config.volumes):
+        name = f"volume-{number}"
+        mounts.append({"name": name, "mountPath": volume.mount, "readOnly": volume.read_only})
+        source = volume.source or {"persistentVolumeClaim": {"claimName": volume.claim}}
+        volumes.append({"name": name, **source})
+    if config.tls:
+        mounts.append({"name": "tls", "mountPath": tls_folder, "readOnly": True})
+        volumes.append({"name": "tls", "secret": {"secretName": config.tls.secret}})
+    return mounts, volumes
 
 
 def _metadata(config: KubernetesCluster) -> Object:
     return {"metadata": {"labels": dict(config.labels)}} if config.labels else {}
-
-
-def _variables(env: Mapping[str, str]) -> list[Object]:
-    return [{"name": name, "value": value} for name, value in env.items()]
 
 
 def _protocol(config: KubernetesCluster) -> str:

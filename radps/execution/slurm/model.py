@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from radps.execution.settings import SMALLEST_WORKER_BYTES, Adapt, Settings
 from radps.units import DataSize, Duration
-
-SMALLEST_PROCESS_BYTES = 256 * 2**20
-"""Below this a worker process has no room for the libraries."""
 
 _SHELL_LINE = r"^[^\r\n]+$"
 _WORD = r"^[^\s'\"`$;&|<>()\\]+$"
@@ -19,38 +17,19 @@ Word = Annotated[str, Field(pattern=_WORD)]
 """A name or path that stands in the script of a job as it is: no spaces, nothing that a shell would read."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class AdaptJobs(_Part):
-    """Jobs come and go with the work."""
-
-    minimum: int = Field(default=1, ge=1)
-    """Worker processes that stay, also without work."""
-    maximum: int = Field(ge=1)
-    """Worker processes at most."""
-
-    @model_validator(mode="after")
-    def _is_a_range(self) -> AdaptJobs:
-        if self.maximum < self.minimum:
-            raise ValueError(f"adapt from {self.minimum} to {self.maximum} workers: maximum has to be at least minimum")
-        return self
-
-
-class SlurmCluster(_Part):
+class SlurmCluster(Settings):
     """Worker processes in jobs of Slurm; the scheduler runs in the process of the driver, e.g. on a login node."""
 
     kind: Literal["slurm"]
     cores: int = Field(ge=1)
     """Cores of one job."""
-    memory: DataSize = Field(ge=SMALLEST_PROCESS_BYTES)
+    memory: DataSize = Field(ge=SMALLEST_WORKER_BYTES)
     """Memory of one job; its processes share it in equal parts."""
     processes: int | None = Field(default=None, ge=1)
     """Worker processes of one job; default: one a core. Each computes ``cores / processes`` tasks at a time."""
     workers: int | None = Field(default=None, ge=1)
     """Number of worker processes, in as many jobs as that takes; default: those of one job."""
-    adapt: AdaptJobs | None = None
+    adapt: Adapt | None = None
     """Instead of ``workers``: as many as there is work for."""
     queue: Word | None = None
     """Partition (``#SBATCH -p``); default: that of the site."""
@@ -84,10 +63,10 @@ class SlurmCluster(_Part):
                 f"{self.cores} cores cannot be shared by {self.processes_per_job} processes; write a number of "
                 "processes that divides the cores"
             )
-        if self.memory / self.processes_per_job < SMALLEST_PROCESS_BYTES:
+        if self.memory / self.processes_per_job < SMALLEST_WORKER_BYTES:
             raise ValueError(
                 f"{self.processes_per_job} processes share {self.memory / 2**20:.0f} MiB, and need "
-                f"{SMALLEST_PROCESS_BYTES // 2**20} MiB each; give the job more memory, or fewer processes"
+                f"{SMALLEST_WORKER_BYTES // 2**20} MiB each; give the job more memory, or fewer processes"
             )
         return self
 
