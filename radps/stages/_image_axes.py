@@ -158,11 +158,18 @@ def reaches(context: Context, partition: Partition, used: tuple[int, int], axis:
     return max(0, math.floor(places[0] - 0.5)), min(axis.n_channels, math.ceil(places[1] + 0.5) + 1)
 
 
+def shift_limits(context: Context, partition: Partition, frame: str) -> tuple[float, float]:
+    """Return the smallest and the largest ratio of frequencies in a frame to those of a partition, over its scans."""
+    window = context.window(partition.window)
+    factors = doppler_factors(_times(context, partition), _doppler_rule(context, partition, window, frame))
+    return float(factors.min()), float(factors.max())
+
+
 def drift_channels(context: Context, partition: Partition, frame: str) -> float:
     """Return by how many of its channels a partition moves in the frame of an image while it is observed."""
     window = context.window(partition.window)
-    factors = doppler_factors(_times(context, partition), _doppler_rule(context, partition, window, frame))
-    return float(np.ptp(factors)) * max(window.frequency_hz) / abs(window.channel_width_hz)
+    least, most = shift_limits(context, partition, frame)
+    return (most - least) * max(window.frequency_hz) / abs(window.channel_width_hz)
 
 
 def _doppler_rule(context: Context, partition: Partition, window: SpectralWindow, frame: str) -> DopplerRule:

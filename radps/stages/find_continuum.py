@@ -20,7 +20,7 @@ from radps.context.records import (
     SpectralWindow,
 )
 from radps.context.scores import score_between
-from radps.context.selection import ChannelRange, channels_of, frequency_ranges
+from radps.context.selection import ChannelRange, frequency_ranges
 from radps.data.chunks import plan_channel_chunks
 from radps.domain.geometry import SPEED_OF_LIGHT_M_S, ImageGrid
 from radps.errors import SelectionError
@@ -35,6 +35,7 @@ from radps.node_tasks.line_search import (
     search_lines,
 )
 from radps.stages._imaging import ImageSize, ImageTarget, primary_beam_width
+from radps.stages._line_free import channels_without_line
 from radps.stages.base import StageParams
 from radps.stages.image_cube import Params as CubeParams
 from radps.stages.image_cube import plan_parts
@@ -56,9 +57,10 @@ class Params(StageParams):
     fields: tuple[str, ...] = ("target",)
     """Fields to search."""
     line_free: tuple[ChannelRange, ...] | dict[str, tuple[ChannelRange, ...]] = ()
-    """Channels without line that are known, such as ["4~6", "50~59"], or frequencies in the frame of the data. They are
-    taken as they are, and nothing is searched. By the name of a field or of a spectral window where they hold for that
-    one alone: {spw0: ["4~6"]}; the others are searched (CASA pipeline `cont.dat`)."""
+    """Channels without line that are known, such as ["4~6", "50~59"], or frequencies in the frame of the data, or in
+    one that is named: ["1412.7~1412.8 MHz LSRK"]. They are taken as they are, and nothing is searched. By the name of
+    a field or of a spectral window where they hold for that one alone: {spw0: ["4~6"]}; the others are searched (CASA
+    pipeline `cont.dat`)."""
     image_size: ImageSize = 64
     """Pixels along each side of the dirty cube that is searched."""
     field_of_view: Angle | None = None
@@ -93,8 +95,9 @@ def find_continuum(context: Context, params: Params) -> Delayed:
         given = _given_ranges(params, partition)
         unused -= {partition.field, partition.window}
         if given:
-            ranges = frequency_ranges(channels_of(given, window), window, "config", partition.field)
-            found.append(_Found(_describe_given(partition, window, given), ranges))
+            channels = channels_without_line(context, partition, given)
+            ranges = frequency_ranges(channels, window, "config", partition.field)
+            found.append(_Found(_describe_given(partition, window, channels), ranges))
         else:
             found.append(_search_partition(context, params, partition, window))
     if unused:
@@ -111,9 +114,9 @@ def _given_ranges(params: Params, partition: Partition) -> tuple[ChannelRange, .
     return (*params.line_free.get(partition.field, ()), *params.line_free.get(partition.window, ()))
 
 
-def _describe_given(partition: Partition, window: SpectralWindow, given: Sequence[ChannelRange]) -> LineSearch:
-    """Return the record of ranges that the user gives."""
-    n_line_free = sum(stop - start for start, stop in channels_of(given, window))
+def _describe_given(partition: Partition, window: SpectralWindow, channels: Sequence[tuple[int, int]]) -> LineSearch:
+    """Return the record of channels that the user gives."""
+    n_line_free = sum(stop - start for start, stop in channels)
     return LineSearch(
         field=partition.field,
         window=window.name,

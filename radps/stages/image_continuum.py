@@ -11,7 +11,7 @@ from pydantic import Field
 
 from radps.context.model import Context
 from radps.context.records import ImageRecord, Outcome, OutcomeStatus, Partition, PlannedImage, SpectralWindow
-from radps.context.selection import ChannelRange, channels_of
+from radps.context.selection import ChannelRange
 from radps.domain.imaging import choose_accuracy
 from radps.domain.solver import ModelUpdate, Residual, ResidualRequest, SolverResult, StopReason, iterate
 from radps.domain.weights import Weighting
@@ -58,6 +58,7 @@ from radps.stages._imaging import (
     plan_stores,
     summarise_image,
 )
+from radps.stages._line_free import channels_without_line
 from radps.stages.subtract_continuum import GROUP as LINE_GROUP
 from radps.stages.subtract_model import GROUP as MODEL_GROUP
 
@@ -74,8 +75,8 @@ class Params(ImagingParams):
     """Parameters of the stage `image_continuum`."""
 
     channels: tuple[ChannelRange, ...] | None = None
-    """Channels to use, such as ["4~6", "50~59"]; by default those of the list of images to make, else the line-free
-    ones if they are known, else all."""
+    """Channels to use, such as ["4~6", "50~59"] or ["1412.7~1412.8 MHz LSRK"]; by default those of the list of
+    images to make, else the line-free ones if they are known, else all."""
     spectral_windows: Literal["together", "each"] = "together"
     """One image of all spectral windows of a field, or one of each."""
     n_terms: Literal[1, 2] = 1
@@ -131,7 +132,7 @@ def find_continuum_targets(context: Context, params: Params) -> tuple[ImageTarge
     targets = []
     for (field, virtual), every in groups.items():
         planned = context.imaging.find("continuum", field, [windows[one.window].virtual for one in every])
-        ranges = [_channels(context, params, planned, field, windows[one.window]) for one in every]
+        ranges = [_channels(context, params, planned, one, windows[one.window]) for one in every]
         used = [(one, found) for one, found in zip(every, ranges, strict=True) if found]
         if not used and each and len(groups) > 1:
             continue  # a window that is all line has no continuum; the others do
@@ -148,13 +149,13 @@ def find_continuum_targets(context: Context, params: Params) -> tuple[ImageTarge
 
 
 def _channels(
-    context: Context, params: Params, planned: PlannedImage | None, field: str, window: SpectralWindow
+    context: Context, params: Params, planned: PlannedImage | None, partition: Partition, window: SpectralWindow
 ) -> tuple[tuple[int, int], ...]:
     """Return the half-open channels of a window that are imaged."""
     ranges = params.channels if params.channels is not None else planned.channels if planned else None
     if ranges is not None:
-        return channels_of(ranges, window)
-    known = context.line_free_channels(field, window.name)
+        return channels_without_line(context, partition, ranges)
+    known = context.line_free_channels(partition.field, window.name)
     return ((0, window.n_channels),) if known is None else known
 
 

@@ -19,11 +19,12 @@ from radps.context.records import (
     ScoreScope,
 )
 from radps.context.scores import score_between
-from radps.context.selection import ChannelRange, channels_of, frequency_ranges
+from radps.context.selection import ChannelRange, frequency_ranges
 from radps.data.visibilities import create_like
 from radps.errors import SelectionError
 from radps.graph_tasks.shapes import map_chunks, run_task
 from radps.node_tasks.continuum import SubtractSummary, subtract_continuum_block
+from radps.stages._line_free import channels_without_line
 from radps.stages.base import StageParams
 
 GROUP = "continuum_subtracted"
@@ -39,8 +40,8 @@ class Params(StageParams):
     writes = ("groups.continuum_subtracted", "line_free")
 
     line_free: tuple[ChannelRange, ...] | None = Field(default=None, min_length=1)
-    """Channels without line, such as ["4~6", "50~59"], or frequencies in the frame of the data; by default those that a
-    step before this one found (`find_continuum`)."""
+    """Channels without line, such as ["4~6", "50~59"], or frequencies in the frame of the data, or in one that is
+    named: ["1412.7~1412.8 MHz LSRK"]; by default those that a step before this one found (`find_continuum`)."""
     order: int = Field(default=0, ge=0, le=5)
     """Order of the polynomial in frequency."""
     fields: tuple[str, ...] = ("target",)
@@ -103,7 +104,7 @@ def _choose_channels(context: Context, params: Params, partition: Partition) -> 
     """
     window = context.window(partition.window)
     if params.line_free is not None:
-        channels = channels_of(params.line_free, window)
+        channels = channels_without_line(context, partition, params.line_free)
     else:
         known = context.line_free_channels(partition.field, window.name)
         if known is None:

@@ -20,9 +20,11 @@ from radps.context.records import ImageRecord, OutcomeStatus, Resources
 from radps.data.images import load_frequencies, load_planes, open_image
 from radps.data.observation_model import ObservationModel
 from radps.data.simulate import simulate_observation
+from radps.data.stores import load_array
 from radps.domain.array import vla_array
+from radps.errors import SelectionError
 from radps.execution.engine import InProcess
-from radps.stages import image_cube
+from radps.stages import find_continuum, image_cube, subtract_continuum
 
 CELL = math.radians(25 / 3600)
 SIZE = 64
@@ -250,3 +252,70 @@ def test_channels_of_the_axis_beyond_the_data_are_listed(bands: Context) -> None
 
 def test_status_of_a_cube_with_every_channel_is_success(run: Run) -> None:
     assert run.context.steps["image_cube"].outcome.status is OutcomeStatus.SUCCESS
+
+
+def line_free(context: Context, *ranges: str) -> dict[str, np.ndarray]:
+    """Return the channels that `find_continuum` takes of ranges: window -> True for each channel without line."""
+    outcome = InProcess(2**31).compute(
+        find_continuum.find_continuum(context, find_continuum.Params(fields=("all",), line_free=ranges))
+    )
+    known = context.with_outcome("find_continuum", outcome)
+    found = {}
+    for partition in context.visibilities("all"):
+        channels = np.zeros(partition.shape[2], bool)
+        for start, stop in known.line_free_channels(partition.field, partition.window) or ():
+            channels[start:stop] = True
+        found[partition.window] = channels
+    return found
+
+
+def test_line_free_ranges_in_lsrk_are_other_channels_on_each_day(context: Context) -> None:
+    # All but 60 km/s around the line, seen from the standard of rest.
+    edges = [REST_HZ * (1 - velocity / C_KM_S) / 1e6 for velocity in (1400, 1470, 1530, 1600)]
+    upper = f"{edges[1]:.6f} MHz ~ {edges[0]:.6f} MHz LSRK"
+    lower = f"{edges[3]:.6f}~{edges[2]:.6f}MHz lsrk"
+    with pytest.raises(SelectionError, match=r"are outside the spectral window .* MHz \(LSRK\)"):
+        line_free(context, "1410.00~1410.01 MHz LSRK")
+    found = line_free(context, lower, upper)
+    assert len(found) == 3
+    firsts = set()
+    for (name, channels), (day, delta) in zip(found.items(), EPOCHS.items(), strict=True):
+        window = context.window(name)
+        centres = np.linspace(*window.frequency_hz, window.n_channels)
+        # Where astropy sees the line in that minute: the velocity of each channel against it.
+        seen = topocentric_hz(START + delta + timedelta(seconds=60))
+        off_km_s = C_KM_S * (1 - centres / seen)
+        away = np.abs(np.abs(off_km_s) - 30) > 0.05  # the Doppler shift of the ends is not that of the middle
+        np.testing.assert_array_equal(channels[away], (np.abs(off_km_s) > 30)[away], err_msg=day)
+        assert not channels[np.abs(off_km_s) < 25].any()
+        firsts.add(int(np.flatnonzero(~channels)[0]) + 1000 * round(window.frequency_hz[0] / WIDTH_HZ))
+    assert len(firsts) == 3
+    # The same numbers taken for those of the telescope are other channels than the line's.
+    plain = line_free(context, f"{edges[2]:.6f}~{edges[1]:.6f} MHz TOPO")
+    assert any((plain[name] == found[name]).any() for name in found)
+
+
+def test_frames_are_for_channels_without_line_alone(context: Context) -> None:
+    with pytest.raises(
+        SelectionError, match=r"in another frame than the channels of spw0 \(TOPO\): they are taken for"
+    ):
+        image(context, "framed", channels="1413.1~1413.5 MHz LSRK")
+
+
+def test_the_continuum_is_fitted_in_a_range_of_lsrk(context: Context) -> None:
+    ends = [REST_HZ * (1 - velocity / C_KM_S) / 1e6 for velocity in (1400, 1460, 1540, 1600)]
+    ranges = (f"{ends[1]:.6f}~{ends[0]:.6f} MHz LSRK", f"{ends[3]:.6f}~{ends[2]:.6f} MHz LSRK")
+    at = context.at(Workspace(url=context.place().url, step="subtract", resources=Resources(memory_bytes=2**31)))
+    params = subtract_continuum.Params(fields=("all",), line_free=ranges)
+    outcome = InProcess(2**31).compute(subtract_continuum.subtract_continuum(at, params))
+    after = at.with_outcome("subtract", outcome)
+    for partition in after.visibilities("all"):
+        group = partition.groups["continuum_subtracted"]
+        data = np.abs(load_array(after.locate(group.visibility))).max(axis=(0, 1, 3))
+        assert data.max() > 0.9  # the line stays
+        free = np.zeros(partition.shape[2], bool)
+        for start, stop in after.line_free_channels(partition.field, partition.window) or ():
+            free[start:stop] = True
+        assert free.sum() >= 10
+        # Order 0 leaves what the uv coverage turns over the band, a hundredth of 0.2 Jy, and the line's wing.
+        assert data[free].max() < 0.02

@@ -56,7 +56,14 @@ def test_ranges_outside_the_band_are_refused(text: str, message: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("6~4", "runs backwards; write '4~6'"), ("a~b", "is not a range"), ("1~2~3", "is not a range"), ("-3", "not a")],
+    [
+        ("6~4", "runs backwards; write '4~6'"),
+        ("a~b", "is not a range"),
+        ("1~2~3", "is not a range"),
+        ("-3", "not a"),
+        ("1 GHz ~ 2 GHz GALACTO", r"is not a range; .* a frame \(LSRK, BARY, TOPO\) behind"),
+        ("4~6 LSRK", "names channels and a frame; only frequencies have one"),
+    ],
 )
 def test_texts_that_are_no_range_are_refused(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
@@ -68,3 +75,29 @@ def test_ranges_that_several_data_sets_name_count_once() -> None:
     assert channels_of_frequencies((*ranges, *ranges), window()) == ((2, 4), (10, 12))
     wider = frequency_ranges(((3, 6),), window(), "config")
     assert channels_of_frequencies((*ranges, *wider), window()) == ((2, 6), (10, 12))
+
+
+@pytest.mark.parametrize("text", ["1.004 GHz ~ 1.006 GHz LSRK", "1.004~1.006GHz LSRK", "1006~1004 MHz  lsrk"])
+def test_a_frame_and_one_unit_for_both_ends_are_understood(text: str) -> None:
+    assert parse_range(text) == (1.004e9, 1.006e9, True, "LSRK")
+    assert channels_of([text], window()) == ((4, 7),)
+
+
+def test_of_a_range_in_another_frame_channels_count_that_are_in_it_at_all_times() -> None:
+    # Frequencies are higher in the barycentre by 0.1 to 0.3 %: the range moves by 1 to 3 channels.
+    def shift(frame: str) -> tuple[float, float]:
+        assert frame == "BARY"
+        return 1.001, 1.003
+
+    low, high = (1e9 + 10e6) / 1e6, (1e9 + 20e6) / 1e6
+    start, stop = 10 - 1010 * 0.001 / 1.001, 20 - 1020 * 0.003 / 1.003
+    ((first, last),) = channels_of([f"{low}~{high} MHz BARY"], window(), shift)
+    assert (first, last) == (int(start) + 1, int(stop) + 1)
+    # Beyond the band it ends where the band does; what is in it at no time, or between channels, is refused.
+    assert channels_of(["1050~1100 MHz BARY"], window(), shift)[0][1] == 63
+    with pytest.raises(SelectionError, match=r"outside the spectral window L, which reaches from 1000\..*BARY"):
+        channels_of(["990~999 MHz BARY"], window(), shift)
+    with pytest.raises(SelectionError, match="hold the centre of no channel"):
+        channels_of(["1010~1011 MHz BARY"], window(), shift)
+    with pytest.raises(SelectionError, match=r"in another frame than the channels of L \(LSRK\)"):
+        channels_of(["1010~1011 MHz BARY"], window())
