@@ -52,7 +52,7 @@ from radps.domain.normal_operator import (
     make_normal_operator,
 )
 from radps.domain.solver import IterationControl, ModelUpdate, Residual, SolverResult, StopReason, solve
-from radps.domain.statistics import robust_rms
+from radps.domain.statistics import find_peak, robust_rms
 from radps.errors import DataError
 
 MAX_CONVOLUTION_PIXELS = 2048 * 2048
@@ -289,11 +289,11 @@ class PlaneProblem:
             self._accuracy = self._wanted_accuracy()
             self.residual = self._subtract_model(self._accuracy)
             self._grow_mask()
-            if self._peak(self.residual) <= self._goal:
+            if find_peak(self.residual, self.mask) <= self._goal:
                 self.refine_residual()
         else:
             self._grow_mask()
-        peak = self._peak(self.residual)
+        peak = find_peak(self.residual, self.mask)
         if peak < self._best.peak:
             self._best = _State(peak, self.model, self.residual, self._accuracy)
         # CASA takes the noise for `nsigma` from the whole residual too, whatever the mask.
@@ -308,7 +308,7 @@ class PlaneProblem:
             self._update.psf,
             self.mask,
             gain=self.options.gain,
-            goal=max(goal, self._update.psf_fraction * self._peak(self.residual)),
+            goal=max(goal, self._update.psf_fraction * find_peak(self.residual, self.mask)),
             max_iterations=max_iterations,
         )
         self.model = self.model + result.model
@@ -398,11 +398,6 @@ class PlaneProblem:
             w_term=self.options.w_term,
         )
         return total.normalised().astype(np.float32, copy=False)
-
-    def _peak(self, image: NDArray[np.float32]) -> float:
-        if self.mask is None:
-            return max(float(image.max()), -float(image.min()))
-        return float(np.abs(image).max(initial=0.0, where=self.mask))
 
 
 def choose_accuracy(epsilon: float, next_level: float, dirty_peak: float) -> float:

@@ -49,6 +49,7 @@ from radps.domain.deconvolution import (
     prepare_psf,
 )
 from radps.domain.geometry import find_good_size
+from radps.domain.statistics import find_peak
 from radps.errors import DataError
 
 SUB_CYCLE_DEPTH = 0.8
@@ -220,7 +221,7 @@ def clean_multiscale_cycle(
     found: list[MinorCycleResult] = []
     smallest, done = math.inf, 0
     while True:
-        peak = _find_peak(left, mask)
+        peak = find_peak(left, mask)
         smallest = min(smallest, peak)
         if peak > DIVERGENCE_FACTOR * smallest or done >= max_iterations:
             break
@@ -260,7 +261,7 @@ def _choose_scale(
     transform = _forward(residual, psf.kernel_size)
     for number, (scale, height) in enumerate(zip(psf.scales_pixels, psf.peaks, strict=True)):
         smoothed = residual if scale == 0 else _backward(transform * psf.kernels[number], psf.kernel_size, psf.shape)
-        peak = _find_peak(smoothed, allowed[number])
+        peak = find_peak(smoothed, allowed[number])
         significance = peak / math.sqrt(height)
         if significance > goal and significance * psf.biases[number] > merit:
             merit = significance * psf.biases[number]
@@ -275,12 +276,6 @@ def _allow_scales(psf: MultiScalePsf, mask: NDArray[np.bool_]) -> list[NDArray[n
         mask if scale == 0 else _backward(transform * kernel, psf.kernel_size, psf.shape) >= MASK_SHARE
         for scale, kernel in zip(psf.scales_pixels, psf.kernels, strict=True)
     ]
-
-
-def _find_peak(image: NDArray[np.float32], mask: NDArray[np.bool_] | None) -> float:
-    if mask is None:
-        return max(float(image.max()), -float(image.min()))
-    return float(np.abs(image).max(initial=0.0, where=mask))
 
 
 def _draw_components(points: NDArray[np.float32], scale_pixels: float) -> NDArray[np.float32]:

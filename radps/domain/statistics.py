@@ -55,6 +55,21 @@ def robust_rms(image: NDArray[Any]) -> float:
     return MAD_TO_SIGMA * float(np.median(np.abs(values - np.median(values))))
 
 
+def find_peak(image: NDArray[np.floating], mask: NDArray[np.bool_] | None = None) -> float:
+    """Return the largest absolute value inside a mask (True = counts): 0 for an empty one, NaN where a value is NaN.
+
+    Parameters
+    ----------
+    image : ndarray of float
+        The image.
+    mask : ndarray of bool, same shape, optional
+        By default all pixels count.
+    """
+    if mask is None:
+        return max(float(image.max()), -float(image.min()))
+    return float(np.abs(image).max(initial=0.0, where=mask))
+
+
 def image_statistics(image: NDArray[Any], mask: NDArray[np.bool_] | None = None) -> ImageStatistics:
     """Return the statistics of an image of any number of axes.
 

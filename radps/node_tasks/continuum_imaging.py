@@ -1,12 +1,16 @@
 """What continuum imaging does on a worker once the parts of its blocks are added up: model updates, restored images.
 
 The images between the cycles live in a scratch store, with one plane for each Taylor term. Every one is written once
-under a name of its own (``residual-0003``, ``model-0003``), so that a task that runs twice never reads what it
-overwrites.
+under a name of its own (``residual-0003``, ``model-0003``, ``mask-0003``), so that a task that runs twice never reads
+what it overwrites.
+
+An automatic mask is found when the residual of a cycle is made for the first time: from the residual of the first term,
+and the mask of the cycle before. The peak that the loop is told is that inside the mask.
 """
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -17,16 +21,18 @@ from radps.data.stores import join_url, load_array, save_array
 from radps.domain.beam import RestoringBeam, fit_restoring_beam, restore_image
 from radps.domain.geometry import ImageGrid
 from radps.domain.gridding import DirtySum
-from radps.domain.imaging import PlaneImages, find_psf_fraction
+from radps.domain.imaging import PlaneImages, find_psf_fraction, find_sidelobe_level
+from radps.domain.masks import update_auto_mask
 from radps.domain.model_update import Deconvolver, DeconvolverOptions, deconvolve, prepare_deconvolver
 from radps.domain.multiscale import choose_scales
 from radps.domain.multiterm import find_hessian, find_spectral_index, invert_hessian, solve_principal
 from radps.domain.multiterm_clean import clean_terms
 from radps.domain.solver import ModelUpdate, Residual, SolverResult
-from radps.domain.statistics import robust_rms
+from radps.domain.statistics import find_peak, robust_rms
 from radps.domain.wideband_operator import apply_operators, make_operators, make_spectra
 from radps.node_tasks.continuum_sums import ContinuumRules, FirstSums
 from radps.node_tasks.cube_imaging import write_plane
+from radps.node_tasks.mask_files import load_channel_mask
 
 TAYLOR_VARIABLES = ("SKY_TAYLOR_1", "SKY_MODEL_TAYLOR_1", "SKY_RESIDUAL_TAYLOR_1")
 """Images of the second Taylor term: restored, model, residual."""
@@ -51,6 +57,11 @@ class CycleImages(NamedTuple):
     def residual_url(self) -> str:
         """URL of the residual that the model leaves."""
         return join_url(self.scratch_url, f"residual-{self.number:04d}" + "-coarse" * self.coarse)
+
+    @property
+    def mask_url(self) -> str:
+        """URL of its automatic mask, shape (l, m)."""
+        return join_url(self.scratch_url, f"mask-{self.number:04d}")
 
     @property
     def dirty_url(self) -> str:
@@ -88,6 +99,8 @@ class FirstLook(NamedTuple):
     """Sum of weights, 0 when there are no data."""
     residual: Residual
     """Of the dirty image."""
+    peak: float
+    """Largest absolute value of the dirty image, inside the mask or not [Jy/beam]."""
 
 
 class TermsUpdate(NamedTuple):
@@ -104,12 +117,16 @@ def save_first(total: FirstSums, rules: ContinuumRules, cycle: CycleImages) -> F
     _save_images(cycle.psf_url, images[:, 0])
     if rules.series:
         save_array(cycle.operator_url, make_spectra(images, rules.series), dims=("term", "series", "u", "v"))
-    return FirstLook(total.psf.weight, save_residual(total.dirty, rules, cycle))
+    dirty = total.dirty.normalised().astype(np.float32)
+    return FirstLook(total.psf.weight, _save_residual(dirty, rules, cycle), find_peak(dirty[0]))
 
 
-def save_residual(total: DirtySum, rules: ContinuumRules, cycle: CycleImages) -> Residual:
-    """Write the residual images of a cycle; returns the peak of the first, NaN when there are no data."""
-    return _save_residual(total.normalised().astype(np.float32), rules, cycle)
+def save_residual(total: DirtySum, rules: ContinuumRules, cycle: CycleImages, *, is_refined: bool = False) -> Residual:
+    """Write the residual images of a cycle; returns the peak of the first inside the mask, NaN when there are no data.
+
+    ``is_refined`` means that the residual was made before, to a lower accuracy, and the mask of the cycle with it.
+    """
+    return _save_residual(total.normalised().astype(np.float32), rules, cycle, is_refined=is_refined)
 
 
 def convolve_residual(rules: ContinuumRules, cycle: CycleImages) -> Residual:
@@ -123,13 +140,14 @@ def update_model(rules: ContinuumRules, cycle: CycleImages, goal: float, max_ite
     """CLEAN the residuals of a cycle, and write the model of the next one."""
     clean, grid = rules.imaging.clean, rules.imaging.grid
     residuals, psfs = load_array(cycle.residual_url), load_array(cycle.psf_url)
+    mask = _load_mask(cycle, rules)
     centre = central_part(psfs[0], grid)
     beam = fit_restoring_beam(centre, grid)
     fraction = find_psf_fraction(centre, beam, grid, clean)
-    level = max(goal, fraction * float(np.abs(residuals[0]).max()))
+    level = max(goal, fraction * find_peak(residuals[0], mask))
     if rules.n_terms == 1:
         ready = prepare_deconvolver(psfs[0], beam, grid, clean.deconvolver)
-        found = deconvolve(residuals[0], ready, gain=clean.gain, goal=level, max_iterations=max_iterations)
+        found = deconvolve(residuals[0], ready, mask, gain=clean.gain, goal=level, max_iterations=max_iterations)
         added, iterations, left = found.model[np.newaxis], found.iterations, found.peak
     else:
         added, iterations, left = clean_terms(
@@ -137,6 +155,7 @@ def update_model(rules: ContinuumRules, cycle: CycleImages, goal: float, max_ite
             psfs,
             scales_pixels=_choose_scales(clean.deconvolver, beam, grid),
             small_scale_bias=clean.deconvolver.small_scale_bias,
+            mask=mask,
             gain=clean.gain,
             goal=level,
             max_iterations=max_iterations,
@@ -174,6 +193,7 @@ def finish_continuum(plane: ContinuumPlane, weight: float) -> None:
         beam=beam,
         solution=plane.solution,
         weight=weight,
+        mask=_load_mask(plane.cycle, rules),
     )
     write_plane(images, 0, rules.reference_hz, rules.imaging, plane.image_url, plane.convergence_url)
 
@@ -208,10 +228,40 @@ def _load_model(cycle: CycleImages, rules: ContinuumRules) -> NDArray[np.float32
     return np.asarray(load_array(cycle.model_url), np.float32)
 
 
-def _save_residual(residuals: NDArray[np.float32], rules: ContinuumRules, cycle: CycleImages) -> Residual:
+def _save_residual(
+    residuals: NDArray[np.float32], rules: ContinuumRules, cycle: CycleImages, *, is_refined: bool = False
+) -> Residual:
     _save_images(cycle.residual_url, residuals)
-    with_noise = rules.imaging.control.n_sigma > 0 and np.isfinite(residuals[0, 0, 0])
-    return Residual(float(np.abs(residuals[0]).max()), robust_rms(residuals[0]) if with_noise else 0.0)
+    mask = _load_mask(cycle, rules) if is_refined else _update_mask(residuals[0], rules, cycle)
+    if not np.isfinite(residuals[0, 0, 0]):
+        return Residual(math.nan)
+    # CASA takes the noise for `nsigma` from the whole residual too, whatever the mask.
+    noise = robust_rms(residuals[0]) if rules.imaging.control.n_sigma > 0 else 0.0
+    return Residual(find_peak(residuals[0], mask), noise)
+
+
+def _load_mask(cycle: CycleImages, rules: ContinuumRules) -> NDArray[np.bool_] | None:
+    """Read where components are allowed after a residual update; None: everywhere."""
+    if rules.imaging.mask_url is not None:
+        return load_channel_mask(rules.imaging.mask_url, 0)
+    if rules.imaging.clean.auto_mask is None:
+        return None
+    return np.asarray(load_array(cycle.mask_url), np.bool_)
+
+
+def _update_mask(residual: NDArray[np.float32], rules: ContinuumRules, cycle: CycleImages) -> NDArray[np.bool_] | None:
+    """Return the mask of a cycle; an automatic one is found from the residual and the cycle before, and kept."""
+    grid, options = rules.imaging.grid, rules.imaging.clean.auto_mask
+    if options is None:
+        return _load_mask(cycle, rules)
+    before = None if cycle.number == 0 else _load_mask(cycle._replace(number=cycle.number - 1), rules)
+    psf = central_part(load_array(cycle.psf_url)[0], grid)
+    beam = fit_restoring_beam(psf, grid)
+    sidelobes = find_sidelobe_level(psf, beam, grid)
+    empty = np.zeros(grid.shape, np.bool_)
+    mask = update_auto_mask(residual, empty if before is None else before, beam, grid, sidelobes, options)
+    save_array(cycle.mask_url, mask, dims=("l", "m"))
+    return mask
 
 
 def _save_images(url: str, images: NDArray[np.float32]) -> None:

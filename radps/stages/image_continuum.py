@@ -59,6 +59,7 @@ from radps.stages._imaging import (
     summarise_image,
 )
 from radps.stages._line_free import channels_without_line
+from radps.stages._masks import MaskParams, apply_mask
 from radps.stages.subtract_continuum import GROUP as LINE_GROUP
 from radps.stages.subtract_model import GROUP as MODEL_GROUP
 
@@ -71,7 +72,7 @@ SAMPLE_BYTES = 8 + 4
 UVW_BYTES = 24
 
 
-class Params(ImagingParams):
+class Params(ImagingParams, MaskParams):
     """Parameters of the stage `image_continuum`."""
 
     channels: tuple[ChannelRange, ...] | None = None
@@ -191,7 +192,7 @@ def image_target(
     context = context.for_part(target, description, array)
     weighting = choose_weighting(params, target.planned)
     chosen = describe_choices(context, params, grid, weighting, highest_hz)
-    more = _term_variables(params)
+    more = _more_variables(params)
     stores, image_path, table_path = plan_stores(context, params, target, description, more, chosen)
     sources = cut_for_sum(context, target, choose_data_group(params, target.partitions[0]))
     before: list[Delayed] = [run_task(context, create_image_stores, stores, description, name=f"create-{target.name}")]
@@ -199,7 +200,10 @@ def image_target(
         density, density_url = common_density(context, sources, grid, target.name)
         before.append(density)
         weighting = weighting._replace(density_url=density_url)
-    imaging = make_rules(context, params, grid, highest_hz, weighting)
+    imaging, masking = apply_mask(
+        context, params, make_rules(context, params, grid, highest_hz, weighting), description, target.name
+    )
+    before += masking
     longest_w = yield _longest_w_graph(context, target.name, sources)
     clean = imaging.clean
     series = plan_series(longest_w, grid, params.n_terms, epsilon=clean.epsilon, w_term=clean.w_term)
@@ -239,11 +243,12 @@ def _keep_blocks(context: Context, target: ImageTarget, sources: Sequence[Source
     return Keep(map_chunks(context, load_block, sources, name=f"load-{target.name}"))
 
 
-def _term_variables(params: Params) -> dict[str, str]:
-    """Return the variables of two Taylor terms, with their units."""
+def _more_variables(params: Params) -> dict[str, str]:
+    """Return the variables of a mask and of two Taylor terms, with their units."""
+    mask = {} if params.mask == "none" else {"MASK": ""}
     if params.n_terms == 1:
-        return {}
-    return dict.fromkeys(TAYLOR_VARIABLES, "Jy/beam") | dict.fromkeys(INDEX_VARIABLES, "")
+        return mask
+    return mask | dict.fromkeys(TAYLOR_VARIABLES, "Jy/beam") | dict.fromkeys(INDEX_VARIABLES, "")
 
 
 def _iterate_cycles(
@@ -258,6 +263,7 @@ def _iterate_cycles(
     loop = iterate(work.rules.imaging.control)
     request = next(loop)
     cycle = work.cycle(0)
+    cycles = [cycle]
     goal = next_level = 0.0
     while True:
         answer: Residual | ModelUpdate
@@ -270,18 +276,18 @@ def _iterate_cycles(
         elif cycle.number == 0:
             answer = first.residual
         else:
-            accuracy = _choose_accuracy(work, next_level, first.residual.peak)
+            accuracy = _choose_accuracy(work, next_level, first.peak)
             cycle, answer = yield from _update_residual(context, work, cycle, accuracy)
             if cycle.coarse and answer.peak <= goal:
                 cycle, answer = yield from _update_residual(context, work, cycle)
+            cycles.append(cycle)
         try:
             request = loop.send(answer)
         except StopIteration as end:
             result: SolverResult = end.value
             break
     if result.stop_reason is StopReason.DIVERGED:
-        best = min(range(cycle.number + 1), key=lambda number: result.history[number].peak_residual)
-        cycle = work.cycle(best)._replace(coarse=best > 0)
+        cycle = min(cycles, key=lambda one: result.history[one.number].peak_residual)
     if cycle.coarse:
         cycle, _ = yield from _update_residual(context, work, cycle)
     return first.weight, result, cycle
@@ -298,6 +304,7 @@ def _update_residual(
 ) -> Generator[Delayed | Keep, Any, tuple[CycleImages, Residual]]:
     """Make the residual of a cycle, by default to full accuracy; returns where it is, and its peak."""
     rules = work.rules
+    is_refined = cycle.coarse
     epsilon = rules.imaging.clean.epsilon if accuracy is None else accuracy
     cycle = cycle._replace(coarse=epsilon > rules.imaging.clean.epsilon)
     name = f"{work.target.name}-{cycle.number:04d}" + "-coarse" * cycle.coarse
@@ -306,7 +313,9 @@ def _update_residual(
     else:
         parts = map_chunks(context, sum_residual, work.blocks, rules, cycle.model_url, epsilon, name=f"residual-{name}")
         total = reduce_tree(context, add_images, parts, name=f"add_residual-{name}")
-        graph = run_task(context, save_residual, total, rules, cycle, name=f"save_residual-{name}")
+        graph = run_task(
+            context, save_residual, total, rules, cycle, is_refined=is_refined, name=f"save_residual-{name}"
+        )
     residual: Residual = yield graph
     return cycle, residual
 

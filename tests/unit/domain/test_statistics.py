@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from radps.domain.statistics import image_statistics, robust_rms
+from radps.domain.statistics import find_peak, image_statistics, robust_rms
 
 
 def test_robust_rms_is_the_standard_deviation_of_gaussian_noise() -> None:
@@ -70,3 +70,13 @@ def test_an_image_without_data_has_no_statistics() -> None:
     assert math.isnan(found.maximum)
     assert math.isnan(found.rms)
     assert math.isnan(robust_rms(np.full(3, np.nan)))
+
+
+def test_peaks_count_inside_the_mask_alone() -> None:
+    image = np.array([[1.0, -4.0], [2.0, 3.0]], np.float32)
+    mask = np.array([[True, False], [True, False]])
+    assert find_peak(image) == 4.0
+    assert find_peak(image, mask) == 2.0
+    assert find_peak(image, ~mask) == 4.0
+    assert find_peak(image, np.zeros_like(mask)) == 0.0
+    assert np.isnan(find_peak(np.full((2, 2), np.nan, np.float32), mask))
