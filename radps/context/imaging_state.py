@@ -71,6 +71,16 @@ class StatisticsRecord(Record):
     rms: float
 
 
+class ImagedData(Record):
+    """Data that an image is made of."""
+
+    partition: str
+    group: str
+    """Version of the data."""
+    channels: tuple[tuple[int, int], ...]
+    """Half-open ranges of its channels; for a cube on an axis of its own those that it may be made of."""
+
+
 class ImageRecord(Record):
     """An image or cube."""
 
@@ -114,6 +124,8 @@ class ImageRecord(Record):
     """Stop reason -> number of channels that ended with it."""
     listed: tuple[str, ...] = ()
     """Channels that need a look: diverged, without data."""
+    data: tuple[ImagedData, ...] = ()
+    """What it is made of; empty for images that are made of images."""
 
 
 class SizeReduction(Record):

@@ -23,6 +23,7 @@ from radps.context.calibration_state import (
 from radps.context.imaging_state import (
     Beam,
     FrequencyRange,
+    ImagedData,
     ImageRecord,
     ImagingState,
     LineSearch,
@@ -63,6 +64,7 @@ __all__ = [
     "FluxDensityRecord",
     "FrequencyRange",
     "ImageRecord",
+    "ImagedData",
     "ImagingState",
     "LineSearch",
     "MeerkatExtension",

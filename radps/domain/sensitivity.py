@@ -7,8 +7,11 @@ With natural weights and N equal antennas the noise of an image is ::
 As N (N - 1) is twice the number of baselines, data of several kinds (windows, days) add up as inverse variances,
 ``1 / sigma^2 = sum of 2 n_pol n_baselines bandwidth time / SEFD^2``.
 
-It is a lower limit: flags, other weights than natural, losses in the correlator, confusion, sidelobes of bright sources
-and errors of the calibration all add to it.
+Once the data are there, their unflagged visibilities are counted instead (:func:`expected_noise_of_counts`): flags, and
+what the calibration could not correct, are then in the expected noise.
+
+It is a lower limit: other weights than natural, losses in the correlator, confusion, sidelobes of bright sources and
+errors of the calibration all add to it, and where they are not counted, flags.
 
 References
 ----------
@@ -21,6 +24,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 class Exposure(NamedTuple):
@@ -43,3 +49,30 @@ def expected_noise(exposures: Sequence[Exposure]) -> float:
         2 * one.n_polarizations * one.n_baselines * one.time_s * one.bandwidth_hz / one.sefd_jy**2 for one in exposures
     )
     return 1 / math.sqrt(inverse_variance) if inverse_variance > 0 else math.inf
+
+
+def expected_noise_of_counts(
+    n_visibilities: Sequence[NDArray[np.int64]],
+    sefd_jy: Sequence[float],
+    time_s: Sequence[float],
+    bandwidth_hz: Sequence[float],
+) -> NDArray[np.float64]:
+    """Return the thermal noise of images of Stokes I that are made of counted visibilities, with natural weights.
+
+    Parameters
+    ----------
+    n_visibilities : sequence of ndarray of int, shape (image,)
+        Of each kind of data (window, day): unflagged cross-correlations of the parallel hands in each image, both hands
+        counted.
+    sefd_jy, time_s, bandwidth_hz : sequence of float
+        Of each kind: noise of an antenna [Jy], length of an integration [s], bandwidth of a visibility [Hz].
+
+    Returns
+    -------
+    ndarray, shape (image,)
+        Standard deviation [Jy/beam]; infinite for an image without visibilities.
+    """
+    kinds = zip(n_visibilities, sefd_jy, time_s, bandwidth_hz, strict=True)
+    inverse_variance = sum(count * (2 * time * width / sefd**2) for count, sefd, time, width in kinds)
+    with np.errstate(divide="ignore"):
+        return np.asarray(1 / np.sqrt(inverse_variance), np.float64)

@@ -1,13 +1,17 @@
-"""What the assessment of images does on a worker: boil a convergence table down to the numbers that are judged."""
+"""What the assessment of images does on a worker: boil a convergence table down to numbers, count data."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from radps.data.convergence import STATISTICS, load_convergence
+from radps.domain.polarization import parallel_hands
 from radps.domain.solver import StopReason
+from radps.node_tasks.blocks import Block
 
 
 class ImageQuality(NamedTuple):
@@ -48,3 +52,36 @@ def measure_image_quality(convergence_url: str) -> ImageQuality:
         deepest_negative=float((np.maximum(-columns["min"], 0.0) / safe).max()),
         residual_excess=float((columns["residual_rms"] / safe).max()),
     )
+
+
+class ChannelCounts(NamedTuple):
+    """Numbers of visibilities in consecutive channels."""
+
+    first: int
+    """First channel."""
+    counts: NDArray[np.int64]
+    """Shape (channel,)."""
+
+    def of(self, ranges: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
+        """Return the numbers in the channels of half-open ranges, one after the other."""
+        return np.concatenate([self.counts[start - self.first : stop - self.first] for start, stop in ranges])
+
+
+def count_visibilities(block: Block) -> ChannelCounts:
+    """Count the visibilities of a block that go into Stokes I: cross-correlations whose parallel hands are unflagged.
+
+    Each hand counts.
+    """
+    data = block.load(("flag",))
+    hands = parallel_hands(data.polarizations)
+    flagged = data.flags[:, data.antenna1 != data.antenna2][..., hands].any(axis=-1)
+    return ChannelCounts(block.channels[0], len(hands) * np.count_nonzero(~flagged, axis=(0, 1)).astype(np.int64))
+
+
+def add_counts(parts: Sequence[ChannelCounts]) -> ChannelCounts:
+    """Add up the counts of blocks of a partition."""
+    first = min(part.first for part in parts)
+    counts = np.zeros(max(part.first + len(part.counts) for part in parts) - first, np.int64)
+    for part in parts:
+        counts[part.first - first : part.first - first + len(part.counts)] += part.counts
+    return ChannelCounts(first, counts)

@@ -11,8 +11,13 @@ from radps.context.scores import score_between
 from radps.node_tasks.assessment import ImageQuality
 
 
-def score_image(image: ImageRecord, quality: ImageQuality, planned: PlannedImage | None = None) -> list[QAScore]:
-    """Return the scores of one image; with its entry in the list of images to make, against what was expected."""
+def score_image(
+    image: ImageRecord,
+    quality: ImageQuality,
+    planned: PlannedImage | None = None,
+    expected_noise_jy: float | None = None,
+) -> list[QAScore]:
+    """Return the scores of one image; with its entry in the list of images to make, and against the expected noise."""
     where: dict[str, Any] = {"applies_to": image.name, "scope": ScoreScope.IMAGE}
     if quality.n_channels == 0:
         return [
@@ -30,19 +35,18 @@ def score_image(image: ImageRecord, quality: ImageQuality, planned: PlannedImage
         ),
         *_score_residual(quality, where),
         _score_beam(image, where),
-        *([] if planned is None else _score_expectations(image, planned, where)),
+        *_score_expectations(image, planned, expected_noise_jy, where),
     ]
 
 
 def summarise_image_quality(
-    image: ImageRecord, quality: ImageQuality, planned: PlannedImage | None
+    image: ImageRecord, quality: ImageQuality, expected_noise_jy: float | None
 ) -> dict[str, float | None]:
     """Return the numbers of an image as plain JSON; None where they have no meaning."""
     noise_jy = image.noise_jy
-    expected_jy = None if planned is None else planned.noise_jy
     return {
         "noise_jy": noise_jy,
-        "expected_noise_jy": expected_jy,
+        "expected_noise_jy": expected_noise_jy,
         "dynamic_range": image.statistics.max / noise_jy if noise_jy > 0 else None,
         "deepest_negative_over_noise": quality.deepest_negative,
         "largest_residual_over_noise": quality.worst_residual,
@@ -112,22 +116,24 @@ def _score_beam(image: ImageRecord, where: dict[str, Any]) -> QAScore:
     )
 
 
-def _score_expectations(image: ImageRecord, planned: PlannedImage, where: dict[str, Any]) -> list[QAScore]:
-    """Score noise and size of the beam against what the list of images to make expects."""
+def _score_expectations(
+    image: ImageRecord, planned: PlannedImage | None, expected_noise_jy: float | None, where: dict[str, Any]
+) -> list[QAScore]:
+    """Score the noise against the thermal noise, and the beam against what the list of images to make expects."""
     scores = []
-    if planned.noise_jy is not None:
+    if expected_noise_jy is not None:
         scores.append(
             score_between(
                 "noise over the expected thermal noise",
-                image.noise_jy / planned.noise_jy,
+                image.noise_jy / expected_noise_jy,
                 unit="",
                 good=2.0,
                 bad=10.0,
-                hint="flags, the weighting and the sefd that was assumed change it; else dynamic range or interference",
+                hint="the weighting and the sefd that was assumed change it; else dynamic range or interference",
                 **where,
             )
         )
-    if image.beam is not None:
+    if planned is not None and image.beam is not None:
         scores.append(
             score_between(
                 "beam over the expected beam",

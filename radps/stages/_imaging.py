@@ -16,7 +16,15 @@ from radps.context.lineage import product_attributes
 from radps.context.model import Context
 from radps.context.observation import join_distinct
 from radps.context.planning import choose_fixed_steps
-from radps.context.records import Beam, ImageRecord, Partition, PlannedImage, SpectralWindow, StatisticsRecord
+from radps.context.records import (
+    Beam,
+    ImagedData,
+    ImageRecord,
+    Partition,
+    PlannedImage,
+    SpectralWindow,
+    StatisticsRecord,
+)
 from radps.data.convergence import STATISTICS, Convergence, convergence_urls, load_convergence
 from radps.data.images import ImageDescription, choose_middle_beam, image_bytes, load_beams
 from radps.data.stores import check_free_bytes
@@ -132,6 +140,14 @@ class ImageTarget(NamedTuple):
     """Its entry in the list of images to make."""
     axis: SpectralAxis | None = None
     """The axis of a cube that has one of its own; its channels are then those that it may be made of."""
+
+
+def imaged_data(target: ImageTarget, group: str | None) -> tuple[ImagedData, ...]:
+    """Return what an image is made of, for its record; without a group the newest version of each partition."""
+    return tuple(
+        ImagedData(partition=one.name, group=group or list(one.groups)[-1], channels=channels)
+        for one, channels in zip(target.partitions, target.channels, strict=True)
+    )
 
 
 def variables_of(params: ImagingParams) -> tuple[str, ...]:

@@ -54,6 +54,7 @@ from radps.stages._imaging import (
     describe_beamless,
     describe_choices,
     describe_image,
+    imaged_data,
     make_rules,
     plan_stores,
     summarise_image,
@@ -194,7 +195,8 @@ def image_target(
     chosen = describe_choices(context, params, grid, weighting, highest_hz)
     more = _more_variables(params)
     stores, image_path, table_path = plan_stores(context, params, target, description, more, chosen)
-    sources = cut_for_sum(context, target, choose_data_group(params, target.partitions[0]))
+    group = choose_data_group(params, target.partitions[0])
+    sources = cut_for_sum(context, target, group)
     before: list[Delayed] = [run_task(context, create_image_stores, stores, description, name=f"create-{target.name}")]
     if weighting.weighting is not Weighting.NATURAL:
         density, density_url = common_density(context, sources, grid, target.name)
@@ -219,7 +221,8 @@ def image_target(
     name = f"{target.name}_{context.place().step}"
     blank = blank_record(name, "continuum", image_path, stores.variables, target.field, window.name, description)
     planned = None if target.planned is None else target.planned.name
-    blank = blank.model_copy(update={"convergence": table_path, "planned": planned})
+    more_of_it = {"convergence": table_path, "planned": planned, "data": imaged_data(target, group)}
+    blank = blank.model_copy(update=more_of_it)
     record: ImageRecord = yield run_task(
         context, summarise_image, blank, stores, name=f"summarise-{target.name}", after=finished
     )

@@ -45,6 +45,7 @@ from radps.stages._imaging import (
     describe_image,
     farthest_baseline,
     image_name,
+    imaged_data,
     make_rules,
     plan_stores,
     summarise_image,
@@ -180,7 +181,8 @@ def _image_target(context: Context, params: Params, target: ImageTarget) -> Dela
     name = f"{target.name}_{context.place().step}"
     blank = blank_record(name, "cube", image_path, stores.variables, target.field, window.name, description)
     planned = None if target.planned is None else target.planned.name
-    blank = blank.model_copy(update={"convergence": table_path, "planned": planned})
+    more_of_it = {"convergence": table_path, "planned": planned, "data": imaged_data(target, params.data_group)}
+    blank = blank.model_copy(update=more_of_it)
     return run_task(context, summarise_image, blank, stores, first, name=f"summarise-{target.name}", after=imaged)
 
 

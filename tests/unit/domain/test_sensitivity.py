@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from radps.domain.sensitivity import Exposure, expected_noise
+from radps.domain.sensitivity import Exposure, expected_noise, expected_noise_of_counts
 
 
 def test_it_is_the_equation_of_the_observatory() -> None:
@@ -30,3 +30,11 @@ def test_the_mean_of_simulated_visibilities_has_that_noise() -> None:
     samples = np.random.default_rng(1).normal(0.0, sigma, (4000, 2 * n_baselines * n_times))
     expected = expected_noise([Exposure(sefd, n_baselines, 2, n_times * step_s, bandwidth_hz)])
     assert samples.mean(axis=1).std() == pytest.approx(expected, rel=0.05)
+
+
+def test_counted_visibilities_give_the_noise_of_the_equation() -> None:
+    whole = Exposure(sefd_jy=400.0, n_baselines=45, n_polarizations=2, time_s=600.0, bandwidth_hz=1e6)
+    half = Exposure(sefd_jy=300.0, n_baselines=45, n_polarizations=1, time_s=300.0, bandwidth_hz=2e6)
+    counts = [np.array([45 * 2 * 60, 0]), np.array([45 * 30, 0])]
+    found = expected_noise_of_counts(counts, [400.0, 300.0], [10.0, 10.0], [1e6, 2e6])
+    np.testing.assert_allclose(found, [expected_noise([whole, half]), np.inf], rtol=1e-12)

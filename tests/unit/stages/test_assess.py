@@ -65,12 +65,14 @@ PLANNED = PlannedImage(
 def test_noise_and_beam_are_compared_with_what_was_planned() -> None:
     made = image(ROUND, {"n_sigma": 4}).model_copy(update={"noise_jy": 1.2e-3, "planned": "plan"})
     assert find_planned([PLANNED], made) is PLANNED
-    scores = {one.name: one for one in score_image(made, QUALITY, PLANNED)}
+    scores = {one.name: one for one in score_image(made, QUALITY, PLANNED, 2e-4)}
     assert scores["noise over the expected thermal noise"].value == pytest.approx(6.0)
     assert scores["noise over the expected thermal noise"].score == pytest.approx(0.5)
     assert scores["beam over the expected beam"].value == pytest.approx(2.0)
-    unknown = PLANNED.model_copy(update={"noise_jy": None})
-    assert "noise over the expected thermal noise" not in {one.name for one in score_image(made, QUALITY, unknown)}
+    assert "noise over the expected thermal noise" not in {one.name for one in score_image(made, QUALITY, PLANNED)}
+    unplanned = {one.name for one in score_image(made, QUALITY, None, 2e-4)}
+    assert "noise over the expected thermal noise" in unplanned
+    assert "beam over the expected beam" not in unplanned
 
 
 def test_what_is_left_in_the_residual_is_scored() -> None:
