@@ -26,6 +26,7 @@ from radps.domain.solution_statistics import flag_outlying_gains, measure_scatte
 from radps.errors import DataError
 from radps.node_tasks.calibration import MergedGains, ScanGains, SolveSummary, merge_scan_gains, summarise_gains
 from radps.node_tasks.delays import DelaySummary
+from radps.stages._solution_scores import median_snr, score_scatter, score_snr
 
 
 class WindowPlan(NamedTuple):
@@ -81,19 +82,26 @@ def finish_window(
     solutions.save_solution(plan.gain_url, Solution(description, gains.table, gains.fields, gains.scans))
     reference = next((antenna for antenna in order if solved.antenna_solutions[antenna]), order[0])
     problems = [*_problems(plan, bandpass, solved, gains, delays), *transfer.problems]
+    scatter = _scatter(plan, gains)
     return Outcome(
         status=OutcomeStatus.CAVEATS if problems else OutcomeStatus.SUCCESS,
         message="; ".join(problems),
         tables=_tables(plan, plan.antennas[reference]),
         flux_densities=transfer.fluxes,
-        qa=_scores(plan, bandpass, summarise_gains(gains.table, "time"), transfer.fluxes),
+        qa=(
+            *_scores(plan, bandpass, summarise_gains(gains.table, "time"), transfer.fluxes),
+            *([] if delays is None else [score_snr(plan.window, "delay", delays.median_snr)]),
+            score_snr(plan.window, "bandpass", median_snr(bandpass)),
+            score_snr(plan.window, "gain", median_snr(solved)),
+            *score_scatter(plan.window, scatter),
+        ),
         summary={
             plan.window: {
                 "reference_antenna": plan.antennas[reference],
                 "antennas_without_solution": _unsolved_antennas(plan, solved),
                 **({} if delays is None else {"delays": _delay_counts(plan, delays)}),
                 "bandpass": _counts(bandpass),
-                "gains": {**_counts(solved), "outliers": n_outliers, **_scatter(plan, gains)},
+                "gains": {**_counts(solved), "outliers": n_outliers, **scatter},
                 "channels_without_data": [number for number, has_data in enumerate(bandpass.has_data) if not has_data],
                 "channels_without_solution": _unsolved_channels(bandpass),
                 "scans_without_solution": _unsolved_scans(solved, gains),
@@ -142,8 +150,9 @@ def finish_phases(
         )
         for window in windows
     ]
+    snr = tuple(score_snr(window, "phase", median_snr(summaries[0])) for window in windows)
     counts = {"phases": _counts(summaries[0]), "phases_of_scans": _counts(summaries[1])}
-    return Outcome(tables=tuple(tables), qa=tuple(flagged), summary={window: counts for window in windows})
+    return Outcome(tables=tuple(tables), qa=(*flagged, *snr), summary={window: counts for window in windows})
 
 
 def _transfer_fluxes(plan: WindowPlan, gains: MergedGains) -> _Transfer:

@@ -319,6 +319,18 @@ def test_an_antenna_that_is_dead_in_the_simulation_is_found(tiny_solved: Bench) 
     assert counts["flagged_after"] - counts["flagged_before"] == 8 * 14 * 2 * 6
 
 
+def test_signal_to_noise_and_scatter_of_solutions_are_scored(tiny_solved: Bench) -> None:
+    scores = {one.name: one for one in tiny_solved.outcome.qa if one.scope == "window"}
+    gains = tiny_solved.outcome.summary["spw0"]["gains"]
+    assert scores["signal-to-noise of gain solutions"].value == pytest.approx(gains["median_snr"])
+    snr = scores["signal-to-noise of bandpass solutions"]
+    assert snr.value > 5
+    assert scores["scatter of gain amplitudes"].value == pytest.approx(100 * gains["amplitude_rms"])
+    assert scores["change of gain phases from one solution to the next"].value == pytest.approx(gains["phase_step_deg"])
+    # The gains that were put in drift by 3 % and half a radian, in an hour.
+    assert 0.5 < scores["scatter of gain amplitudes"].value < 10
+
+
 def test_a_dead_antenna_that_is_asked_for_as_reference_is_not_named_as_such(tiny: Bench) -> None:
     bench = tiny.after("set_model").after("calibrate", reference_antenna="ea03")
     summary = bench.outcome.summary["spw0"]

@@ -1,0 +1,69 @@
+"""Judge solutions: their signal-to-noise, and what gains scatter by in time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from radps.context.records import QAScore, ScoreScope
+from radps.context.scores import score_between
+from radps.node_tasks.calibration import SolveSummary
+
+
+def median_snr(summary: SolveSummary) -> float:
+    """Return the median signal-to-noise of the channels or times that have data; 0 if none has."""
+    found = [snr for snr, has_data in zip(summary.snr, summary.has_data, strict=True) if has_data]
+    return float(np.median(found)) if found else 0.0
+
+
+def score_snr(window: str, kind: str, snr: float) -> QAScore:
+    """Score the median signal-to-noise of the solutions of a kind: 20 is an error of 3 degrees, 5 one of 11."""
+    return score_between(
+        f"signal-to-noise of {kind} solutions",
+        snr,
+        unit="",
+        good=20.0,
+        bad=5.0,
+        applies_to=window,
+        scope=ScoreScope.WINDOW,
+        hint="average channels (`bandpass: {average: auto}`), take longer intervals, or combine the spectral windows",
+    )
+
+
+def score_scatter(window: str, scatter: Mapping[str, Any]) -> list[QAScore]:
+    """Score what gains scatter by: the median of the antennas, with the name of the worst; none of a single solution.
+
+    Parameters
+    ----------
+    window : str
+        Spectral window.
+    scatter : mapping
+        ``amplitude_rms`` (relative), ``phase_step_deg``, and both for each antenna under ``by_antenna``; None is not
+        known.
+    """
+    judged = (
+        ("scatter of gain amplitudes", "amplitude_rms", 100.0, "%", 10.0, 50.0),
+        ("change of gain phases from one solution to the next", "phase_step_deg", 1.0, "deg", 30.0, 90.0),
+    )
+    scores = []
+    for name, key, factor, unit, good, bad in judged:
+        if scatter[key] is None:
+            continue
+        known = {antenna: one[key] for antenna, one in scatter["by_antenna"].items() if one[key] is not None}
+        worst = max(known, key=known.__getitem__)
+        scores.append(
+            score_between(
+                name,
+                factor * scatter[key],
+                unit=unit,
+                good=good,
+                bad=bad,
+                applies_to=window,
+                scope=ScoreScope.WINDOW,
+                hint=f"the largest is that of {worst}, {factor * known[worst]:.3g} {unit}; shorter solution intervals, "
+                "or self-calibration where the target is bright",
+            )
+        )
+    return scores
