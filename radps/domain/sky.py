@@ -36,6 +36,8 @@ SPEED_OF_LIGHT = 299792458.0
 
 _GAUSSIAN_EXPONENT = np.pi**2 / (4 * np.log(2))
 _FWHM_EXPONENT = 4 * np.log(2)
+_N_DIRECTIONS = 90
+"""Directions of baselines that a mean over all of them is made of: every 2 degrees."""
 _ROUND = 1.5 * 2.0**52
 """Adding and subtracting this rounds a float64 below 2^51 to the nearest integer, in vector code too."""
 
@@ -199,6 +201,22 @@ def predict_components(
     geometry = np.array([_geometry(component) for component in components], np.float64).reshape(len(components), 6)
     visibilities: NDArray[np.complex128] = _predict(np.ascontiguousarray(uvw_m, np.float64), frequency, geometry, flux)
     return visibilities
+
+
+def mean_amplitude(components: Sequence[Component], baseline_m: float, frequency_hz: float) -> float:
+    """Return the mean amplitude of components over baselines of one length and all directions [Jy].
+
+    Parameters
+    ----------
+    components : sequence of Component
+    baseline_m : float
+        Length, in the plane of u and v [m].
+    frequency_hz : float
+        Frequency [Hz].
+    """
+    angle = np.arange(_N_DIRECTIONS) * (np.pi / _N_DIRECTIONS)  # the other half of the circle is its conjugate
+    uvw_m = baseline_m * np.stack([np.sin(angle), np.cos(angle), np.zeros_like(angle)], axis=1)
+    return float(np.abs(predict_components(uvw_m, np.array([frequency_hz]), components)).mean())
 
 
 def _n_minus_one(l: NDArray[np.float64], m: NDArray[np.float64]) -> NDArray[np.float64]:

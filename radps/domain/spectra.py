@@ -11,10 +11,13 @@ r"""Spectra of a region of a cube, with their errors, and what a line in them is
    band, there is no width (NaN) (:func:`measure_line`).
 4. Errors: of the systemic velocity :math:`3 \sqrt{P \Delta v} / SNR`, of the width at 50 % twice and of that at 20 %
    three times that, with :math:`P = (W_{20} - W_{50}) / 2` (Schneider et al. 1986; Koribalski et al. 2004).
+5. What is left beside the line says how good the spectrum is: channels farther from the line than its width at 20 %
+   (without such a width: all), less those off the median by more than three times the scatter (1.4826 MAD, iterated),
+   have a mean that should be 0, and a scatter that should be their error (:func:`measure_line_free`).
 
-Where it fails: interference in one channel is a line; of two lines in one spectrum the width spans both; CLEAN
-residuals have a beam of another area than the restored components, so that faint extended emission that was not CLEANed
-is too bright.
+Where it fails: interference in one channel is a line; without a width, a line over half of the band counts as its base;
+of two lines in one spectrum the width spans both; CLEAN residuals have a beam of another area than the restored
+components, so that faint extended emission that was not CLEANed is too bright.
 
 References
 ----------
@@ -27,6 +30,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+from astropy.stats import sigma_clip
 from numpy.typing import NDArray
 
 from radps.errors import DataError
@@ -36,6 +40,12 @@ MIN_SNR = 5.0
 
 MIN_LEVEL_SNR = 2.0
 """Level of a width over the error of the spectrum, at least."""
+
+
+MIN_LINE_FREE = 5
+"""Channels beside the line from which on they say something."""
+
+_CLIP_SIGMA = 3.0
 
 
 class RegionFlux(NamedTuple):
@@ -61,6 +71,16 @@ class LineProperties(NamedTuple):
     width_20_error_km_s: float
     systemic_velocity_km_s: float
     systemic_velocity_error_km_s: float
+
+
+class LineFreeChannels(NamedTuple):
+    """What a spectrum is like beside its line; NaN with fewer than ``MIN_LINE_FREE`` channels."""
+
+    n_channels: int
+    offset: float
+    """Mean flux density over the error of a channel: continuum that was not subtracted, or a bowl."""
+    scatter: float
+    """Standard deviation of the flux density over its error; 1 where the errors are right."""
 
 
 def measure_region(
@@ -158,6 +178,33 @@ def measure_line(
         systemic_velocity_km_s=0.5 * (ends_50[0] + ends_50[1]),
         systemic_velocity_error_km_s=uncertainty if math.isfinite(width_50) else math.nan,
     )
+
+
+def measure_line_free(
+    velocity_km_s: NDArray[np.float64],
+    flux_jy: NDArray[np.float64],
+    error_jy: NDArray[np.float64],
+    line: LineProperties | None,
+) -> LineFreeChannels:
+    """Return mean and scatter of the channels beside the line, in units of their errors.
+
+    Parameters
+    ----------
+    velocity_km_s, flux_jy, error_jy : ndarray of float64, shape (channel,)
+        As for :func:`measure_line`.
+    line : LineProperties or None
+        What that function found.
+    """
+    used = np.isfinite(flux_jy) & (error_jy > 0)
+    if line is not None and math.isfinite(line.width_20_km_s) and math.isfinite(line.systemic_velocity_km_s):
+        used &= np.abs(velocity_km_s - line.systemic_velocity_km_s) > line.width_20_km_s
+    values = flux_jy[used] / error_jy[used]
+    if values.size < MIN_LINE_FREE:
+        return LineFreeChannels(values.size, math.nan, math.nan)
+    kept = sigma_clip(values, sigma=_CLIP_SIGMA, cenfunc="median", stdfunc="mad_std", masked=False)
+    if kept.size < MIN_LINE_FREE:
+        return LineFreeChannels(kept.size, math.nan, math.nan)
+    return LineFreeChannels(kept.size, float(kept.mean()), float(kept.std(ddof=1)))
 
 
 def _find_ends(

@@ -24,7 +24,15 @@ from radps.domain.moments import (
     compute_velocity_widths,
     integrate_spectrum,
 )
-from radps.domain.spectra import LineProperties, RegionFlux, make_circle, measure_line, measure_region
+from radps.domain.spectra import (
+    LineFreeChannels,
+    LineProperties,
+    RegionFlux,
+    make_circle,
+    measure_line,
+    measure_line_free,
+    measure_region,
+)
 from radps.domain.statistics import robust_rms
 from radps.node_tasks.products import ProductFile, measure_file
 
@@ -75,6 +83,13 @@ class SpectrumSummary(NamedTuple):
     mean_velocity_km_s: float
     n_channels: int
     """Channels with data."""
+    n_blank: int
+    """Channels without."""
+    noise_jy: float
+    """Median of the channels, per beam; NaN without data."""
+    snr: float
+    """Of the channel with the largest flux density; NaN without data."""
+    line_free: LineFreeChannels
     line: LineProperties | None
 
 
@@ -136,6 +151,7 @@ def write_spectrum(
     line = measure_line(velocity, flux, error)
     total = integrate_spectrum(flux, velocity, width)
     valid = np.isfinite(flux)
+    measured = valid & (error > 0)
     columns = {
         "frequency": frequency * units.Hz,
         "velocity": velocity * units.km / units.s,
@@ -153,6 +169,10 @@ def write_spectrum(
         flux_error_jy_km_s=float(np.sqrt(np.square(error[valid] * width[valid]).sum())),
         mean_velocity_km_s=total.velocity_km_s,
         n_channels=total.n_channels,
+        n_blank=len(flux) - int(valid.sum()),
+        noise_jy=float(np.median(noise[valid])) if valid.any() else math.nan,
+        snr=_peak_snr(flux[measured], error[measured]),
+        line_free=measure_line_free(velocity, flux, error, line),
         line=line,
     )
 
@@ -173,6 +193,14 @@ def _measure_pixel(
     if not math.isfinite(value):
         return RegionFlux(math.nan, math.nan, 0)
     return RegionFlux(value, noise_jy if primary_beam is None else noise_jy / float(primary_beam[pixel]), 1)
+
+
+def _peak_snr(flux: NDArray[np.float64], error: NDArray[np.float64]) -> float:
+    """Return the flux density of the brightest channel over its error."""
+    if flux.size == 0:
+        return math.nan
+    top = int(flux.argmax())
+    return float(flux[top] / error[top])
 
 
 def _describe_line(line: LineProperties | None) -> dict[str, float]:

@@ -24,6 +24,20 @@ _MEANINGS = {
     ),
     "closure error of phases": "Errors that gains of antennas cannot mend; they limit the dynamic range.",
     "closure error of amplitudes": "The same of amplitudes.",
+    "calibrators of known flux density": "Without one, all flux densities of the run are relative.",
+    "baselines on which the point model holds": (
+        "Part of the array, by the length of baselines, to which a catalogued calibrator is a point to 5 %."
+    ),
+    "flux density left on the longest baseline": "What the array's outer antennas see of a calibrator's model.",
+    "difference to the catalogue": "The flux density of a given model against that of Perley & Butler 2017.",
+    "blank channels of the spectrum": "Channels of the spectrum without data.",
+    "peak of the spectrum over its error": "Below about 5 nothing is told from noise.",
+    "noise of the spectrum over the expected thermal noise": (
+        "The median noise of channels against what telescope, time and bandwidth allow."
+    ),
+    "offset of line-free channels": "The base of the spectrum should be 0: continuum or a bowl moves it.",
+    "scatter of line-free channels": "1 if the errors of the spectrum are right; more means ripples or artefacts.",
+    "pixels of the moments": "Fewer pixels than a beam has are noise, not a source.",
     "channels with data": "An image without any data is blank.",
     "converged channels": "Channels in which CLEAN reached its threshold, not a limit of iterations.",
     "largest residual over noise": "The brightest that CLEAN left; far above the noise it is a source or an artefact.",

@@ -12,9 +12,11 @@ from pydantic import Field
 
 from radps.context.lineage import product_attributes
 from radps.context.model import Context
-from radps.context.records import ImageRecord, Outcome, OutcomeStatus, StatisticsRecord
+from radps.context.records import ImageRecord, Outcome, OutcomeStatus, QAScore, ScoreScope, StatisticsRecord
+from radps.context.scores import score_between
 from radps.data.images import image_bytes
 from radps.data.stores import check_free_bytes
+from radps.domain.beam import RestoringBeam
 from radps.domain.geometry import ImageGrid
 from radps.domain.moments import DopplerConvention
 from radps.errors import ContextError, SelectionError
@@ -189,5 +191,25 @@ def _finish(found: Sequence[tuple[ImageRecord, dict[str, float]]]) -> Outcome:
         status=OutcomeStatus.NOTHING if len(empty) == len(found) else OutcomeStatus.SUCCESS,
         message="; ".join(texts + [f"{name}: no pixel above the cut" for name in empty]),
         images=tuple(record for record, _ in found),
+        qa=tuple(_score(record, numbers["n_pixels"]) for record, numbers in found),
         summary={record.name: numbers for record, numbers in found},
+    )
+
+
+def _score(record: ImageRecord, n_pixels: float) -> QAScore:
+    """Score how many pixels have a moment, in beams; in pixels of an image without a beam."""
+    beam = record.beam
+    area = 1.0
+    if beam is not None:
+        grid = ImageGrid(*record.shape[1:], record.cell_size_rad)
+        area = RestoringBeam(beam.major_rad, beam.minor_rad, beam.position_angle_rad).area_pixels(grid)
+    return score_between(
+        "pixels of the moments",
+        n_pixels / area,
+        unit="beams",
+        good=1.0,
+        bad=0.0,
+        applies_to=record.name,
+        scope=ScoreScope.IMAGE,
+        hint="fewer than a beam are peaks of the noise: lower the cut if there is a line",
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, Self
 
 from dask.delayed import Delayed
@@ -27,6 +27,7 @@ from radps.domain.sky import direction_cosines
 from radps.errors import ModelError, SelectionError
 from radps.graph_tasks.shapes import run_task
 from radps.node_tasks.model_images import ImageSource, StoredImage, store_model_image
+from radps.stages._model_scores import Surroundings, measure_extent, score_models, summarise_extent
 from radps.stages.base import StageParams
 from radps.units import Angle, FluxDensity, Frequency
 
@@ -134,8 +135,9 @@ def set_model(context: Context, params: Params) -> Outcome | Delayed:
             point = SkyComponent(flux_jy=1.0, reference_frequency_hz=observation.windows[0].frequency_hz[0])
             models[name] = SkyModel(field=name, components=(point,), origin=ASSUMED)
     windows = {name: _windows_of(context, name) for name in (*models, *given)}
+    around = Surroundings({name: fields[name] for name in windows}, windows, observation.longest_baseline_m)
     if not params.model_tables and not params.model_images:
-        return _finish([], [], [], [], tuple(models.values()), windows)
+        return _finish([], [], [], [], tuple(models.values()), around)
     tables = {fields[names[name]]: absolute_url(path) for name, path in params.model_tables.items()}
     rows = [
         run_task(context, load_component_table, url, name=f"load_table-{field.name}") for field, url in tables.items()
@@ -145,7 +147,7 @@ def set_model(context: Context, params: Params) -> Outcome | Delayed:
         for name, image in params.model_images.items()
     ]
     stored = [_store_image(context, image) for image in images]
-    return run_task(context, _finish, list(tables), rows, images, stored, tuple(models.values()), windows)
+    return run_task(context, _finish, list(tables), rows, images, stored, tuple(models.values()), around)
 
 
 def _store_image(context: Context, image: _FieldImage) -> Delayed:
@@ -179,9 +181,10 @@ def _finish(
     images: Sequence[_FieldImage],
     stored: Sequence[StoredImage],
     known: Sequence[SkyModel],
-    windows: Mapping[str, Sequence[SpectralWindow]],
+    around: Surroundings,
 ) -> Outcome:
     """Join the models, and say what the flux density of each one is in its spectral windows."""
+    windows = around.windows
     models = [
         *known,
         *(
@@ -193,11 +196,17 @@ def _finish(
     fluxes = tuple(
         _flux_record(model, window) for model in models if model.origin != ASSUMED for window in windows[model.field]
     )
+    extents = {model.field: measure_extent(model, around) for model in models}
+    with_flux = [model.field for model in models if model.origin != ASSUMED]
     return Outcome(
         message=_describe(fluxes),
         sky_models=tuple(models),
         flux_densities=fluxes,
-        summary={"models": {model.field: model.origin for model in models}},
+        qa=score_models(extents, with_flux, around.longest_baseline_m),
+        summary={
+            "models": {model.field: model.origin for model in models},
+            "extents": {name: summarise_extent(extent) for name, extent in extents.items()},
+        },
     )
 
 

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field
 
 from radps.context.lineage import product_attributes
 from radps.context.model import Context
-from radps.context.records import ImageRecord, Outcome, OutcomeStatus, ProductKind, ProductRecord
+from radps.context.records import ImageRecord, Outcome, OutcomeStatus, PlannedImage, ProductKind, ProductRecord
 from radps.domain.geometry import ImageGrid
 from radps.domain.moments import DopplerConvention
 from radps.domain.sky import direction_cosines
@@ -29,6 +29,8 @@ from radps.node_tasks.spectra import (
     measure_channels,
     write_spectrum,
 )
+from radps.stages._image_scores import find_planned
+from radps.stages._spectrum_scores import score_spectrum
 from radps.stages.base import StageParams
 from radps.stages.moments import BLOCK_CHANNELS, check_variables, find_cubes, find_rest_frequency
 from radps.units import Angle, Frequency
@@ -73,6 +75,8 @@ class _Job(NamedTuple):
 
     cube: ImageRecord
     table_path: str
+    planned: PlannedImage | None
+    """What the list of images to make expects of the cube."""
 
 
 def spectra(context: Context, params: Params) -> Delayed:
@@ -97,7 +101,8 @@ def _measure_cube(context: Context, params: Params, cube: ImageRecord) -> Delaye
     window = context.window(cube.window)
     moment = _find_moment(context, cube) if params.region == "moment" else None
     field = next(one for one in context.require_observation().fields if one.name == cube.field)
-    context = context.for_part(cube, window, moment, field.direction)
+    planned = find_planned(context.imaging.planned, cube)
+    context = context.for_part(cube, window, moment, field.direction, planned)
     n_channels, n_l, n_m = cube.shape
     grid = ImageGrid(n_l, n_m, cube.cell_size_rad)
     rules = SpectrumRules(
@@ -128,7 +133,7 @@ def _measure_cube(context: Context, params: Params, cube: ImageRecord) -> Delaye
         _describe_table(context, params, cube, rules),
         name=f"write_spectrum-{cube.name}",
     )
-    return run_task(context, _pair, _Job(cube, table_path), written, name=f"describe-{cube.name}")
+    return run_task(context, _pair, _Job(cube, table_path, planned), written, name=f"describe-{cube.name}")
 
 
 def _find_moment(context: Context, cube: ImageRecord) -> ImageRecord:
@@ -207,6 +212,7 @@ def _finish(found: Sequence[tuple[_Job, SpectrumSummary]]) -> Outcome:
         status=OutcomeStatus.SUCCESS if has_data else OutcomeStatus.NOTHING,
         message="; ".join(_say(job.cube.name, summary) for job, summary in found),
         products=products,
+        qa=tuple(score for job, summary in found for score in score_spectrum(job.cube, summary, job.planned)),
         summary={job.cube.name: _numbers(summary) for job, summary in found},
     )
 
@@ -229,6 +235,11 @@ def _numbers(summary: SpectrumSummary) -> dict[str, Any]:
     numbers: dict[str, Any] = {
         "pixel": list(summary.pixel),
         "n_channels": summary.n_channels,
+        "blank_channels": summary.n_blank,
+        "noise_jy": summary.noise_jy,
+        "line_free_channels": summary.line_free.n_channels,
+        "line_free_offset": summary.line_free.offset,
+        "line_free_scatter": summary.line_free.scatter,
         "integrated_flux_jy_km_s": summary.flux_jy_km_s,
         "integrated_flux_error_jy_km_s": summary.flux_error_jy_km_s,
         "mean_velocity_km_s": summary.mean_velocity_km_s,

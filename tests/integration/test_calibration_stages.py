@@ -427,6 +427,10 @@ def test_models_of_the_user_win(steady: Bench) -> None:
     assert bench.outcome.summary["models"] == {FLUX: "config", PHASE: "assumed 1 Jy"}
     (flux,) = bench.outcome.flux_densities
     assert flux.flux_jy == pytest.approx(30.0, rel=1e-5)
+    values = {score.name: (score.value, score.score) for score in bench.outcome.qa}
+    assert values["calibrators of known flux density"] == (1, 1.0)
+    # twice what the catalogue has
+    assert values["difference to the catalogue"] == (pytest.approx(100 * (30 / 15.012 - 1), rel=1e-3), 0.0)
     # twice the flux density of the truth, and so is that of the phase calibrator
     (found,) = bench.after("calibrate").outcome.flux_densities
     assert found.flux_jy == pytest.approx(2.5 * 30 / 15.012, rel=1e-3)
@@ -477,6 +481,11 @@ def test_a_table_of_components_is_as_good_as_the_config(resolved: Bench, tmp_pat
     assert bench.outcome.summary["models"][FLUX] == "component table"
     given = resolved.after("set_model", models={FLUX: COMPONENTS})
     assert bench.context.sky_models[-1].components == given.context.sky_models[0].components
+    # two points of 10 and 5 Jy, many fringes apart over the directions of the longest baseline
+    extent = bench.outcome.summary["extents"][FLUX]
+    assert extent["kind"] == "components"
+    assert 1 / 3 < extent["longest_part"] < 1
+    assert bench.outcome.summary["extents"][PHASE]["kind"] == "point"
 
 
 def write_model_image(path: Path, observed: ObservedField) -> str:

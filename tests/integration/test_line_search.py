@@ -312,6 +312,10 @@ def test_the_spectrum_of_a_point_source_is_its_line(cube: Bench) -> None:
     assert found["width_50_km_s"] == pytest.approx(5 * VELOCITY_WIDTH, rel=0.04)  # by straight lines between channels
     assert found["integrated_flux_jy_km_s"] == pytest.approx(LINE_FLUX, abs=4 * found["integrated_flux_error_jy_km_s"])
     assert "a line at" in spectrum.outcome.message
+    scores = {score.name: score for score in spectrum.outcome.qa}
+    assert scores["blank channels of the spectrum"].value == 0
+    assert scores["peak of the spectrum over its error"].value == pytest.approx(found["snr"])
+    assert min(score.score for score in spectrum.outcome.qa) == 1.0
     arrays = spectrum.context.locate(f"context.zarr/spectra-{spectrum.context.place().attempt}")
     name = cube.context.find_images(kind="cube")[0].name
     np.testing.assert_array_equal(

@@ -7,7 +7,14 @@ import math
 import numpy as np
 import pytest
 
-from radps.domain.flux_models import FLUX_MODELS, compute_flux_density, find_flux_model, get_flux_model
+from radps.domain.flux_models import (
+    FLUX_MODELS,
+    compute_flux_density,
+    find_flux_model,
+    get_flux_model,
+    longest_point_baseline,
+)
+from radps.domain.sky import SPEED_OF_LIGHT, Component, mean_amplitude
 from radps.errors import ModelError
 
 CASA_FLUXES_JY = [
@@ -105,3 +112,25 @@ def test_positions_of_aliases_agree_with_the_models() -> None:
             assert int(math.degrees(model.right_ascension_rad) * 4) == ra_minutes
             assert int(abs(math.degrees(model.declination_rad))) == int(degrees[:2])
             assert math.copysign(1, model.declination_rad) == sign
+
+
+def test_a_source_is_a_point_up_to_the_baseline_on_which_it_loses_a_twentieth() -> None:
+    size_rad = get_flux_model("3C286").size_rad
+    assert size_rad == pytest.approx(math.radians(3 / 3600))
+    baseline_m = longest_point_baseline(size_rad, 1.5e9)
+    # the exact transform of the Gaussian, from the module that predicts it
+    round_one = Component(0.0, 0.0, 2.0, 1.5e9, major_rad=size_rad, minor_rad=size_rad)
+    assert mean_amplitude([round_one], baseline_m, 1.5e9) == pytest.approx(0.95 * 2.0, rel=1e-9)
+    assert longest_point_baseline(0.0, 1.5e9) == math.inf
+    # 3 arcsec at 20 cm: the C configuration (3.4 km) loses more, the D configuration (1 km) does not
+    assert 1000 < baseline_m < 3400
+
+
+def test_the_mean_amplitude_of_two_points_is_that_over_all_directions() -> None:
+    pair = [Component(0.01, 0.0, 3.0), Component(0.0, 0.0, 1.0)]
+    baseline_m = 3 / 0.01 * SPEED_OF_LIGHT / 1.4e9  # three fringes
+    angle = np.linspace(0, 2 * np.pi, 100_000, endpoint=False)
+    expected = np.abs(1 + 3 * np.exp(2j * np.pi * 3 * np.sin(angle))).mean()
+    # a smooth periodic function: the mean of 90 samples is exact but for harmonics from the 90th on
+    assert mean_amplitude(pair, baseline_m, 1.4e9) == pytest.approx(expected, rel=1e-6)
+    assert mean_amplitude(pair[:1], baseline_m, 1.4e9) == pytest.approx(3.0, rel=1e-12)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from radps.domain.spectra import make_circle, measure_line, measure_region
+from radps.domain.spectra import make_circle, measure_line, measure_line_free, measure_region
 from radps.errors import DataError
 
 SIDE = 64
@@ -116,6 +116,33 @@ def test_noise_is_no_line_and_what_cannot_be_told_is_nan() -> None:
     assert found is not None
     assert math.isfinite(found.width_50_km_s)
     assert math.isnan(found.width_20_km_s)  # 20 % of the peak are 1.2 sigma
+
+
+@pytest.mark.parametrize(("offset", "scale"), [(0.0, 1.0), (2.0, 1.0), (0.0, 3.0)])
+def test_channels_beside_a_line_tell_its_base_and_whether_the_errors_are_right(offset: float, scale: float) -> None:
+    velocity = np.arange(-400, 400, 2.0)
+    line = 60 * np.exp(-4 * np.log(2) * (velocity / 80) ** 2)
+    flux = line + offset + np.random.default_rng(4).normal(0, scale, velocity.size)
+    flux[3] = np.nan
+    flux[10] = 10.0  # interference below the level of W20
+    error = np.ones(velocity.size)
+    found = measure_line_free(velocity, flux, error, measure_line(velocity, flux, error))
+    # 122 km/s on either side of the middle are left out
+    assert 250 < found.n_channels < 285
+    assert found.offset == pytest.approx(offset, abs=4 * scale / math.sqrt(270))
+    assert found.scatter == pytest.approx(scale, rel=0.15)  # 4 sigma of 270 channels, and 1 % that is clipped
+    # without knowing the line its wings count
+    assert measure_line_free(velocity, flux, error, None).n_channels > found.n_channels
+
+
+def test_too_few_channels_beside_a_line_say_nothing() -> None:
+    velocity = np.arange(40) * 5.0
+    flux = np.full(40, np.nan)
+    flux[:4] = 1.0
+    found = measure_line_free(velocity, flux, np.ones(40), None)
+    assert found.n_channels == 4
+    assert math.isnan(found.offset)
+    assert math.isnan(found.scatter)
 
 
 def test_wrong_shapes_are_named() -> None:
