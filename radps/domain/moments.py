@@ -133,6 +133,34 @@ def compute_velocity_width(channel_width_hz: ArrayLike, rest_frequency_hz: float
     return SPEED_OF_LIGHT_M_S / 1e3 * np.abs(np.asarray(channel_width_hz, np.float64)) / rest_frequency_hz
 
 
+def find_channels_between(velocity_km_s: ArrayLike, limits_km_s: tuple[float, float]) -> tuple[int, int]:
+    """Return the half-open range of channels whose velocities lie between two, both included; maybe empty.
+
+    Parameters
+    ----------
+    velocity_km_s : array_like of float, shape (channel,)
+        Velocities of the channels, rising or falling [km/s].
+    limits_km_s : tuple of float
+        In any order [km/s].
+    """
+    velocity = np.asarray(velocity_km_s, np.float64)
+    inside = np.flatnonzero((velocity >= min(limits_km_s)) & (velocity <= max(limits_km_s)))
+    return (int(inside[0]), int(inside[-1]) + 1) if inside.size else (0, 0)
+
+
+def measure_edges(flux_jy: ArrayLike) -> float:
+    """Return the larger of the flux densities of the two outermost channels with data over that of the brightest one.
+
+    Near 1 where a line is cut off by the end of a cube, or nothing but continuum or noise is in it; 0 without data or
+    emission.
+    """
+    flux = np.asarray(flux_jy, np.float64)
+    flux = flux[np.isfinite(flux)]
+    if not flux.size or flux.max() <= 0:
+        return 0.0
+    return max(0.0, float(max(flux[0], flux[-1]) / flux.max()))
+
+
 def compute_velocity(
     frequency_hz: ArrayLike, rest_frequency_hz: float, convention: DopplerConvention = "radio"
 ) -> NDArray[np.float64]:

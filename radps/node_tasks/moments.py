@@ -34,6 +34,7 @@ from radps.domain.moments import (
     find_smoothed_mask,
     integrate_plane,
     integrate_spectrum,
+    measure_edges,
     merge_moment_sums,
 )
 from radps.domain.statistics import image_statistics
@@ -58,6 +59,8 @@ class MomentRules(NamedTuple):
     convention: DopplerConvention = "radio"
     is_corrected: bool = False
     """True = intensities are those corrected for the primary beam; what counts is found before the correction."""
+    channels: tuple[int, int] | None = None
+    """Half-open range of channels that count; None = all."""
 
 
 class MomentPart(NamedTuple):
@@ -81,6 +84,8 @@ class MomentSummary(NamedTuple):
     """Of moment 0 [Jy/beam km/s]."""
     minimum: float
     rms: float
+    edge_fraction: float
+    """Larger flux density of the outermost channels with data over that of the brightest channel."""
 
 
 def create_moment_stores(
@@ -156,7 +161,8 @@ def write_moments(part: MomentPart, rules: MomentRules, moment_url: str, spectru
     attributes = {"units": "km/s", "doppler_type": rules.convention}
     save_array(join_url(spectrum_url, "velocity"), part.velocity_km_s, dims=("velocity",), attrs=attributes)
     save_array(join_url(spectrum_url, "FLUX_DENSITY"), part.flux_jy, dims=("velocity",), attrs={"units": "Jy"})
-    line = integrate_spectrum(part.flux_jy, part.velocity_km_s, _find_velocities(rules)[1])
+    widths = _find_velocities(rules)[1][slice(*(rules.channels or (None,)))]
+    line = integrate_spectrum(part.flux_jy, part.velocity_km_s, widths)
     found = image_statistics(moments.intensity)
     known = found.n_pixels > 0
     weighted = moments.velocity[np.isfinite(moments.velocity)]
@@ -167,4 +173,5 @@ def write_moments(part: MomentPart, rules: MomentRules, moment_url: str, spectru
         maximum=found.maximum if known else 0.0,
         minimum=found.minimum if known else 0.0,
         rms=found.rms if known else 0.0,
+        edge_fraction=measure_edges(part.flux_jy),
     )

@@ -41,6 +41,7 @@ _MEANINGS = {
     "offset of line-free channels": "The base of the spectrum should be 0: continuum or a bowl moves it.",
     "scatter of line-free channels": "1 if the errors of the spectrum are right; more means ripples or artefacts.",
     "pixels of the moments": "Fewer pixels than a beam has are noise, not a source.",
+    "flux of the outermost channels": "A whole line has none; more is one that is cut off, or no line at all.",
     "channels with data": "An image without any data is blank.",
     "converged channels": "Channels in which CLEAN reached its threshold, not a limit of iterations.",
     "largest residual over noise": "The brightest that CLEAN left; far above the noise it is a source or an artefact.",

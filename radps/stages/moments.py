@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 from dask.delayed import Delayed
+from numpy.typing import NDArray
 from pydantic import Field
 
 from radps.context.lineage import product_attributes
@@ -18,7 +19,7 @@ from radps.data.images import image_bytes
 from radps.data.stores import check_free_bytes
 from radps.domain.beam import RestoringBeam
 from radps.domain.geometry import ImageGrid
-from radps.domain.moments import DopplerConvention
+from radps.domain.moments import DopplerConvention, compute_velocity, find_channels_between
 from radps.errors import ContextError, SelectionError
 from radps.graph_tasks.shapes import map_chunks, reduce_tree, run_task
 from radps.node_tasks.moments import (
@@ -32,7 +33,7 @@ from radps.node_tasks.moments import (
 )
 from radps.stages._imaging import blank_record, describe_image
 from radps.stages.base import StageParams
-from radps.units import FluxDensity, Frequency
+from radps.units import FluxDensity, Frequency, Speed
 
 BLOCK_CHANNELS = 32
 """Channels of one task: fixed, because the order of a sum may not depend on the cluster."""
@@ -57,6 +58,9 @@ class Params(StageParams):
     """Take the intensities that the cube has corrected for the primary beam. Masks and cuts are judged before."""
     rest_frequency: Frequency | None = None
     """Rest frequency of the line; by default that of the data."""
+    velocity_range: tuple[Speed, Speed] | None = None
+    """First and last velocity, such as [1400 km/s, 1600 km/s]: the channels whose centres lie between them count (CASA
+    `chans`); by default all."""
 
 
 def moments(context: Context, params: Params) -> Delayed:
@@ -126,7 +130,8 @@ def _cube_moments(context: Context, params: Params, cube: ImageRecord) -> Delaye
     window = context.window(cube.window)
     context = context.for_part(cube, window)
     rest_hz = find_rest_frequency(context, cube, params.rest_frequency)
-    n_channels, n_l, n_m = cube.shape
+    first, last = _find_channels(params, cube, rest_hz)
+    _, n_l, n_m = cube.shape
     grid = ImageGrid(n_l, n_m, cube.cell_size_rad)
     name = f"{cube.name}_{context.place().step}"
     description = describe_image(
@@ -134,8 +139,8 @@ def _cube_moments(context: Context, params: Params, cube: ImageRecord) -> Delaye
         cube.field,
         window,
         grid,
-        np.array([0.5 * sum(cube.frequency_hz)]),
-        cube.channel_width_hz * n_channels,
+        np.array([_frequencies(cube)[[first, last - 1]].mean()]),
+        cube.channel_width_hz * (last - first),
     )._replace(rest_frequency_hz=rest_hz, spectral_frame=cube.spectral_frame or window.frame)
     place = context.place()
     check_free_bytes(place.url, image_bytes(description, tuple(VARIABLES)), f"stage {place.step}: {name}")
@@ -155,16 +160,43 @@ def _cube_moments(context: Context, params: Params, cube: ImageRecord) -> Delaye
         n_sigma=params.n_sigma,
         convention=params.velocity,
         is_corrected=params.primary_beam_correction,
+        channels=(first, last),
     )
     used = {**params.model_dump(mode="json"), "cut": cut if math.isfinite(cut) else None}
     provenance = product_attributes(context, used)
     created = run_task(context, create_moment_stores, *urls, description, provenance, name=f"create-{cube.name}")
-    blocks = [(start, min(start + BLOCK_CHANNELS, n_channels)) for start in range(0, n_channels, BLOCK_CHANNELS)]
+    blocks = [(start, min(start + BLOCK_CHANNELS, last)) for start in range(first, last, BLOCK_CHANNELS)]
     parts = map_chunks(context, sum_moments, blocks, rules, name=f"sum_moments-{cube.name}")
     total = reduce_tree(context, merge_moments, parts, name=f"merge_moments-{cube.name}")
     summary = run_task(context, write_moments, total, rules, *urls, name=f"write_moments-{cube.name}", after=created)
     blank = blank_record(name, "moment", path, tuple(VARIABLES), cube.field, cube.window, description)
     return run_task(context, _describe, blank, cube, summary, name=f"describe-{cube.name}")
+
+
+def _frequencies(cube: ImageRecord) -> NDArray[np.float64]:
+    """Return the centres of the channels of a cube [Hz]."""
+    return np.linspace(*cube.frequency_hz, cube.shape[0])
+
+
+def _find_channels(params: Params, cube: ImageRecord, rest_hz: float) -> tuple[int, int]:
+    """Return the half-open range of channels that count.
+
+    Raises
+    ------
+    SelectionError
+        No channel lies in the range of velocities; says what the cube has.
+    """
+    if params.velocity_range is None:
+        return 0, cube.shape[0]
+    velocity = compute_velocity(_frequencies(cube), rest_hz, params.velocity)
+    start, stop = (speed / 1e3 for speed in params.velocity_range)
+    found = find_channels_between(velocity, (start, stop))
+    if found[0] == found[1]:
+        raise SelectionError(
+            f"no channel of {cube.name} has its centre between {start:.6g} and {stop:.6g} km/s ({params.velocity}); it "
+            f"has {velocity.min():.6g} to {velocity.max():.6g} km/s"
+        )
+    return found
 
 
 def _describe(blank: ImageRecord, cube: ImageRecord, summary: MomentSummary) -> tuple[ImageRecord, dict[str, float]]:
@@ -175,6 +207,7 @@ def _describe(blank: ImageRecord, cube: ImageRecord, summary: MomentSummary) -> 
         "integrated_flux_jy_km_s": summary.integrated_flux_jy_km_s,
         "mean_velocity_km_s": summary.mean_velocity_km_s,
         "n_pixels": summary.n_pixels,
+        "edge_fraction": summary.edge_fraction,
     }
     return record, numbers
 
@@ -191,7 +224,10 @@ def _finish(found: Sequence[tuple[ImageRecord, dict[str, float]]]) -> Outcome:
         status=OutcomeStatus.NOTHING if len(empty) == len(found) else OutcomeStatus.SUCCESS,
         message="; ".join(texts + [f"{name}: no pixel above the cut" for name in empty]),
         images=tuple(record for record, _ in found),
-        qa=tuple(_score(record, numbers["n_pixels"]) for record, numbers in found),
+        qa=(
+            *(_score(record, numbers["n_pixels"]) for record, numbers in found),
+            *(_score_edges(record, numbers["edge_fraction"]) for record, numbers in found if numbers["n_pixels"]),
+        ),
         summary={record.name: numbers for record, numbers in found},
     )
 
@@ -212,4 +248,19 @@ def _score(record: ImageRecord, n_pixels: float) -> QAScore:
         applies_to=record.name,
         scope=ScoreScope.IMAGE,
         hint="fewer than a beam are peaks of the noise: lower the cut if there is a line",
+    )
+
+
+def _score_edges(record: ImageRecord, edge_fraction: float) -> QAScore:
+    """Judge whether the whole line is in the channels."""
+    return score_between(
+        "flux of the outermost channels over that of the brightest",
+        100 * edge_fraction,
+        unit="%",
+        good=10.0,
+        bad=50.0,
+        applies_to=record.name,
+        scope=ScoreScope.IMAGE,
+        hint="the line goes on beyond them, continuum is left, or there is no line: look at the spectrum, take more "
+        "channels, or a mask",
     )

@@ -295,6 +295,25 @@ def test_moments_in_other_conventions_and_corrected_for_the_primary_beam(cube: B
     assert 1.001 < corrected["integrated_flux_jy_km_s"] / radio["integrated_flux_jy_km_s"] < 1.02
 
 
+def test_moments_of_a_range_of_velocities_have_the_flux_of_its_channels(cube: Bench, masked: Bench) -> None:
+    # Channels 12 to 14 of the data, velocities fall as the channel grows; the ends in either order.
+    low, high = (MIDDLE_VELOCITY + offset * VELOCITY_WIDTH for offset in (-0.4, 2.4))
+    expected = float(LINE[12:15].sum()) * VELOCITY_WIDTH
+    for limits in ((low, high), (high, low)):
+        bench = cube.after("moments", mask="clean", velocity_range=[f"{one} km/s" for one in limits])
+        assert numbers(bench)["integrated_flux_jy_km_s"] == pytest.approx(expected, rel=0.1)
+        (record,) = bench.outcome.images
+        assert record.frequency_hz == (FIRST_HZ + 13 * WIDTH_HZ,) * 2
+        # At the position of the source moment 1 is the mean of the three channels.
+        mean = MIDDLE_VELOCITY + float((LINE[12:15] * [2, 1, 0]).sum() / LINE[12:15].sum()) * VELOCITY_WIDTH
+        assert velocity_at_source(bench) == pytest.approx(mean, abs=0.1 * VELOCITY_WIDTH)
+    # The range ends in the middle of the line, and the score says so; the whole cube has all of it.
+    assert [one.score for one in bench.outcome.qa if one.name.startswith("flux of")] == [0.0]
+    assert [one.score for one in masked.outcome.qa if one.name.startswith("flux of")] == [1.0]
+    with pytest.raises(SelectionError, match=r"between 5000 and 6000 km/s \(radio\); it has 1\d+\.?\d* to 1"):
+        cube.after("moments", velocity_range=["5000 km/s", "6000 km/s"])
+
+
 def test_the_spectrum_of_a_point_source_is_its_line(cube: Bench) -> None:
     spectrum = cube.after("spectra")
     found = numbers(spectrum)

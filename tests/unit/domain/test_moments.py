@@ -22,10 +22,12 @@ from radps.domain.moments import (
     compute_velocity_width,
     compute_velocity_widths,
     create_moment_sums,
+    find_channels_between,
     find_counted_pixels,
     find_smoothed_mask,
     integrate_plane,
     integrate_spectrum,
+    measure_edges,
     merge_moment_sums,
 )
 from radps.domain.statistics import robust_rms
@@ -258,3 +260,16 @@ def test_a_smoothed_mask_finds_faint_extended_emission_that_a_cut_does_not() -> 
     np.testing.assert_array_equal(
         find_smoothed_mask(plane, math.nan, 2.0), plane > 2.0 * robust_rms(np.nan_to_num(plane)[np.isfinite(plane)])
     )
+
+
+def test_channels_between_two_velocities() -> None:
+    falling = np.array([30.0, 20.0, 10.0, 0.0])
+    assert find_channels_between(falling, (5.0, 20.0)) == find_channels_between(falling, (20.0, 5.0)) == (1, 3)
+    assert find_channels_between(falling[::-1], (5.0, 20.0)) == (1, 3)
+    assert find_channels_between(falling, (11.0, 19.0)) == (0, 0)
+
+
+def test_flux_at_the_ends_of_a_spectrum() -> None:
+    assert measure_edges([np.nan, 0.1, 1.0, 2.0, 0.4, np.nan]) == pytest.approx(0.2)
+    assert measure_edges([-0.1, 1.0, 0.0]) == 0.0
+    assert measure_edges([np.nan]) == measure_edges([-1.0, -2.0]) == 0.0
