@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from radps.data import stores
 
 QUANTITIES = ("peak_residual", "model_flux", "iterations")
-STATISTICS = ("max", "min", "sum", "sum_squares", "n_pixels", "noise", "residual_rms")
+STATISTICS = ("max", "min", "sum", "sum_squares", "n_pixels", "noise", "residual_rms", "residual_peak")
 
 
 class PlaneStatistics(NamedTuple):
@@ -39,6 +39,8 @@ class PlaneStatistics(NamedTuple):
     """Robust standard deviation of the residual [Jy/beam]."""
     residual_rms: float = 0.0
     """Standard deviation of the residual [Jy/beam]; above the noise where sources or their sidelobes are left."""
+    residual_peak: float = 0.0
+    """Largest absolute value of the residual, inside of a mask or not [Jy/beam]."""
 
 
 class Convergence(NamedTuple):

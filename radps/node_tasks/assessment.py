@@ -22,7 +22,7 @@ class ImageQuality(NamedTuple):
     n_converged: int
     """Of these, ended at the threshold."""
     worst_residual: float
-    """Largest peak of a residual in units of its channel's noise."""
+    """Largest peak of a residual, inside of a mask or not, in units of its channel's noise."""
     worst_noise: float
     """Largest noise of a channel in units of the median."""
     deepest_negative: float = 0.0
@@ -40,14 +40,12 @@ def measure_image_quality(convergence_url: str) -> ImageQuality:
         return ImageQuality(0, 0, 0.0, 0.0)
     columns = dict(zip(STATISTICS, found.statistics[with_data].T, strict=True))
     noise = columns["noise"]
-    last = np.isfinite(found.peak_residual[with_data]).sum(axis=1) - 1
-    peaks = found.peak_residual[with_data][np.arange(len(last)), last]
     smallest = float(np.finfo(np.float32).tiny)
     safe = np.maximum(noise, smallest)
     return ImageQuality(
         n_channels=int(with_data.sum()),
         n_converged=sum(reason.is_converged for reason in reasons),
-        worst_residual=float((peaks / safe).max()),
+        worst_residual=float((columns["residual_peak"] / safe).max()),
         worst_noise=float(noise.max() / max(float(np.median(noise)), smallest)),
         deepest_negative=float((np.maximum(-columns["min"], 0.0) / safe).max()),
         residual_excess=float((columns["residual_rms"] / safe).max()),

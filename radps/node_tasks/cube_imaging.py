@@ -15,7 +15,7 @@ from radps.domain.geometry import ImageGrid
 from radps.domain.imaging import CleanOptions, PlaneImages, image_plane
 from radps.domain.primary_beam import correct_primary_beam, primary_beam
 from radps.domain.solver import IterationControl, SolverResult
-from radps.domain.statistics import robust_rms
+from radps.domain.statistics import find_peak, robust_rms
 from radps.node_tasks.cube_samples import load_piece
 from radps.node_tasks.mask_files import load_channel_mask
 from radps.node_tasks.samples import Source, WeightingRule, weigh_samples
@@ -142,8 +142,9 @@ def measure_plane(restored: NDArray[np.float32], residual: NDArray[np.float32]) 
     with_data = not np.isnan(residual).any()
     noise = robust_rms(residual) if with_data else 0.0
     scatter = float(residual.std(dtype=np.float64)) if with_data else 0.0
+    peak = find_peak(residual) if with_data else 0.0
     if np.isnan(restored).any():  # all of it, or nothing
-        return PlaneStatistics(0.0, 0.0, 0.0, 0.0, 0.0, noise, scatter)
+        return PlaneStatistics(0.0, 0.0, 0.0, 0.0, 0.0, noise, scatter, peak)
     values = restored.astype(np.float64)
     return PlaneStatistics(
         max=float(restored.max()),
@@ -153,6 +154,7 @@ def measure_plane(restored: NDArray[np.float32], residual: NDArray[np.float32]) 
         n_pixels=restored.size,
         noise=noise,
         residual_rms=scatter,
+        residual_peak=peak,
     )
 
 

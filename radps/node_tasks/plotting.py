@@ -85,6 +85,8 @@ class DrawnImage(NamedTuple):
     cell_size_rad: float
     center_rad: tuple[float, float]
     label: str
+    with_mask: bool = False
+    """Draw the outline of the mask that it was CLEANed in."""
 
 
 def draw_picture(picture: Picture, draw: Callable[..., Picture], *arguments: Any) -> Picture:
@@ -286,7 +288,8 @@ def _plane(place: DrawnImage, channel: int, beam: tuple[float, float, float] | N
     """Read one plane."""
     (image,) = load_planes(place.url, place.variable, slice(channel, channel + 1))
     unit = load_unit(place.url, place.variable)
-    return ImagePlane(image, place.cell_size_rad, place.center_rad, unit, beam, label)
+    mask = load_planes(place.url, "MASK", slice(channel, channel + 1))[0] if place.with_mask else None
+    return ImagePlane(image, place.cell_size_rad, place.center_rad, unit, beam, label, mask)
 
 
 def save_picture(picture: Picture, figure: Figure) -> Picture:

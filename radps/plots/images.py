@@ -38,10 +38,12 @@ class ImagePlane(NamedTuple):
     """Full widths at half maximum and position angle (north through east); None = none."""
     label: str
     """What the plane is, such as its frequency or velocity."""
+    mask: NDArray[np.bool_] | None = None
+    """(n_l, n_m), True = CLEAN components are allowed; drawn as an outline."""
 
 
 def plot_image(plane: ImagePlane, *, symmetric: bool = False) -> Figure:
-    """Plot an image with its beam, a colour bar and world coordinates.
+    """Plot an image with its beam, the outline of its mask, a colour bar and world coordinates.
 
     The colours go from 3 times the noise below zero to the maximum, or, for a map of velocities (``symmetric``), over
     the whole range. Where the peak is far above the noise they are linear up to 5 times the noise and about logarithmic
@@ -55,12 +57,13 @@ def plot_image(plane: ImagePlane, *, symmetric: bool = False) -> Figure:
     axes.set_ylabel("Declination")
     axes.set_title(plain(plane.label), fontsize=10)
     _draw_beam(axes, plane)
+    _draw_mask(axes, plane)
     figure.colorbar(shown, ax=axes, label=plane.unit, shrink=0.85)
     return figure
 
 
 def plot_channel_maps(planes: Sequence[ImagePlane]) -> Figure:
-    """Plot several channels of a cube on one scale."""
+    """Plot several channels of a cube on one scale, with the outlines of their masks."""
     columns = min(_COLUMNS, max(len(planes), 1))
     rows = max(1, math.ceil(len(planes) / columns))
     figure = new_figure(2.6 * columns + 1.2, 2.5 * rows + 0.4)
@@ -71,6 +74,7 @@ def plot_channel_maps(planes: Sequence[ImagePlane]) -> Figure:
         half_l, half_m = (math.degrees(n * plane.cell_size_rad) * 30 for n in plane.image.shape)
         extent = (half_l, -half_l, -half_m, half_m)
         shown = axes.imshow(plane.image.T, origin="lower", cmap="inferno", vmin=low, vmax=high, extent=extent)
+        _draw_mask(axes, plane, extent=extent)
         axes.set_title(plain(plane.label), fontsize=8, pad=2)
         axes.tick_params(labelsize=6)
     for axes in grid.flat[len(planes) :]:
@@ -140,4 +144,19 @@ def _draw_beam(axes: Axes, plane: ImagePlane) -> None:
             facecolor="white",
             edgecolor="grey",
         )
+    )
+
+
+def _draw_mask(axes: Axes, plane: ImagePlane, extent: tuple[float, float, float, float] | None = None) -> None:
+    """Draw the outline of the mask half-way to the pixels around it; nothing where it is empty or full."""
+    if plane.mask is None or plane.mask.all() or not plane.mask.any():
+        return
+    # With an extent matplotlib puts values at the centres of pixels only if it is told the origin.
+    axes.contour(
+        plane.mask.T.astype(float),
+        levels=[0.5],
+        colors="deepskyblue",
+        linewidths=0.8,
+        origin=None if extent is None else "lower",
+        extent=extent,
     )

@@ -210,11 +210,13 @@ def _of_image(album: Album, image: ImageRecord) -> Iterator[Drawing]:
     place = DrawnImage(
         context.locate(image.path), image.variable, image.cell_size_rad, _centre(context, image.field), image.name
     )
+    masked = place._replace(with_mask="MASK" in image.companions)
+    outline = " Lines surround the mask of CLEAN." if masked.with_mask else ""
     if image.kind == "cube":
         rest_hz = context.window(image.window).rest_frequency_hz
-        caption = "Channels on one scale of colours, evenly chosen where there are many."
+        caption = f"Channels on one scale of colours, evenly chosen where there are many.{outline}"
         yield from album.draw(
-            image.step, f"Channels of {image.name}", caption, plotting.draw_channel_maps, place, rest_hz
+            image.step, f"Channels of {image.name}", caption, plotting.draw_channel_maps, masked, rest_hz
         )
     else:
         caption = _describe(image)
@@ -225,8 +227,8 @@ def _of_image(album: Album, image: ImageRecord) -> Iterator[Drawing]:
                 own = place._replace(variable=name, label=title)
                 yield from album.draw(image.step, title, "Where it is bright enough.", plotting.draw_map, own)
     if "SKY_RESIDUAL" in image.companions and image.kind == "continuum":
-        own = place._replace(variable="SKY_RESIDUAL", label=f"{image.name}, residual")
-        caption = "What CLEAN left: noise alone, if all went well."
+        own = masked._replace(variable="SKY_RESIDUAL", label=f"{image.name}, residual")
+        caption = f"What CLEAN left: noise alone, if all went well.{outline}"
         yield from album.draw(image.step, f"Residual of {image.name}", caption, plotting.draw_image, own, 0)
     if image.convergence is not None:
         table = context.locate(image.convergence)

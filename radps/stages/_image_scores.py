@@ -68,7 +68,7 @@ def _score_residual(quality: ImageQuality, where: dict[str, Any]) -> list[QAScor
             unit="",
             good=6.0,
             bad=30.0,
-            hint="look at the residual of that channel: sidelobes, interference, a calibration error",
+            hint="look at the residual there: sidelobes, interference, calibration, a source outside of the mask",
             **where,
         ),
         score_between(

@@ -28,7 +28,7 @@ def make_config(run: str, **changes: Any) -> dict[str, Any]:
         "apply_calibration": {},
         "subtract_continuum": {"line_free": ["0~2", "14~15"]},
         "plan_images": {"sefd": "100 Jy"},
-        "image_continuum": dict(IMAGE),
+        "image_continuum": {**IMAGE, "mask": "auto", "auto_mask": {"noise_threshold": 4.0}},
         "image_cube": {**IMAGE, "weight_density": "common"},
         "moments": {"n_sigma": 2.0},
         "assess": {},

@@ -17,6 +17,8 @@ from radps.context.records import ImageRecord, Resources
 from radps.data.images import load_planes
 from radps.data.stores import load_array
 from radps.execution.engine import InProcess
+from radps.node_tasks.plotting import DrawnImage
+from radps.report.pictures import plan_pictures
 from radps.stages import image_continuum
 from radps.workflows.model import Step
 from radps.workflows.step_work import StepWork
@@ -82,6 +84,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, regions: Path) -> Run:
             {"id": "high", "stage": "simulate", "params": {"observation": observation("high", 1.53e9)}},
             "import_data",
             *({"id": name, "stage": "image_continuum", "params": {**IMAGE, **one}} for name, one in images.items()),
+            "assess",
             {"self_calibrate": {**images["auto"], **IMAGE, "phase_intervals": ["scan"], "amplitude_intervals": []}},
         ],
     }
@@ -134,6 +137,28 @@ def test_a_source_outside_of_the_mask_stays_in_the_residual(run: Run, step: str)
     # the goal is that inside the mask, where it is reached
     assert image.channels == {"n_sigma": 1}
     assert np.abs(residual[GIVEN]).max() <= IMAGE["n_sigma"] * image.noise_jy < residual[place]
+
+
+def test_the_assessment_sees_what_a_mask_leaves_out(run: Run) -> None:
+    scores = {one.applies_to: one for one in run.context.qa["assess"] if one.name == "largest residual over noise"}
+    (left_out,), (found,) = images_of(run, "given"), images_of(run, "auto")
+    assert scores[left_out.name].value == pytest.approx(
+        np.abs(load(run, left_out, "SKY_RESIDUAL")).max() / left_out.noise_jy
+    )
+    assert scores[left_out.name].score < 0.1
+    assert scores[found.name].score > 0.9
+
+
+def test_the_report_draws_the_outline_of_the_mask(run: Run) -> None:
+    (image,) = images_of(run, "auto")
+    drawn = [one for one in plan_pictures(run.context, "products/report") if image.name in one.picture.title]
+    (residual,) = [one for one in drawn if one.picture.title.startswith("Residual of")]
+    assert "Lines surround the mask" in residual.picture.caption
+    assert isinstance(residual.arguments[0], DrawnImage)
+    assert residual.arguments[0].with_mask
+    picture = residual.draw(residual.picture, *residual.arguments)
+    assert not picture.problem
+    assert picture.width_px > 0
 
 
 def is_far() -> NDArray[np.bool_]:

@@ -33,6 +33,22 @@ def test_an_image_has_its_coordinates_and_its_beam() -> None:
     assert render(figure, "png") == render(plot_image(PLANE), "png")
 
 
+def test_the_outline_of_a_mask_is_around_its_pixels() -> None:
+    mask = np.zeros(PLANE.image.shape, np.bool_)
+    assert not plot_image(PLANE._replace(mask=mask)).axes[0].collections
+    mask[20:25, 3:7] = True
+    (contour,) = plot_image(PLANE._replace(mask=mask)).axes[0].collections
+    corners = contour.get_paths()[0].vertices
+    np.testing.assert_allclose([corners.min(axis=0), corners.max(axis=0)], [[19.5, 2.5], [24.5, 6.5]])
+    figure = plot_channel_maps([PLANE._replace(mask=mask)])
+    (contour,) = figure.axes[0].collections
+    corners = contour.get_paths()[0].vertices
+    half_l, half_m = (np.degrees(n * 1e-5) * 30 for n in mask.shape)
+    # of 32 pixels along l from +half_l on, the first inside is number 20; along m from -half_m on, 3 of 24
+    assert corners[:, 0].max() == pytest.approx(half_l * (1 - 2 * 20 / 32), rel=1e-6)
+    assert corners[:, 1].min() == pytest.approx(-half_m * (1 - 2 * 3 / 24), rel=1e-6)
+
+
 @pytest.mark.parametrize("value", [np.nan, 0.0])
 def test_a_blank_image_is_drawn(value: float) -> None:
     blank = PLANE._replace(image=np.full((8, 8), value), beam_rad=None)

@@ -102,7 +102,8 @@ def test_a_plane_that_is_not_restored_keeps_the_noise_of_its_residual() -> None:
     found = measure_plane(blank, residual)
     assert found.n_pixels == found.max == 0
     assert found.noise == pytest.approx(0.5, rel=0.05)  # 4,096 samples: 1.6 %
-    assert measure_plane(blank, blank).noise == 0.0
+    assert found.residual_peak == np.abs(residual).max()
+    assert measure_plane(blank, blank).noise == measure_plane(blank, blank).residual_peak == 0.0
 
 
 CALIBRATOR = Partition(
