@@ -24,6 +24,9 @@ from radps.data.measurement_set import VISIBILITY_DIMS, MeasurementSetDescriptio
 from radps.data.measurement_set_metadata import read_field_description
 from radps.errors import DataError
 
+CORRECTIONS = {"system_calibration_xds": "system temperatures", "gain_curve_xds": "gain curves"}
+"""Groups of an MSv4 with corrections of its data, that no stage applies."""
+
 
 class Msv4Address(BaseModel):
     """One field of an MSv4 group."""
@@ -306,3 +309,8 @@ def _as_slice(indices: npt.NDArray[np.int64]) -> slice | npt.NDArray[np.int64]:
     if indices.size and np.all(np.diff(indices) == 1):
         return slice(int(indices[0]), int(indices[-1]) + 1)
     return indices
+
+
+def find_corrections(url: str) -> tuple[str, ...]:
+    """Return what an MSv4 group brings of corrections that no stage applies, in words."""
+    return tuple(what for group, what in CORRECTIONS.items() if stores.exists(stores.join_url(url, group)))

@@ -130,6 +130,8 @@ class ImportPlan(NamedTuple):
     """Antennas without any baseline."""
     left_out: tuple[str, ...] = ()
     """Windows and scans that no stage could use, in words."""
+    not_applied: tuple[str, ...] = ()
+    """Corrections that came with the data and that no stage applies, in words."""
 
 
 class CopyBlock(BaseModel):
@@ -258,6 +260,7 @@ def create_partitions(
         longest_baseline_m=longest_m,
         idle_antennas=idle,
         left_out=selected.left_out,
+        not_applied=_name_corrections(parts),
     )
 
 
@@ -332,6 +335,18 @@ def _describe(dataset: DataSet, data_group: str) -> list[SourcePart]:
     names = msv2.read_names(dataset.original)
     parts = describe_source(dataset.path, dataset.kind, data_group=data_group, names=names)
     return [part._replace(chunks=None) for part in parts]
+
+
+def _name_corrections(parts: Mapping[str, Sequence[SourcePart]]) -> tuple[str, ...]:
+    """Return the corrections that come with data sets and that no stage applies, each once."""
+    found = (
+        f"{what} of {name}"
+        for name, own in parts.items()
+        for part in own
+        if isinstance(part.address, Msv4Address)
+        for what in msv4.find_corrections(part.address.url)
+    )
+    return tuple(dict.fromkeys(found))
 
 
 def _measure_array(joined: JoinedData) -> tuple[float, tuple[str, ...]]:

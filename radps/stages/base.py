@@ -27,6 +27,7 @@ from pydantic_core import to_jsonable_python
 from radps.context.user_code import find_code, forget_edited
 from radps.errors import ConfigError
 from radps.stages._imports import ImportFailure, import_module
+from radps.stages._other_words import explain_missing, say_own_word
 
 _FOLDER = Path(__file__).parent
 _PACKAGE = "radps.stages"
@@ -97,9 +98,12 @@ def find_stage(name: str) -> Stage:
     if ":" in name:
         return _find_user_stage(name)
     if name not in stage_names():
+        if reason := explain_missing(name):
+            raise _problem(name, f"there is no stage {name!r}: {reason}")
+        hint = say_own_word(name, stage_names()) or close_match(name, stage_names())
         raise _problem(
             name,
-            f"there is no stage {name!r}{close_match(name, stage_names())}; stages: "
+            f"there is no stage {name!r}{hint}; stages: "
             f"{', '.join(stage_names()) or 'none'}; a stage of your own is named 'package.module:function'",
         )
     module = _import(f"{_PACKAGE}.{name}", name)

@@ -275,6 +275,11 @@ def _outcome(
     problems = [f"no usable data of {', '.join(silent)}"] if silent else []
     if plan.left_out:
         problems.append(f"left out: {', '.join(plan.left_out)}")
+    if plan.not_applied:
+        problems.append(
+            f"{', '.join(plan.not_applied)} are not applied by any stage: if these data are raw, let CASA do it before "
+            "the import (`gencal`, `applycal`)"
+        )
     agreement = copied.uvw_product_m2 / copied.uvw_norm_m2 if copied is not None and copied.uvw_norm_m2 > 0 else None
     is_reversed = agreement is not None and agreement < -_REVERSED
     if is_reversed:
@@ -299,6 +304,7 @@ def _outcome(
             "flagged": 0 if copied is None else copied.n_flagged,
             "antennas_without_data": list(silent),
             "left_out": list(plan.left_out),
+            "not_applied": list(plan.not_applied),
             "longest_baseline_m": observation.longest_baseline_m,
             "synthesized_beam_arcsec": float(np.rad2deg(observation.synthesized_beam_rad) * 3600),
             "integration_times_s": sorted({partition.integration_time_s for partition in plan.partitions}),

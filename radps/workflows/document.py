@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import yaml
 from pydantic import ValidationError
 
+from radps.stages._other_words import explain_missing, say_own_word
 from radps.stages.base import close_match
 
 Path = tuple[str | int, ...]
@@ -122,7 +123,13 @@ def describe(error: ValidationError, known: tuple[str, ...], what: str, skip: in
         name = ".".join(str(part) for part in path)
         first = branches[0]
         if first["type"] == "extra_forbidden":
-            yield path, f"{what} has no {name!r}{close_match(name, known)}; it has: {', '.join(known) or 'none'}"
+            reason = explain_missing(str(path[-1]))
+            hint = say_own_word(name, known) or close_match(name, known)
+            yield (
+                path,
+                f"{what} has no {name!r}"
+                + (f": {reason}" if reason else f"{hint}; it has: {', '.join(known) or 'none'}"),
+            )
         elif first["type"] == "missing":
             yield path, f"{what} needs {name!r}"
         elif not path:

@@ -123,6 +123,20 @@ def test_a_mosaic_is_refused_and_one_pointing_of_it_is_not(tmp_path: Path, msv2:
     assert [one.name for one in context.observation.fields] == ["J1058+0133", "disc_2"]
 
 
+def test_system_temperatures_and_gain_curves_that_nobody_applies_are_named(tmp_path: Path) -> None:
+    folder = simulate_observation(str(tmp_path / "raw.ps.zarr"), MEERKAT)
+    assert folder is not None
+    groups = [path for path in (tmp_path / "raw.ps.zarr").iterdir() if path.is_dir()]
+    for group in groups:
+        stores.create_group(str(group / "system_calibration_xds"), {"type": "system_calibration"})
+    stores.create_group(str(groups[0] / "gain_curve_xds"), {"type": "gain_curve"})
+    outcome = import_from(tmp_path, tmp_path / "raw.ps.zarr").steps["import_data"].outcome
+    assert outcome is not None
+    assert "gain curves of raw" in outcome.message
+    assert "are not applied by any stage: if these data are raw, let CASA do it before the import" in outcome.message
+    assert sorted(outcome.summary["not_applied"]) == ["gain curves of raw", "system temperatures of raw"]
+
+
 def test_baseline_vectors_of_the_other_sign_are_found(tmp_path: Path) -> None:
     source = str(tmp_path / "sim.ps.zarr")
     truth = simulate_observation(source, MEERKAT)
