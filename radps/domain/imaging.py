@@ -296,7 +296,7 @@ class PlaneProblem:
         peak = find_peak(self.residual, self.mask)
         if peak < self._best.peak:
             self._best = _State(peak, self.model, self.residual, self._accuracy)
-        # CASA takes the noise for `nsigma` from the whole residual too, whatever the mask.
+        # From the whole residual, whatever the mask, as CASA's `nsigma` with the default `fastnoise`.
         return Residual(peak, robust_rms(self.residual) if self._with_noise else 0.0)
 
     def model_update(self, goal: float, max_iterations: int) -> ModelUpdate:

@@ -235,7 +235,7 @@ def _save_residual(
     mask = _load_mask(cycle, rules) if is_refined else _update_mask(residuals[0], rules, cycle)
     if not np.isfinite(residuals[0, 0, 0]):
         return Residual(math.nan)
-    # CASA takes the noise for `nsigma` from the whole residual too, whatever the mask.
+    # From the whole residual, whatever the mask, as CASA's `nsigma` with the default `fastnoise`.
     noise = robust_rms(residuals[0]) if rules.imaging.control.n_sigma > 0 else 0.0
     return Residual(find_peak(residuals[0], mask), noise)
 

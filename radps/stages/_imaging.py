@@ -103,7 +103,8 @@ class ImagingParams(StageParams):
     threshold: FluxDensity = Field(default=0.0, ge=0.0)
     """CLEAN stops at this peak residual, per beam."""
     n_sigma: float = Field(default=3.0, ge=0.0)
-    """CLEAN stops at this many times the noise of the residual; 0 is off (CASA `nsigma`)."""
+    """CLEAN stops at this many times the noise of the residual, 1.4826 times the median absolute deviation of the whole
+    plane, which is found anew in each cycle; 0 is off (CASA `nsigma` with `fastnoise`)."""
     deconvolver: Deconvolver = Deconvolver.HOGBOM
     """hogbom: components are points; multiscale: points and blobs of several sizes, for extended emission (CASA
     `deconvolver`)."""

@@ -253,6 +253,19 @@ def test_components_stay_inside_the_mask(samples: Samples, noise_jy: float) -> N
     assert plane.residual[120, 108] > 0.9
 
 
+def test_n_sigma_counts_the_noise_of_the_whole_last_residual_and_the_peak_inside_the_mask(samples: Samples) -> None:
+    mask = np.zeros(GRID.shape, np.bool_)
+    mask[50:70, 140:160] = True
+    plane = image_plane(*samples, IterationControl(n_sigma=4.0), mask=mask)
+    assert plane.solution.stop_reason is StopReason.N_SIGMA
+    peaks = [cycle.peak_residual for cycle in plane.solution.history]
+    goal = 4.0 * 1.4826 * np.median(np.abs(plane.residual - np.median(plane.residual)))
+    # the source outside of the mask is far above it, and the cycle before was
+    assert peaks[-1] == np.abs(plane.residual[mask]).max() <= goal < min(peaks[-2], np.abs(plane.residual[~mask]).max())
+    # the noise of the dirty image is that of sidelobes: its goal would have ended CLEAN earlier
+    assert goal < 4.0 * 1.4826 * np.median(np.abs(plane.dirty - np.median(plane.dirty)))
+
+
 def test_a_mask_without_pixels_leaves_the_dirty_image(samples: Samples) -> None:
     plane = image_plane(*samples, IterationControl(), mask=np.zeros(GRID.shape, np.bool_))
     assert plane.solution.stop_reason is StopReason.THRESHOLD
