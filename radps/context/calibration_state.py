@@ -119,6 +119,9 @@ class CalibrationTable(Record):
     """Fields that the solutions come from."""
     applies_to: tuple[Applicability, ...]
     reference_antenna: str
+    scales_with_frequency: bool = False
+    """True = the phases are those of a delay: at another frequency than that of the solutions they are larger by the
+    ratio of the two."""
     state: Literal["pending", "applied"] = "pending"
 
 

@@ -106,6 +106,11 @@ class SpectralWindow(Record):
         half = abs(self.channel_width_hz) / 2
         return min(self.frequency_hz) - half, max(self.frequency_hz) + half
 
+    @property
+    def middle_hz(self) -> float:
+        """Frequency of the middle [Hz]."""
+        return 0.5 * sum(self.frequency_hz)
+
 
 class VirtualWindow(Record):
     """What is one spectral window over all data sets: windows that match each other, one of each data set at most."""

@@ -6,15 +6,19 @@
    ``nearest``: the nearest solution, the earlier one of two equally near. Outside the range of the solutions, both take
    the first or last one (CASA ``applycal``). A single solution holds everywhere.
 3. Where an antenna and hand has no unflagged solution at all, its gains are flagged.
-4. Corrected visibilities are V / (g_1 conj(g_2)); data with a flagged gain are flagged (CASA ``applymode="calflag"``).
+4. If asked for, phases are taken as those of a delay in air, which grow with frequency: those of solutions at the
+   frequency f0 are, at f, the phases unwrapped in time times f / f0 (CASA ``linearPD`` and ``nearestPD``). The first
+   solution is taken to be within half a turn of 0.
+5. Corrected visibilities are V / (g_1 conj(g_2)); data with a flagged gain are flagged (CASA ``applymode="calflag"``).
    Calibrated weights are w |g_1|^2 |g_2|^2, since the noise is scaled with the data.
 
-Where it fails: a phase that turns by more than half a turn between two solutions goes the wrong way round; solutions of
-different fields or bands must not share a table, as nothing here looks at fields.
+Where it fails: a phase that turns by more than half a turn between two solutions goes the wrong way round, and one
+whose first solution is off by n turns is off by n (f / f0 - 1) turns where it is scaled; solutions of different fields
+or bands must not share a table, as nothing here looks at fields.
 
 References
 ----------
-CASA ``applycal``: ``interp="linear"`` and ``"nearest"``, ``calwt``.
+CASA ``applycal``: ``interp="linear"``, ``"nearest"``, ``"linearPD"`` and ``"nearestPD"``, ``calwt``.
 """
 
 from __future__ import annotations
@@ -69,6 +73,7 @@ def interpolate_gains(
     *,
     time_method: InterpolationMethod | str = InterpolationMethod.LINEAR,
     frequency_method: InterpolationMethod | str = InterpolationMethod.LINEAR,
+    phase_frequency_hz: float | None = None,
 ) -> InterpolatedGains:
     """Interpolate a table to times and channels.
 
@@ -82,6 +87,8 @@ def interpolate_gains(
         Channel frequencies of the data [Hz].
     time_method, frequency_method : InterpolationMethod or str
         ``"linear"`` or ``"nearest"``.
+    phase_frequency_hz : float, optional
+        Scale the phases, as those of a delay, to this frequency: the middle of the spectral window of the data [Hz].
 
     Returns
     -------
@@ -92,7 +99,7 @@ def interpolate_gains(
     Raises
     ------
     SelectionError
-        If a method is not known.
+        If a method is not known, or phases of a table with several channels are to be scaled.
     """
     along_time = parse_method(time_method, "time")
     along_frequency = parse_method(frequency_method, "frequency")
@@ -100,6 +107,8 @@ def interpolate_gains(
         table.gains, table.flags, table.frequency_hz, frequency_hz, axis=2, method=along_frequency
     )
     gains, flags = _interpolate_axis(gains, flags, table.time_s, time_s, axis=0, method=along_time)
+    if phase_frequency_hz is not None:
+        gains = gains * _phase_delay_factors(table, time_s, phase_frequency_hz, along_time)
     n_times, n_channels = len(time_s), len(frequency_hz)
     shape = (n_times, table.gains.shape[1], n_channels, table.gains.shape[3])
     return InterpolatedGains(np.broadcast_to(gains, shape), np.broadcast_to(flags, shape))
@@ -192,6 +201,31 @@ def parse_method(method: InterpolationMethod | str, axis: str) -> InterpolationM
     except ValueError:
         allowed = ", ".join(repr(known.value) for known in InterpolationMethod)
         raise SelectionError(f"interpolation along {axis}: found {method!r}, allowed are {allowed}") from None
+
+
+def _phase_delay_factors(
+    table: GainTable, time_s: NDArray[np.float64], frequency_hz: float, method: InterpolationMethod
+) -> NDArray[np.complex128]:
+    """Return what turns gains at times to another frequency, shape (time, antenna, 1, hand); one time if steady."""
+    if len(table.frequency_hz) != 1:
+        raise SelectionError(
+            f"phases of a table of {len(table.frequency_hz)} channels cannot be scaled with frequency; only those of "
+            "one channel, as of the kinds phase and gain, can"
+        )
+    wanted = table.time_s if len(table.time_s) == 1 else np.asarray(time_s, np.float64)
+    _, n_antennas, _, n_hands = table.gains.shape
+    phase = np.zeros((len(wanted), n_antennas, 1, n_hands))
+    for antenna, hand in np.ndindex(n_antennas, n_hands):
+        valid = ~table.flags[:, antenna, 0, hand]
+        if not valid.any():
+            continue
+        solved, values = table.time_s[valid], np.unwrap(np.angle(table.gains[valid, antenna, 0, hand]))
+        if method is InterpolationMethod.LINEAR:
+            phase[:, antenna, 0, hand] = np.interp(wanted, solved, values)
+        else:
+            phase[:, antenna, 0, hand] = values[np.abs(wanted[:, np.newaxis] - solved).argmin(axis=1)]
+    factors: NDArray[np.complex128] = np.exp(1j * (frequency_hz / table.frequency_hz[0] - 1.0) * phase)
+    return factors
 
 
 def _interpolate_axis(

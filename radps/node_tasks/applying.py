@@ -23,6 +23,8 @@ class AppliedTable(NamedTuple):
     frequency_method: str = "linear"
     kind: str = "gain"
     """``delay``, ``bandpass``, ``phase`` or ``gain``: says what the table holds."""
+    phase_frequency_hz: float | None = None
+    """Frequency of the data that the phases are scaled to, as those of a delay; None: they hold at all frequencies."""
 
 
 class ApplySummary(NamedTuple):
@@ -81,6 +83,7 @@ def _gains_for(data: VisibilityChunk, applied: AppliedTable) -> InterpolatedGain
         data.frequency_hz,
         time_method=applied.time_method,
         frequency_method=applied.frequency_method,
+        phase_frequency_hz=applied.phase_frequency_hz,
     )
 
 

@@ -112,7 +112,11 @@ def finish_window(
 
 
 def finish_phases(
-    plans: Sequence[WindowPlan], summaries: Sequence[SolveSummary], paths: Sequence[str], order: Sequence[int]
+    plans: Sequence[WindowPlan],
+    summaries: Sequence[SolveSummary],
+    paths: Sequence[str],
+    order: Sequence[int],
+    scales_with_frequency: bool,
 ) -> Outcome:
     """Register the phases of one or more windows: those of short intervals for calibrators, of scans for the rest."""
     plan, windows = plans[0], tuple(one.window for one in plans)
@@ -133,6 +137,7 @@ def finish_phases(
             solved_on=calibrators,
             applies_to=applies_to,
             reference_antenna=plan.antennas[order[0]],
+            scales_with_frequency=scales_with_frequency,
         )
         for kind, path, applies_to in zip(("phase", "phase_scan"), paths, (own, others), strict=True)
         if applies_to

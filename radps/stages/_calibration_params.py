@@ -87,5 +87,9 @@ class Phases(SolutionParams):
     combine_windows: bool = False
     """One solution from all spectral windows together, which have to have their bandpass from the same scan (CASA
     `combine="spw"`)."""
+    scale_with_frequency: bool = False
+    """Take the phases for those of a delay, as the troposphere's: in the middle of a spectral window they are those of
+    the solutions times the ratio of the frequencies (CASA `interp="linearPD"`). By default they are the same at all
+    frequencies."""
     min_snr: float = Field(default=3.0, ge=0.0)
     """Solutions with a lower signal-to-noise ratio are flagged."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import get_args
+from typing import Literal, get_args
 
 from dask.delayed import Delayed
 from pydantic import Field
@@ -42,6 +42,10 @@ class Params(StageParams):
     window_map: dict[TableKind, dict[str, str]] = Field(default_factory=dict)
     """Spectral windows to correct by tables of another window, by kind: {gain: {spw1: spw0}} corrects spw1 by the gains
     of spw0 (CASA `spwmap`)."""
+    scale_phases: tuple[Literal["phase", "gain"], ...] = ()
+    """Kinds of tables whose phases are taken for those of a delay, as the troposphere's: in the middle of a spectral
+    window they are those of the solutions times the ratio of the frequencies (CASA `interp="linearPD"`). Phases that
+    `calibrate` has solved so are always scaled."""
     calibrate_weights: bool = False
     """Scale the weights by the gains too (CASA `calwt`)."""
 
@@ -51,7 +55,7 @@ def apply_calibration(context: Context, params: Params) -> Delayed:
 
     Each field is corrected by the tables that apply to it: calibrators by their own gains, targets by those of the
     phase calibrators around them in time. Delays and phases are applied as they are, whatever the frequency of the
-    window that they come from.
+    window that they come from, unless phases are to be scaled with frequency.
     """
     if not context.calibration.tables:
         raise ContextError("there is no calibration table to apply; put the step `calibrate` before this one")
@@ -59,7 +63,7 @@ def apply_calibration(context: Context, params: Params) -> Delayed:
     used: dict[str, None] = {}
     for partition in context.visibilities(params.fields):
         corrections = _find_corrections(context, params, partition)
-        part = context.for_part(partition, corrections)
+        part = context.for_part(partition, corrections, context.window(partition.window))
         group, graphs = _correct_partition(part, params, partition, corrections)
         groups[partition.name] = {GROUP: group}
         counts += graphs
@@ -116,7 +120,7 @@ def _correct_partition(
         correct_block,
         plan_blocks(context, [partition], group="base", copies=COPIES),
         partition.field,
-        [_applied(context, params, one) for one in corrections],
+        [_applied(context, params, one, context.window(partition.window).middle_hz) for one in corrections],
         context.locate(paths["visibility"]),
         context.locate(paths["flag"]),
         context.locate(paths["weight"]) if params.calibrate_weights else None,
@@ -126,8 +130,9 @@ def _correct_partition(
     return DataGroup(**{**base.model_dump(), **paths}), graphs
 
 
-def _applied(context: Context, params: Params, correction: Correction) -> AppliedTable:
-    """Return where a table is and how it is applied."""
+def _applied(context: Context, params: Params, correction: Correction, frequency_hz: float) -> AppliedTable:
+    """Return where a table is and how it is applied to data of a frequency."""
+    is_scaled = correction.table.scales_with_frequency or correction.table.kind in params.scale_phases
     chosen = params.time_interpolation
     linear = InterpolationMethod.LINEAR
     return AppliedTable(
@@ -136,6 +141,7 @@ def _applied(context: Context, params: Params, correction: Correction) -> Applie
         time_method=chosen.get(correction.table.kind, linear) if isinstance(chosen, dict) else chosen,
         frequency_method=params.frequency_interpolation,
         kind=correction.table.kind,
+        phase_frequency_hz=frequency_hz if is_scaled else None,
     )
 
 

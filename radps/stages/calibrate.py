@@ -178,7 +178,7 @@ def _finish_window(params: Params, window: _Window, phases: _Phases | None) -> D
             [
                 ScanPart(
                     scan.pieces,
-                    (*window.applied, *(phases.applied(scan.field) if phases else ())),
+                    (*window.applied, *(phases.applied(scan.field, context.window(plan.window)) if phases else ())),
                     to_field_model(context, sky_model(context, scan.field)),
                 )
             ],
@@ -390,10 +390,12 @@ class _Phases(NamedTuple):
 
     url: str
     outcome: Delayed
+    scale_with_frequency: bool
 
-    def applied(self, field: str) -> tuple[AppliedTable, ...]:
-        """Return what the gains of a calibrator are solved after."""
-        return (AppliedTable(self.url, (field,), kind="phase"),)
+    def applied(self, field: str, window: SpectralWindow) -> tuple[AppliedTable, ...]:
+        """Return what the gains of a calibrator are solved after in a window."""
+        frequency_hz = window.middle_hz if self.scale_with_frequency else None
+        return (AppliedTable(self.url, (field,), kind="phase", phase_frequency_hz=frequency_hz),)
 
 
 def _solve_phases(params: Params, phases: Phases, windows: Sequence[_Window]) -> _Phases:
@@ -430,5 +432,8 @@ def _solve_phases(params: Params, phases: Phases, windows: Sequence[_Window]) ->
             run_task(context, save_merged_gains, parts, url, description, first.order, name=f"save_{kind}-{name}")
         )
     plans = [window.plan for window in windows]
-    outcome = run_task(context, finish_phases, plans, saved, paths, first.order, name=f"finish_phases-{name}")
-    return _Phases(context.locate(paths[0]), outcome)
+    is_scaled = phases.scale_with_frequency
+    outcome = run_task(
+        context, finish_phases, plans, saved, paths, first.order, is_scaled, name=f"finish_phases-{name}"
+    )
+    return _Phases(context.locate(paths[0]), outcome, is_scaled)

@@ -17,7 +17,14 @@ from radps.context.model import Context, Workspace
 from radps.context.records import CalibrationTable, Outcome, OutcomeStatus, Resources
 from radps.data import solutions
 from radps.data.demo_observation import demo_observation
-from radps.data.observation_model import BandpassErrors, GainErrors, Noise, ObservationModel, SimulatedComponent
+from radps.data.observation_model import (
+    Atmosphere,
+    BandpassErrors,
+    GainErrors,
+    Noise,
+    ObservationModel,
+    SimulatedComponent,
+)
 from radps.data.simulate import simulate_observation
 from radps.data.simulated_truth import true_bandpasses, true_visibilities
 from radps.data.visibilities import load_visibilities
@@ -320,6 +327,59 @@ def test_interpolation_is_chosen_by_the_kind_of_table(drifting: Bench) -> None:
     assert np.abs(gains - linear).max() < 0.05 * np.abs(nearest - linear).max()
 
 
+WINDY = WIDE.model_copy(
+    update={
+        "bandpasses": None,
+        "further_bands": (BAND.model_copy(update={"name": "spw1", "start_frequency": 2.6e9, "n_channels": 8}),),
+        "atmosphere": Atmosphere(phase_rms=0.3),
+    }
+)
+"""Two windows a factor of two apart under a troposphere, whose phases go with frequency; nothing else drifts."""
+
+
+@pytest.fixture(scope="module")
+def windy(make_bench: Callable[[ObservationModel], Bench]) -> Bench:
+    """Noiseless data of two windows under a troposphere."""
+    return make_bench(WINDY)
+
+
+def phase_error(bench: Bench, window: str) -> float:
+    """Return the rms of the phases [rad] of the corrected phase calibrator, a point in the centre, in a window."""
+    (partition,) = [one for one in bench.context.visibilities(PHASE) if one.window == window]
+    data = load_visibilities(bench.context.address(partition, "corrected"))
+    return float(np.sqrt(np.mean(np.angle(data.visibilities[~data.flags]) ** 2)))
+
+
+def test_phases_of_a_lower_window_correct_a_higher_one_if_they_are_scaled(windy: Bench) -> None:
+    solved = windy.calibrated(phases={})
+    window_map = {"phase": {"spw1": "spw0"}}
+    as_they_are, scaled = (
+        solved.after("apply_calibration", window_map=window_map, **params)
+        for params in ({}, {"scale_phases": ["phase"]})
+    )
+    # half of the phase is left without
+    assert phase_error(as_they_are, "spw1") > 0.05
+    # the phases over the scan of the bandpass are a mean over phasors, which doubles but to the cube of the phases
+    assert phase_error(scaled, "spw1") < 0.02 * phase_error(as_they_are, "spw1")
+    # in the window that they were solved in they are what they were
+    assert phase_error(scaled, "spw0") < 1e-6
+
+
+@pytest.mark.slow
+def test_phases_of_all_windows_together_hold_in_each_if_they_are_scaled(windy: Bench) -> None:
+    errors = []
+    for scale in (False, True):
+        solved = windy.calibrated(phases={"combine_windows": True, "scale_with_frequency": scale})
+        assert {
+            table.scales_with_frequency for table in solved.context.calibration.tables if table.kind == "phase"
+        } == {scale}
+        applied = solved.after("apply_calibration")
+        errors.append([phase_error(applied, window) for window in ("spw0", "spw1")])
+    # the mean of the phases of the windows is that of their mean frequency, but to the square of the phases
+    assert max(errors[0]) > 0.03
+    assert max(errors[1]) < 0.3 * max(errors[0])
+
+
 # --- linear feeds ---
 
 
@@ -346,6 +406,7 @@ def test_an_unknown_window_is_refused(delayed: Bench) -> None:
         ({"bandpass": {"average": 0}}, "greater than 0"),
         ({"bandpass": {"kind": "spline"}}, "'channels', 'smoothed' or 'polynomial'"),
         ({"delays": {"solution_interval": "0 s"}}, "greater than 0"),
+        ({"phases": {"scale_with_frequency": "perhaps"}}, "valid boolean"),
         ({"phases": {"combine": True}}, "Extra inputs are not permitted"),
         ({"outlier_sigma": -1}, "greater than or equal to 0"),
     ],

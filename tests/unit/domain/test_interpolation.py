@@ -63,6 +63,45 @@ def test_phases_go_the_shorter_way_round() -> None:
     np.testing.assert_allclose(found, np.exp(1j * np.radians([175.0, 180.0, 185.0])))
 
 
+@pytest.mark.parametrize("ratio", [0.5, 1.0, 3.0])
+@pytest.mark.parametrize("method", ["linear", "nearest"])
+def test_phases_of_a_delay_grow_with_frequency_over_any_number_of_turns(ratio: float, method: str) -> None:
+    solved = np.arange(9) * 10.0
+    truth = np.linspace(0.3, 12.0, 9)  # two turns, in steps of less than a quarter of a turn
+    flags = np.zeros(9, np.bool_)
+    flags[4] = method == "nearest"
+    amplitude = np.linspace(1.0, 2.0, 9)
+    table = make_table(column(amplitude * np.exp(1j * truth)), solved, flags=flags[:, None, None, None])
+    wanted = np.array([-5.0, 3.0, 20.0, 44.0, 77.0, 90.0])
+    found = interpolate_gains(
+        table, wanted, np.array([1.4e9 * ratio, 1.5e9]), time_method=method, phase_frequency_hz=1.4e9 * ratio
+    ).gains[:, 0, :, 0]
+    valid = ~flags
+    if method == "linear":
+        phase, size = (np.interp(wanted, solved, values) for values in (truth, amplitude))
+    else:
+        nearest = np.abs(wanted[:, None] - solved[valid]).argmin(axis=1)
+        phase, size = truth[valid][nearest], amplitude[valid][nearest]
+    # one ratio holds for all channels of the window
+    np.testing.assert_allclose(found, np.repeat((size * np.exp(1j * ratio * phase))[:, None], 2, axis=1), rtol=1e-12)
+
+
+def test_a_single_phase_is_scaled_and_a_flagged_one_is_flagged() -> None:
+    table = make_table(column([np.exp(0.4j)]), [5.0])
+    found = interpolate_gains(table, np.array([0.0, 9.0]), np.array([2.8e9]), phase_frequency_hz=2.8e9)
+    np.testing.assert_allclose(found.gains[:, 0, 0, 0], np.exp(0.8j))
+    empty = make_table(column([np.exp(0.4j)]), [5.0], flags=np.ones((1, 1, 1, 1), np.bool_))
+    found = interpolate_gains(empty, np.array([0.0]), np.array([2.8e9]), phase_frequency_hz=2.8e9)
+    assert found.flags.all()
+    np.testing.assert_array_equal(found.gains, 1.0)
+
+
+def test_phases_of_several_channels_are_not_scaled() -> None:
+    table = make_table(np.ones((1, 2, 3, 1)), [0.0], [1.0e9, 1.1e9, 1.2e9])
+    with pytest.raises(SelectionError, match="phases of a table of 3 channels cannot be scaled with frequency"):
+        interpolate_gains(table, np.array([0.0]), np.array([1.0e9]), phase_frequency_hz=2e9)
+
+
 def test_real_and_imaginary_parts_would_give_another_result() -> None:
     found = along_time([1.0, 1j], [0.0, 1.0], [0.5]).gains
     np.testing.assert_allclose(np.abs(found), 1.0)  # the mean of 1 and i has modulus 0.71
