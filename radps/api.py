@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -30,10 +31,11 @@ from radps.context.store import RunStore
 from radps.data.urls import absolute_url
 from radps.errors import ConfigError, StageError
 from radps.execution.clusters import InProcessCluster, open_engine
-from radps.execution.engine import Engine
+from radps.execution.engine import Engine, InProcess
 from radps.notebook import NotebookObserver
 from radps.terminal import BarObserver, LineObserver, make_observer
 from radps.workflows.cleaning import Leftover, prune_run, remove_run
+from radps.workflows.engine_place import open_engine_of
 from radps.workflows.model import Workflow
 from radps.workflows.plan import Plan, Selection, plan_steps
 from radps.workflows.reading import load_workflow
@@ -223,6 +225,7 @@ class Run:
         redo: Sequence[str] = (),
         pause_before: Sequence[str] = (),
         progress: bool = True,
+        engine: Engine | None = None,
     ) -> Run:
         """Do what is not done or changed, on the cluster of the workflow.
 
@@ -236,6 +239,8 @@ class Run:
             End before these steps; what does not need them is done. :meth:`step` or another call goes on.
         progress : bool
             Print what is going on.
+        engine : Engine, optional
+            Of :meth:`open_cluster`, to compute there; default: a cluster is opened, and closed at the end.
 
         Returns
         -------
@@ -250,8 +255,20 @@ class Run:
             Nothing was done.
         """
         selection = Selection(start, until, tuple(only), tuple(redo), tuple(pause_before))
-        _compute(self.workflow, selection, progress=progress)
+        _compute(self.workflow, selection, progress=progress, engine=engine)
         return self
+
+    def open_cluster(self) -> contextlib.AbstractContextManager[Engine]:
+        """Open the cluster of the workflow in a block, for several calls of :meth:`resume`.
+
+        One that is lost in the block is not replaced; the call ends with an error, and the next one goes on.
+
+        Raises
+        ------
+        ClusterError
+            It cannot be started or reached.
+        """
+        return open_engine_of(self.workflow)
 
     # --- managing ---
 
@@ -429,7 +446,7 @@ def _compute(workflow: Workflow, selection: Selection, *, progress: bool, engine
         runner = Runner(workflow, engine=engine, selection=selection)
         context = runner.run()
     else:
-        in_process = engine is not None or workflow.cluster.kind == "none"
+        in_process = isinstance(engine, InProcess) or workflow.cluster.kind == "none"
         with _make_observer(in_process=in_process) as observer:
             runner = Runner(workflow, engine=engine, selection=selection, observer=observer)
             context = runner.run()

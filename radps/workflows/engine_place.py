@@ -54,15 +54,7 @@ class EnginePlace:
             It cannot be started or reached.
         """
         if self._engine is None:
-            steps = self._workflow.steps
-            self._engine = self._stack.enter_context(
-                open_engine(
-                    self._workflow.cluster,
-                    self._workflow.run,
-                    retries=max(step.policy.retries for step in steps),
-                    modules=user_modules(step.stage for step in steps),
-                )
-            )
+            self._engine = self._stack.enter_context(open_engine_of(self._workflow))
         return self._engine
 
     def is_current(self, engine: Engine) -> bool:
@@ -91,6 +83,16 @@ class EnginePlace:
         except Exception:
             logger.info("closing the cluster failed", exc_info=True)
         self._engine = self._given
+
+
+def open_engine_of(workflow: Workflow) -> contextlib.AbstractContextManager[Engine]:
+    """Open the cluster of a workflow in a block; see :func:`~radps.execution.clusters.open_engine`."""
+    return open_engine(
+        workflow.cluster,
+        workflow.run,
+        retries=max(step.policy.retries for step in workflow.steps),
+        modules=user_modules(step.stage for step in workflow.steps),
+    )
 
 
 def describe_engine(engine: Engine) -> str:

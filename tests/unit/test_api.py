@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import shutil
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 from bdb import BdbQuit
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ import pytest
 
 import radps
 from radps.errors import ConfigError, ContextError, SelectionError, StageError
+from radps.execution.engine import InProcess
+from radps.workflows import engine_place
 
 STEPS: list[Any] = ["user_stages:squares", "user_stages:writes", "user_stages:direct"]
 
@@ -210,6 +214,24 @@ def test_a_run_pauses_before_a_step_and_goes_on_step_by_step(config: dict[str, A
     assert states(run) == {"squares": "done", "writes": "done", "direct": "paused"}
     run.step()
     assert set(states(run).values()) == {"done"}
+
+
+def test_a_cluster_is_opened_once_for_several_calls(config: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+
+    @contextlib.contextmanager
+    def open_engine(*_: Any, **__: Any) -> Iterator[InProcess]:
+        opened.append(InProcess(2**30))
+        yield opened[-1]
+
+    monkeypatch.setattr(engine_place, "open_engine", open_engine)
+    workflow = radps.load_workflow(config)
+    run = radps.Run(workflow.run, workflow)
+    with run.open_cluster() as engine:
+        run.resume(until="squares", engine=engine, progress=False)
+        run.resume(engine=engine, progress=False)
+    assert set(states(run).values()) == {"done"}
+    assert opened == [engine]
 
 
 def test_a_step_is_tried_and_accepted(config: dict[str, Any]) -> None:
