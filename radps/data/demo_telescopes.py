@@ -1,6 +1,7 @@
 """Ready-made observations of other telescopes: ALMA on a disc in CO and dust, MeerKAT on a field at L band.
 
-Both have linear feeds, delays of the antennas, and phases of the troposphere; the calibrators are not polarized.
+Both have linear feeds that turn against the sky, its brightness is seen through the primary beam, antennas have delays,
+and the troposphere has phases; the calibrators are not polarized.
 
 - ALMA, configuration C-1, band 6: a window of narrow channels on CO 2-1 and one or two of 2 GHz for the continuum,
   observed at the same time. At these frequencies radps knows no standard calibrator, the flux density of J1058+0133 is
@@ -103,6 +104,8 @@ def alma_observation(size: Literal["tiny", "small"] = "small", *, seed: int = 1)
         slew_time=20.0,
         layout=AlmaLayout(configuration="C-1", n_antennas=24 if is_small else 10),
         polarizations="XX YY",
+        feeds_turn=True,
+        primary_beam=True,
         band=Band(
             name="CO",
             start_frequency=CO_HZ - 0.5 * (line_channels - 1) * width,
@@ -146,6 +149,8 @@ def meerkat_observation(size: Literal["tiny", "small"] = "small", *, seed: int =
         slew_time=30.0,
         layout=MeerkatLayout(n_antennas=24 if is_small else 10),
         polarizations="XX XY YX YY",
+        feeds_turn=True,
+        primary_beam=True,
         band=Band(
             name="L",
             start_frequency=_MEERKAT_START_HZ + 0.5 * width,

@@ -50,7 +50,8 @@ class SimulatedComponent(_Frozen):
     dec: Angle | None = None
     """Declination (ICRS) [rad]."""
     flux: FluxDensity = 0.0
-    """Apparent integrated continuum flux density at ``reference_frequency`` [Jy]; no primary beam is applied."""
+    """Integrated continuum flux density at ``reference_frequency`` [Jy]; as the antennas see it, unless the observation
+    has a `primary_beam`."""
     reference_frequency: Annotated[Frequency, Field(gt=0)] = 1.4e9
     """Where ``flux`` holds [Hz]."""
     spectral_index: float = 0.0
@@ -303,6 +304,8 @@ class ObservationModel(_Frozen):
     feeds_turn: bool = False
     """True = the feeds turn against the sky by the parallactic angle, as those of alt-azimuth mounts do; False = they
     keep their angle, X to the north, as on an equatorial mount."""
+    primary_beam: bool = False
+    """True = each component is seen through the primary beam of the antennas at its centre, channel by channel."""
     band: Band
     """The (first) spectral window; interference is there only."""
     further_bands: tuple[Band, ...] = ()

@@ -22,6 +22,7 @@ from radps.domain.corruption import (
     random_stream,
 )
 from radps.domain.flux_models import compute_flux_density, get_flux_model
+from radps.domain.primary_beam import MIN_CUTOFF, find_pattern, keep_main_lobe
 from radps.domain.sky import Component, component_flux, direction_cosines, predict_components
 from radps.errors import SelectionError
 
@@ -148,6 +149,8 @@ def true_components(model: ObservationModel, field_name: str, band: int = 0) -> 
 def true_flux(model: ObservationModel, field_name: str, band: int = 0) -> NDArray[np.float64]:
     """Return the flux density [Jy] of each component of a field in each channel, shape (component, channel).
 
+    With a `primary_beam` it is that which the antennas see.
+
     Raises
     ------
     SelectionError
@@ -163,7 +166,29 @@ def true_flux(model: ObservationModel, field_name: str, band: int = 0) -> NDArra
         if component.flux_standard is not None:
             line = component_flux([_component(component, field, chosen)._replace(flux_jy=0.0)], frequency)[0]
             row[:] = compute_flux_density(get_flux_model(component.flux_standard), frequency) + line
-    return flux
+    return flux * true_primary_beam(model, field_name, band) if model.primary_beam else flux
+
+
+def true_primary_beam(model: ObservationModel, field_name: str, band: int = 0) -> NDArray[np.float64]:
+    """Return the power pattern of the antennas at each component of a field, shape (component, channel).
+
+    It is 1 at the phase centre, and 0 beyond the main lobe; an extended component has the value at its centre.
+
+    Raises
+    ------
+    SelectionError
+        There is no such field or band.
+    ModelError
+        A component has an impossible position.
+    """
+    array = array_of(model)
+    components = true_components(model, field_name, band)
+    radius = np.array([np.arcsin(np.hypot(one.l, one.m)) for one in components])
+    patterns = [
+        keep_main_lobe(find_pattern(array.telescope, float(hz), array.dish_diameter_m), radius, MIN_CUTOFF)
+        for hz in model.find_band(band).frequency_hz
+    ]
+    return np.stack(patterns, axis=-1)
 
 
 def true_visibilities(

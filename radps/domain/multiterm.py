@@ -19,8 +19,8 @@ smaller. I_0 and I_1 have the same meaning in both. What is cut off moves I_0 by
 alpha = -0.7 over 40 % of bandwidth, 2 % over an octave.
 
 The primary beam is a part of what is measured: narrower at higher frequencies, it adds about
-``-8 ln 2 (r / width)^2`` to alpha at the distance r from the pointing centre, -1.4 at its half-power point. The maps
-are right at the centre only, as those of CASA without ``pbcor`` and ``wbawp``.
+``-8 ln 2 (r / width)^2`` to alpha at the distance r from the pointing centre, -1.4 at its half-power point. These maps
+are right at the centre only; :mod:`radps.domain.wideband_beam` corrects them.
 
 References
 ----------

@@ -100,14 +100,24 @@ def primary_beam(
     if not MIN_CUTOFF <= cutoff < 1:
         raise DataError(f"primary beam cutoff {cutoff}: allowed are {MIN_CUTOFF} (the polynomials end there) to 1")
     pattern = find_pattern(telescope, frequency_hz, dish_diameter_m)
-    radius = np.arcsin(np.sqrt(grid.l[:, np.newaxis] ** 2 + grid.m[np.newaxis, :] ** 2))
-    samples = np.linspace(0, float(radius.max()), 4096)
+    return keep_main_lobe(pattern, distance_from_centre(grid), cutoff).astype(np.float32)
+
+
+def distance_from_centre(grid: ImageGrid, rows: int | slice = slice(None)) -> NDArray[np.float64]:
+    """Return the angle of each pixel from the phase centre [rad], shape (n_l, n_m), or of some rows along l."""
+    l = grid.l[rows]
+    return np.asarray(np.arcsin(np.sqrt(l[..., np.newaxis] ** 2 + grid.m**2)), np.float64)
+
+
+def keep_main_lobe(pattern: Pattern, radius_rad: NDArray[np.float64], cutoff: float) -> NDArray[np.float64]:
+    """Return a pattern at some distances [rad]; 0 from where it first falls below the cutoff, or rises."""
+    samples = np.linspace(0, float(radius_rad.max()), 4096)
     values = pattern(samples)
     # Some polynomials turn upwards again before they are down at the cutoff: that is no longer the main lobe.
     beyond = np.flatnonzero((values < cutoff) | (np.diff(values, append=values[-1]) > _RISE))
     edge = samples[beyond[0]] if beyond.size else math.inf
-    value = pattern(radius)
-    return np.where((radius < edge) & (value >= cutoff), value, 0).astype(np.float32)
+    value = pattern(radius_rad)
+    return np.where((radius_rad < edge) & (value >= cutoff), value, 0.0)
 
 
 def find_pattern(telescope: str, frequency_hz: float, dish_diameter_m: float | None = None) -> Pattern:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from radps.data.images import write_planes
+from radps.data.images import load_planes, write_planes
 from radps.data.stores import join_url, load_array, save_array
 from radps.domain.beam import RestoringBeam, fit_restoring_beam, restore_image
 from radps.domain.geometry import ImageGrid
@@ -29,6 +29,7 @@ from radps.domain.multiterm import find_hessian, find_spectral_index, invert_hes
 from radps.domain.multiterm_clean import clean_terms
 from radps.domain.solver import ModelUpdate, Residual, SolverResult
 from radps.domain.statistics import find_peak, robust_rms
+from radps.domain.wideband_beam import ChannelWeights, beam_moments, correct_terms
 from radps.domain.wideband_operator import apply_operators, make_operators, make_spectra
 from radps.node_tasks.continuum_sums import ContinuumRules, FirstSums
 from radps.node_tasks.cube_imaging import write_plane
@@ -38,6 +39,11 @@ TAYLOR_VARIABLES = ("SKY_TAYLOR_1", "SKY_MODEL_TAYLOR_1", "SKY_RESIDUAL_TAYLOR_1
 """Images of the second Taylor term: restored, model, residual."""
 
 INDEX_VARIABLES = ("SKY_SPECTRAL_INDEX", "SKY_SPECTRAL_INDEX_ERROR")
+
+CORRECTED_VARIABLES = ("SKY_PRIMARY_BEAM_CORRECTED", "SKY_TAYLOR_1_PRIMARY_BEAM_CORRECTED")
+"""The restored Taylor terms, corrected for the primary beam."""
+
+CORRECTED_INDEX_VARIABLE = "SKY_SPECTRAL_INDEX_PRIMARY_BEAM_CORRECTED"
 
 
 class CycleImages(NamedTuple):
@@ -72,6 +78,11 @@ class CycleImages(NamedTuple):
     def psf_url(self) -> str:
         """URL of the PSFs, which all cycles share: (2 term - 1, p_l, p_m)."""
         return join_url(self.scratch_url, "psf")
+
+    @property
+    def channels_url(self) -> str:
+        """URL of the frequency and the weight of each channel: (2, channel)."""
+        return join_url(self.scratch_url, "channels")
 
     @property
     def operator_url(self) -> str:
@@ -115,6 +126,7 @@ def save_first(total: FirstSums, rules: ContinuumRules, cycle: CycleImages) -> F
     """Write the PSFs, the spectra of the normal operators, and the dirty images of cycle 0."""
     images = total.psf.normalised().astype(np.float32)
     _save_images(cycle.psf_url, images[:, 0])
+    save_array(cycle.channels_url, np.stack(total.channels), dims=("quantity", "channel"))
     if rules.series:
         save_array(cycle.operator_url, make_spectra(images, rules.series), dims=("term", "series", "u", "v"))
     dirty = total.dirty.normalised().astype(np.float32)
@@ -181,6 +193,8 @@ def finish_continuum(plane: ContinuumPlane, weight: float) -> None:
         restored = [restore_image(model[term], left[term], beam, grid) for term in range(rules.n_terms)]
         if rules.n_terms > 1:
             _write_index(plane, np.stack(restored), left, inverse)
+    if rules.imaging.primary_beam is not None:
+        _write_corrected(plane, np.stack(restored))
     if rules.n_terms > 1:
         for variable, image in zip(TAYLOR_VARIABLES, (restored[1], model[1], residuals[1]), strict=True):
             write_planes(plane.image_url, variable, slice(0, 1), image[np.newaxis])
@@ -195,7 +209,8 @@ def finish_continuum(plane: ContinuumPlane, weight: float) -> None:
         weight=weight,
         mask=_load_mask(plane.cycle, rules),
     )
-    write_plane(images, 0, rules.reference_hz, rules.imaging, plane.image_url, plane.convergence_url)
+    imaging = rules.imaging._replace(primary_beam=None)  # that of one frequency; it is corrected for that of all
+    write_plane(images, 0, rules.reference_hz, imaging, plane.image_url, plane.convergence_url)
 
 
 def central_part(psf: NDArray[np.float32], grid: ImageGrid) -> NDArray[np.float32]:
@@ -218,6 +233,29 @@ def _write_index(
     noise = robust_rms(left[0]), robust_rms(left[1])
     found = find_spectral_index(terms, noise, inverse, limit=plane.index_limit * noise[0])
     for variable, image in zip(INDEX_VARIABLES, found, strict=True):
+        write_planes(plane.image_url, variable, slice(0, 1), image[np.newaxis])
+
+
+def _write_corrected(plane: ContinuumPlane, terms: NDArray[np.float32]) -> None:
+    """Write the primary beam, and the terms and the spectral index that are corrected for it."""
+    rules = plane.rules
+    beam = rules.imaging.primary_beam
+    if beam is None:
+        return
+    moments = beam_moments(
+        rules.imaging.grid,
+        ChannelWeights(*load_array(plane.cycle.channels_url)),
+        rules.reference_hz,
+        rules.n_terms,
+        beam.telescope,
+        dish_diameter_m=beam.dish_diameter_m,
+    )
+    found = correct_terms(terms, rules.imaging.grid, moments, cutoff=beam.cutoff)
+    planes = {"PRIMARY_BEAM": found.pattern, **dict(zip(CORRECTED_VARIABLES, found.terms, strict=False))}
+    if rules.n_terms > 1:
+        apparent = load_planes(plane.image_url, INDEX_VARIABLES[0])[0]
+        planes[CORRECTED_INDEX_VARIABLE] = np.where(np.isnan(apparent), np.nan, found.terms[1] / found.terms[0])
+    for variable, image in planes.items():
         write_planes(plane.image_url, variable, slice(0, 1), image[np.newaxis])
 
 

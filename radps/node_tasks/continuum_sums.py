@@ -12,6 +12,7 @@ from radps.domain.geometry import SPEED_OF_LIGHT_M_S
 from radps.domain.gridding import DirtySum
 from radps.domain.multiterm import dirty_terms, predict_terms, psf_terms, spectral_powers
 from radps.domain.normal_operator import large_grid
+from radps.domain.wideband_beam import ChannelWeights, add_channel_weights
 from radps.domain.wideband_operator import operator_sums
 from radps.node_tasks.cube_imaging import ImagingRules
 from radps.node_tasks.samples import Samples, Source, load_samples, weigh_samples
@@ -38,6 +39,8 @@ class FirstSums(NamedTuple):
     """Images of shape (2 n_terms - 1, 1 + series // 2, p_l, p_m): the PSFs, and the other terms of the operator."""
     dirty: DirtySum
     """Images of shape (n_terms, n_l, n_m)."""
+    channels: ChannelWeights
+    """What each channel weighs in them: by it the primary beam is averaged."""
 
 
 def find_longest_w(source: Source) -> float:
@@ -84,7 +87,8 @@ def sum_first(source: Source | Samples, rules: ContinuumRules) -> FirstSums:
         epsilon=epsilon,
         w_term=imaging.clean.w_term,
     )
-    return FirstSums(psf, dirty)
+    channels = ChannelWeights(samples.frequency_hz, weights.sum(axis=0, dtype=np.float64))
+    return FirstSums(psf, dirty, channels)
 
 
 def sum_residual(source: Source | Samples, rules: ContinuumRules, model_url: str, epsilon: float) -> DirtySum:
@@ -115,7 +119,11 @@ def sum_residual(source: Source | Samples, rules: ContinuumRules, model_url: str
 
 def add_first(parts: Sequence[FirstSums]) -> FirstSums:
     """Add up first looks in their order."""
-    return FirstSums(add_images([part.psf for part in parts]), add_images([part.dirty for part in parts]))
+    return FirstSums(
+        add_images([part.psf for part in parts]),
+        add_images([part.dirty for part in parts]),
+        add_channel_weights([part.channels for part in parts]),
+    )
 
 
 def add_images(parts: Sequence[DirtySum]) -> DirtySum:

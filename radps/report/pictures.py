@@ -20,6 +20,7 @@ _MAP_LABELS = {
     "SKY_MOMENT_2": "velocity dispersion",
     "SKY_SPECTRAL_INDEX": "spectral index",
     "SKY_SPECTRAL_INDEX_ERROR": "error of the spectral index",
+    "SKY_SPECTRAL_INDEX_PRIMARY_BEAM_CORRECTED": "spectral index, corrected for the primary beam",
 }
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.+-]+")
 

@@ -19,6 +19,8 @@ from radps.domain.wideband_operator import plan_series
 from radps.errors import SelectionError
 from radps.graph_tasks.shapes import Keep, map_chunks, reduce_tree, run_task
 from radps.node_tasks.continuum_imaging import (
+    CORRECTED_INDEX_VARIABLE,
+    CORRECTED_VARIABLES,
     INDEX_VARIABLES,
     TAYLOR_VARIABLES,
     ContinuumPlane,
@@ -251,7 +253,10 @@ def _more_variables(params: Params) -> dict[str, str]:
     mask = {} if params.mask == "none" else {"MASK": ""}
     if params.n_terms == 1:
         return mask
-    return mask | dict.fromkeys(TAYLOR_VARIABLES, "Jy/beam") | dict.fromkeys(INDEX_VARIABLES, "")
+    units = dict.fromkeys(TAYLOR_VARIABLES, "Jy/beam") | dict.fromkeys(INDEX_VARIABLES, "")
+    if params.primary_beam_correction:
+        units |= {CORRECTED_VARIABLES[1]: "Jy/beam", CORRECTED_INDEX_VARIABLE: ""}
+    return mask | units
 
 
 def _iterate_cycles(

@@ -13,6 +13,7 @@ from radps.api import Run
 from radps.context.model import Workspace
 from radps.context.records import ImageRecord, Resources
 from radps.data.images import load_planes
+from radps.domain.primary_beam import find_pattern
 from radps.execution.engine import InProcess
 from radps.stages import image_continuum
 from radps.workflows.model import Step
@@ -44,6 +45,8 @@ def observation(name: str, start_hz: float, n_channels: int) -> dict[str, Any]:
 
 
 IMAGE = {"image_size": SIZE, "cell_size": CELL, "robust": 0.0, "n_sigma": 4.0}
+CORRECT = {"primary_beam_correction": True}
+"""Of a sky that is not seen through a beam: what comes out is known all the same."""
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +59,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
             {"id": "low", "stage": "simulate", "params": {"observation": observation("low", 1.28e9, 6)}},
             {"id": "high", "stage": "simulate", "params": {"observation": observation("high", 1.52e9, 6)}},
             "import_data",
-            {"id": "wide", "stage": "image_continuum", "params": {**IMAGE, "n_terms": 2}},
+            {"id": "wide", "stage": "image_continuum", "params": {**IMAGE, "n_terms": 2, **CORRECT}},
             {"id": "each", "stage": "image_continuum", "params": {**IMAGE, "spectral_windows": "each"}},
         ],
     }
@@ -116,6 +119,23 @@ def test_the_map_of_the_spectral_index_is_right_where_it_is_given(run: Run) -> N
     faint = load(run, image, "SKY") < 8 * image.noise_jy
     assert np.isnan(alpha[faint]).all()
     assert np.isnan(error[faint]).all()
+
+
+def test_the_primary_beam_is_taken_out_of_the_spectral_index(run: Run) -> None:
+    (image,) = run.context.find_images(kind="continuum", step="wide")
+    apparent, corrected, pattern = (
+        load(run, image, name)
+        for name in ("SKY_SPECTRAL_INDEX", "SKY_SPECTRAL_INDEX_PRIMARY_BEAM_CORRECTED", "PRIMARY_BEAM")
+    )
+    for source in (STEEP, FLAT):
+        radius = np.array([math.hypot(source["east"], source["north"])])
+        low, high = (find_pattern("VLA", hz)(radius)[0] for hz in (1.44e9, 1.56e9))
+        # d ln A / d ln f at the reference frequency; the sky that the beam would show is less steep by that much.
+        steeper = math.log(high / low) / math.log(1.56 / 1.44)
+        difference = corrected[pixel(source)] - apparent[pixel(source)]
+        assert -steeper > 0.05
+        assert difference == pytest.approx(-steeper, abs=0.02)
+        assert pattern[pixel(source)] == pytest.approx(math.sqrt(low * high), abs=5e-3)
 
 
 def test_residuals_of_the_second_term_are_noise(run: Run) -> None:

@@ -113,7 +113,7 @@ def test_the_atmosphere_is_worse_on_long_baselines() -> None:
 
 def test_correlations_of_a_polarized_sky() -> None:
     polarized = MEERKAT.model_copy(update={"noise": None, "gains": None, "bandpasses": None, "delays": None})
-    polarized = polarized.model_copy(update={"atmosphere": None, "interference": None})
+    polarized = polarized.model_copy(update={"atmosphere": None, "interference": None, "feeds_turn": False})
     target = polarized.fields[2]
     component = target.components[1].model_copy(update={"v_fraction": 0.05})
     polarized = polarized.model_copy(
@@ -130,8 +130,23 @@ def test_correlations_of_a_polarized_sky() -> None:
         np.testing.assert_allclose(circular[..., place], expected, atol=1e-6)
 
 
+def test_the_sky_is_seen_through_the_primary_beam_of_each_channel() -> None:
+    bare = MEERKAT.model_copy(update={"primary_beam": False})
+    ratio = true_flux(MEERKAT, "field") / true_flux(bare, "field")
+    frequency_hz = MEERKAT.band.frequency_hz
+    np.testing.assert_allclose(ratio[0], 1.0)  # at the phase centre
+    # Mauch et al. 2020: 57.5 arcmin wide at 1.5 GHz; near its centre it is a Gaussian to 1 %
+    width_arcmin = 57.5 * 1.5e9 / frequency_hz
+    np.testing.assert_allclose(ratio[1], np.exp2(-4 * (6.5**2 + 4.0**2) / width_arcmin**2), rtol=0.01)
+    assert ratio[1, -1] < ratio[1, 0] - 0.03
+    quiet = MEERKAT.model_copy(update={"noise": None, "gains": None, "bandpasses": None, "delays": None})
+    quiet = quiet.model_copy(update={"atmosphere": None, "interference": None})
+    seen = simulate_block(quiet, "field").visibilities
+    np.testing.assert_allclose(0.5 * (seen[..., 0] + seen[..., 3]), true_visibilities(quiet, "field"), atol=1e-6)
+
+
 def test_cross_hands_have_the_gains_of_both_receptors() -> None:
-    quiet = MEERKAT.model_copy(update={"noise": None, "interference": None})
+    quiet = MEERKAT.model_copy(update={"noise": None, "interference": None, "feeds_turn": False})
     block = simulate_block(quiet, "field")
     total = true_gains(quiet, "field")[:, :, None] * true_bandpasses(quiet)
     here, there = total[:, PAIRS.antenna1], total[:, PAIRS.antenna2].conj()
