@@ -36,7 +36,6 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import ducc0
 import numpy as np
 from numpy.typing import NDArray
 
@@ -49,6 +48,7 @@ from radps.domain.deconvolution import (
     prepare_psf,
 )
 from radps.domain.geometry import find_good_size
+from radps.domain.padded_transforms import transform_back, transform_padded
 from radps.domain.statistics import find_peak
 from radps.errors import DataError
 
@@ -258,9 +258,11 @@ def _choose_scale(
 ) -> tuple[int, NDArray[np.float32], float] | None:
     """Return the number of the best scale, R_s / H_s and its peak; None if no scale is above the goal."""
     best, merit = None, 0.0
-    transform = _forward(residual, psf.kernel_size)
+    transform = transform_padded(residual, psf.kernel_size)
     for number, (scale, height) in enumerate(zip(psf.scales_pixels, psf.peaks, strict=True)):
-        smoothed = residual if scale == 0 else _backward(transform * psf.kernels[number], psf.kernel_size, psf.shape)
+        smoothed = (
+            residual if scale == 0 else transform_back(transform * psf.kernels[number], psf.kernel_size, psf.shape)
+        )
         peak = find_peak(smoothed, allowed[number])
         significance = peak / math.sqrt(height)
         if significance > goal and significance * psf.biases[number] > merit:
@@ -271,9 +273,9 @@ def _choose_scale(
 
 def _allow_scales(psf: MultiScalePsf, mask: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
     """Return where components of each scale may be centred."""
-    transform = _forward(mask.astype(np.float32), psf.kernel_size)
+    transform = transform_padded(mask.astype(np.float32), psf.kernel_size)
     return [
-        mask if scale == 0 else _backward(transform * kernel, psf.kernel_size, psf.shape) >= MASK_SHARE
+        mask if scale == 0 else transform_back(transform * kernel, psf.kernel_size, psf.shape) >= MASK_SHARE
         for scale, kernel in zip(psf.scales_pixels, psf.kernels, strict=True)
     ]
 
@@ -292,31 +294,14 @@ def _smooth_psf(spectrum: NDArray[np.float32], scale: float, size: tuple[int, in
     """Return psf * m_s * m_s with its peak at pixel p // 2."""
     kernel = _transform_centred(scale_kernel(scale), size)
     transform = (spectrum * kernel**2).astype(np.complex64)
-    return np.fft.fftshift(_backward(transform, size, size))
+    return np.fft.fftshift(transform_back(transform, size, size))
 
 
 def _transform_centred(image: NDArray[np.floating], size: tuple[int, int]) -> NDArray[np.float32]:
     """Return the Fourier transform of an even image about its centre pixel n // 2, on a grid of a larger size."""
-    padded = np.zeros(size, np.float32)
-    padded[: image.shape[0], : image.shape[1]] = image
-    padded = np.roll(padded, (-(image.shape[0] // 2), -(image.shape[1] // 2)), axis=(0, 1))
-    return np.ascontiguousarray(ducc0.fft.r2c(padded, nthreads=1).real)
+    return np.ascontiguousarray(transform_padded(image, size, about_centre=True).real)
 
 
 def _convolve(image: NDArray[np.float32], spectrum: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
     """Return an image convolved with what has a (real) spectrum on a grid of a size."""
-    return _backward(_forward(image, size) * spectrum, size, (image.shape[0], image.shape[1]))
-
-
-def _forward(image: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.complex64]:
-    """Return the Fourier transform of an image, filled up with zeros."""
-    padded = np.zeros(size, np.float32)
-    padded[: image.shape[0], : image.shape[1]] = image
-    transform: NDArray[np.complex64] = ducc0.fft.r2c(padded, nthreads=1)
-    return transform
-
-
-def _backward(transform: NDArray[np.complex64], size: tuple[int, int], shape: tuple[int, int]) -> NDArray[np.float32]:
-    """Return the first pixels of the image that has a Fourier transform."""
-    image = ducc0.fft.c2r(transform, lastsize=size[1], forward=False, inorm=2, nthreads=1)
-    return np.ascontiguousarray(image[: shape[0], : shape[1]])
+    return transform_back(transform_padded(image, size) * spectrum, size, (image.shape[0], image.shape[1]))

@@ -40,6 +40,7 @@ from numpy.typing import NDArray
 
 from radps.domain.multiscale import MASK_SHARE, check_scales, scale_kernel
 from radps.domain.multiterm import invert_hessian
+from radps.domain.padded_transforms import transform_back, transform_padded
 from radps.errors import DataError
 
 DEPTH_OF_ONE_SCALE = 0.6
@@ -215,10 +216,7 @@ class _Transforms:
         return self._spectrum(image)
 
     def _forward(self, image: NDArray[np.float32]) -> NDArray[np.complex64]:
-        padded = np.zeros(self._large, np.float32)
-        padded[: image.shape[0], : image.shape[1]] = image
-        transform: NDArray[np.complex64] = ducc0.fft.r2c(padded, nthreads=1)
-        return transform
+        return transform_padded(image, (self._large[0], self._large[1]))
 
     def _whole(self, spectrum: NDArray[np.float32] | NDArray[np.complex64]) -> NDArray[np.float32]:
         image: NDArray[np.float32] = ducc0.fft.c2r(
@@ -227,7 +225,7 @@ class _Transforms:
         return image
 
     def _back(self, spectrum: NDArray[np.complex64]) -> NDArray[np.float32]:
-        return self._whole(spectrum)[: self._shape[0], : self._shape[1]]
+        return transform_back(spectrum, (self._large[0], self._large[1]), (self._shape[0], self._shape[1]))
 
 
 def _find_scale(
