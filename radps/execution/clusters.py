@@ -60,7 +60,7 @@ class RunningScheduler(Settings):
     address: str = Field(pattern=r"^(tcp|tls|ucx|wss?)://\S+$")
     """Of the scheduler, e.g. ``tcp://10.0.0.5:8786``."""
     timeout: Duration = Field(default=10.0, gt=0)
-    """How long to wait for its answer."""
+    """How long to wait for its answer, and as long again for its first worker."""
 
 
 Cluster = InProcessCluster | LocalMachine | RunningScheduler | KubernetesCluster | SlurmCluster

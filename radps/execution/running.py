@@ -24,7 +24,7 @@ def open_running(address: str, timeout_s: float, modules: Sequence[str] = ()) ->
     address : str
         Of the scheduler.
     timeout_s : float
-        How long to wait for its answer [s].
+        How long to wait for its answer, and as long again for the first of its workers [s].
     modules : sequence of str
         The user's own modules, sent to workers that do not have them.
 
@@ -41,6 +41,8 @@ def open_running(address: str, timeout_s: float, modules: Sequence[str] = ()) ->
             "that the scheduler runs, and that this machine may reach it"
         ) from error
     with client:
+        with contextlib.suppress(TimeoutError):  # the next line says that there are none
+            client.wait_for_workers(1, timeout_s)
         check_versions(client, address)
         send_user_code(client, modules, f"the cluster at {address}")
         yield OnClient(client, f"the cluster at {address}")

@@ -6,7 +6,7 @@ deleted and created again goes on with the run: the run folder knows what is don
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
 from radps.data.urls import is_local
@@ -18,7 +18,8 @@ SERVICE_ACCOUNT = "radps-driver"
 """Of configs/kubernetes/rbac.yaml."""
 
 _CONFIG_FOLDER = "/etc/radps"
-_MOST_OF_A_NAME = 50
+_MOST_OF_A_NAME = 31
+"""Characters of the config's name: with what the operator adds for a worker of a DaskJob, 63."""
 _RETRIES = 3
 """For pods that are lost with their node; a run that has failed is not started again."""
 _EXIT_CODES_THAT_STAY = [1, 2]
@@ -61,12 +62,12 @@ def driver_objects(
     cluster: KubernetesCluster,
     name: str,
     config_text: str,
+    job: Object,
     *,
-    service_account: str = SERVICE_ACCOUNT,
     claim_size: str | None = None,
     storage_class: str | None = None,
 ) -> list[Object]:
-    """Return the objects of a run: new claims, a ConfigMap with the config, the Job of the driver.
+    """Return the objects of a run: new claims, a ConfigMap with the config, what runs the driver.
 
     Parameters
     ----------
@@ -76,8 +77,8 @@ def driver_objects(
         Of :func:`driver_name`.
     config_text : str
         The config as it was written.
-    service_account : str
-        With the rights of a driver.
+    job : dict
+        Of :func:`driver_job` or :func:`radps.execution.kubernetes.dask_job.dask_job`.
     claim_size : str, optional
         Of each claim of the cluster's volumes, as Kubernetes writes it (``100Gi``); default: the claims are there.
     storage_class : str, optional
@@ -86,15 +87,16 @@ def driver_objects(
     claims = [volume.claim for volume in cluster.volumes if volume.claim is not None]
     made = _claims(dict.fromkeys(claims), claim_size, storage_class) if claim_size else []
     made.append({"apiVersion": "v1", "kind": "ConfigMap", "data": {"config.yaml": config_text}})
-    made.append(_job(cluster, name, service_account))
-    labels = _labels(name)
+    made.append(job)
+    labels = driver_labels(name)
     namespace = {"namespace": cluster.namespace} if cluster.namespace else {}
     for each in made:
         each["metadata"] = {"name": name, **each.get("metadata", {}), **namespace, "labels": labels}
     return made
 
 
-def _labels(name: str) -> dict[str, str]:
+def driver_labels(name: str) -> dict[str, str]:
+    """Return the labels of a run's objects."""
     return {"app.kubernetes.io/name": "radps", "app.kubernetes.io/instance": name}
 
 
@@ -106,8 +108,18 @@ def _claims(names: Iterable[str], size: str, storage_class: str | None) -> list[
     return [{**kind, "metadata": {"name": name}, "spec": dict(spec)} for name in names]
 
 
-def _job(cluster: KubernetesCluster, name: str, service_account: str) -> Object:
-    """Return the Job, without its name."""
+def driver_job(cluster: KubernetesCluster, name: str, service_account: str = SERVICE_ACCOUNT) -> Object:
+    """Return the Job of a driver that makes its cluster itself.
+
+    Parameters
+    ----------
+    cluster : KubernetesCluster
+        Of the config.
+    name : str
+        Of :func:`driver_name`.
+    service_account : str
+        With the rights of a driver.
+    """
     lasting = {"containerName": "driver", "operator": "In", "values": _EXIT_CODES_THAT_STAY}
     return {
         "apiVersion": "batch/v1",
@@ -116,18 +128,28 @@ def _job(cluster: KubernetesCluster, name: str, service_account: str) -> Object:
             "backoffLimit": _RETRIES,
             "podFailurePolicy": {"rules": [{"action": "FailJob", "onExitCodes": lasting}]},
             "template": {
-                "metadata": {"labels": {**cluster.labels, **_labels(name)}},
-                "spec": _driver_pod(cluster, name, service_account),
+                "metadata": {"labels": {**cluster.labels, **driver_labels(name)}},
+                "spec": {**driver_pod(cluster, name), "serviceAccountName": service_account},
             },
         },
     }
 
 
-def _driver_pod(cluster: KubernetesCluster, name: str, service_account: str) -> Object:
-    """Return the pod of the driver: beside the scheduler, with a service account that has rights."""
+def driver_pod(cluster: KubernetesCluster, name: str, options: Sequence[str] = ()) -> Object:
+    """Return the pod of a driver, on the nodes of the scheduler.
+
+    Parameters
+    ----------
+    cluster : KubernetesCluster
+        Of the config.
+    name : str
+        Of :func:`driver_name`.
+    options : sequence of str
+        Of the command that runs the config.
+    """
     container: Object = {
         "name": "driver",
-        "command": ["radps-run", "run", f"{_CONFIG_FOLDER}/config.yaml", "--quiet"],
+        "command": ["radps-run", "run", f"{_CONFIG_FOLDER}/config.yaml", "--quiet", *options],
         "env": make_variables(cluster.env),
         # The driver plans and waits; it holds no data.
         "resources": {"requests": {"cpu": "250m", "memory": "1Gi"}, "limits": {"memory": "2Gi"}},
@@ -137,7 +159,6 @@ def _driver_pod(cluster: KubernetesCluster, name: str, service_account: str) -> 
     pod["volumes"].append({"name": "config", "configMap": {"name": name}})
     return {
         **pod,
-        "serviceAccountName": service_account,
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": _GRACE_S,
     }

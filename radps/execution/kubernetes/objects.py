@@ -50,9 +50,10 @@ def new_cluster_name(run_name: str) -> str:
     return "-".join(part for part in ("radps", readable, secrets.token_hex(4)) if part)
 
 
-def scheduler_address(config: KubernetesCluster, name: str, namespace: str) -> str:
-    """Return where pods find the scheduler."""
-    return f"{_protocol(config)}://{name}-scheduler.{namespace}.svc:{COMM_PORT}"
+def scheduler_address(config: KubernetesCluster, name: str, namespace: str | None = None) -> str:
+    """Return where pods find the scheduler; without a namespace, where those of its own one do."""
+    host = f"{name}-scheduler.{namespace}.svc" if namespace else f"{name}-scheduler"
+    return f"{_protocol(config)}://{host}:{COMM_PORT}"
 
 
 def dask_cluster(config: KubernetesCluster, name: str, namespace: str, allowed_failures: int) -> Object:
@@ -75,10 +76,26 @@ def dask_cluster(config: KubernetesCluster, name: str, namespace: str, allowed_f
         "metadata": {"name": name, "namespace": namespace, "labels": {"app.kubernetes.io/managed-by": "radps"}},
         "spec": {
             "idleTimeout": int(config.idle_timeout),
-            "scheduler": _scheduler(config, name, allowed_failures),
-            "worker": _worker(config, name, namespace),
+            **cluster_pods(config, name, scheduler_address(config, name, namespace), allowed_failures),
         },
     }
+
+
+def cluster_pods(config: KubernetesCluster, name: str, address: str, allowed_failures: int) -> Object:
+    """Return the pods of a cluster: what a ``DaskCluster`` and the cluster of a ``DaskJob`` have in common.
+
+    Parameters
+    ----------
+    config : KubernetesCluster
+        Of the config.
+    name : str
+        Of the cluster.
+    address : str
+        Where its pods find the scheduler.
+    allowed_failures : int
+        How many workers a task may take with it before it is given up.
+    """
+    return {"scheduler": _scheduler(config, name, allowed_failures), "worker": _worker(config, address)}
 
 
 def dask_autoscaler(config: KubernetesCluster, name: str, namespace: str) -> Object | None:
@@ -177,7 +194,7 @@ def _scheduler(config: KubernetesCluster, name: str, allowed_failures: int) -> O
     return {**_metadata(config), "spec": _pod(config, config.scheduler, container), "service": service}
 
 
-def _worker(config: KubernetesCluster, name: str, namespace: str) -> Object:
+def _worker(config: KubernetesCluster, address: str) -> Object:
     offers = [f"{key}={amount:g}" for key, amount in config.worker.resources.items()]
     container = {
         "name": "worker",
@@ -192,7 +209,7 @@ def _worker(config: KubernetesCluster, name: str, namespace: str) -> Object:
             {
                 **WORKER_ENVIRONMENT,
                 **config.env,
-                "DASK_SCHEDULER_ADDRESS": scheduler_address(config, name, namespace),
+                "DASK_SCHEDULER_ADDRESS": address,
             }
         ),
     }

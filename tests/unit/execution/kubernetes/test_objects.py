@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from importlib import resources
+from collections.abc import Callable
 from typing import Any
 
 import jsonschema
 import pytest
-import yaml
 
 from radps.execution.kubernetes.model import KubernetesCluster
 from radps.execution.kubernetes.objects import (
@@ -21,6 +19,7 @@ from radps.execution.kubernetes.objects import (
 pytest.importorskip("dask_kubernetes", reason="the schemas come with radps[kubernetes]")
 from dask_kubernetes.operator.validation import validate_cluster_name
 
+Check = Callable[[dict[str, Any]], None]
 FULL = {
     "kind": "kubernetes",
     "image": "registry.example/radps:1",
@@ -48,52 +47,25 @@ FULL = {
 }
 
 
-def schema_of(kind: str) -> dict[str, Any]:
-    folder = resources.files("dask_kubernetes") / "operator/deployment/helm/dask-kubernetes-operator/crds"
-    definition = yaml.safe_load((folder / f"{kind.lower()}.yaml").read_text())
-    (version,) = definition["spec"]["versions"]
-    return dict(version["schema"]["openAPIV3Schema"])
-
-
-def unknown_fields(schema: dict[str, Any], value: Any, path: str = "") -> Iterator[str]:
-    """Yield the fields that Kubernetes would drop without a word."""
-    if isinstance(value, list):
-        for item in value:
-            yield from unknown_fields(schema.get("items", {}), item, f"{path}[]")
-    elif isinstance(value, dict) and "properties" in schema:
-        for key, item in value.items():
-            if key not in schema["properties"]:
-                yield f"{path}.{key}"
-            else:
-                yield from unknown_fields(schema["properties"][key], item, f"{path}.{key}")
-
-
-def check(made: dict[str, Any]) -> None:
-    schema = schema_of(made["kind"])
-    jsonschema.validate(made, schema)
-    content = {key: value for key, value in made.items() if key not in ("apiVersion", "kind", "metadata")}
-    assert list(unknown_fields(schema, content)) == []
-
-
 @pytest.mark.parametrize("config", [{"kind": "kubernetes", "image": "radps:1"}, FULL], ids=["least", "full"])
-def test_a_cluster_follows_the_schema_of_the_operator(config: dict[str, Any]) -> None:
-    check(dask_cluster(KubernetesCluster(**config), "radps-x", "radio", 5))
+def test_a_cluster_follows_the_schema_of_the_operator(config: dict[str, Any], check_object: Check) -> None:
+    check_object(dask_cluster(KubernetesCluster(**config), "radps-x", "radio", 5))
 
 
-def test_the_check_of_the_schema_can_fail() -> None:
+def test_the_check_of_the_schema_can_fail(check_object: Check) -> None:
     made = dask_cluster(KubernetesCluster(**FULL), "radps-x", "radio", 5)
     made["spec"]["worker"]["spec"]["containers"][0]["memory"] = "1Gi"
     with pytest.raises(AssertionError, match=r"\.spec\.worker\.spec\.containers\[\]\.memory"):
-        check(made)
+        check_object(made)
     made["spec"]["worker"]["replicas"] = "two"
     with pytest.raises(jsonschema.ValidationError, match="'two' is not of type"):
-        check(made)
+        check_object(made)
 
 
-def test_adapting_is_bounded() -> None:
+def test_adapting_is_bounded(check_object: Check) -> None:
     made = dask_autoscaler(KubernetesCluster(**FULL), "radps-x", "radio")
     assert made is not None
-    check(made)
+    check_object(made)
     assert made["spec"] == {"cluster": "radps-x", "minimum": 1, "maximum": 8}
     assert dask_autoscaler(KubernetesCluster(kind="kubernetes", image="radps:1"), "radps-x", "radio") is None
 
