@@ -2,11 +2,13 @@
 
 XRADIO's writer makes the file: SIN projection with right ascension on the first axis and decreasing, Stokes and
 frequency axes, RESTFRQ, SPECSYS, DATE-OBS, TELESCOP, OBJECT; one beam as BMAJ, BMIN, BPA, different beams as the table
-``BEAMS`` (CASAMBM) that CASA and CARTA read. It writes plane by plane, so that a cube is never in memory.
+``BEAMS`` (CASAMBM) that CASA and CARTA read. It writes channel by channel, so that a cube is never in memory.
 
-Two things are done here, because XRADIO's writer leaves them to its caller: channels without a beam (NaN) get a beam of
-size zero, casacore's null beam, because a table of beams with NaN means nothing to a reader; and a file for another
-place than the local disk is written to a scratch folder and copied.
+Three things are done here, because XRADIO's writer leaves them to its caller: channels without a beam (NaN) get a beam
+of size zero, casacore's null beam, because a table of beams with NaN means nothing to a reader; a file for another
+place than the local disk is written to a scratch folder and copied; and the planes are given with m before l, as FITS
+has them. XRADIO would swap the axes of an array that is not read yet, which xarray turns into a list of the indices of
+every pixel: 36 times the memory of a channel.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import json
 import tempfile
 import textwrap
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,8 +26,19 @@ from radps.data.images import BEAM_VARIABLE, open_image
 from radps.data.urls import is_local, local_path, split_url
 from radps.errors import DataError
 
+if TYPE_CHECKING:
+    import xarray
+
 _CARD_CHARACTERS = 72
 """What a HISTORY card holds."""
+
+EXPORT_PLANES = 5
+"""Memory of an export in planes of float32: chunks as read and joined, the plane, its bytes in the order of FITS."""
+
+
+def estimate_export_memory(n_l: int, n_m: int, n_polarizations: int) -> int:
+    """Return the memory [byte] that :func:`export_fits` takes for images of this size: that of one channel."""
+    return 4 * n_l * n_m * (EXPORT_PLANES - 1 + n_polarizations)
 
 
 def export_fits(image_url: str, path: str, variable: str = "SKY", *, overwrite: bool = False) -> None:
@@ -55,7 +69,9 @@ def export_fits(image_url: str, path: str, variable: str = "SKY", *, overwrite: 
         raise DataError(f"image {image_url} has no variable {variable!r}; it has {known}")
     if stores.exists(path) and not overwrite:
         raise DataError(f"there is already a file {path}; choose another name, or overwrite it on purpose")
-    single = image[[variable]].assign_attrs(data_groups={"base": {"sky": variable}}, user=_history(image.attrs))
+    single = _swap_axes(image[[variable]], image_url).assign_attrs(
+        data_groups={"base": {"sky": variable}}, user=_history(image.attrs)
+    )
     sky = single[variable]
     flag, beam = sky.attrs.pop("flag", None), sky.attrs.pop("beam_fit_params", None)
     beams = image[BEAM_VARIABLE].load()
@@ -64,7 +80,7 @@ def export_fits(image_url: str, path: str, variable: str = "SKY", *, overwrite: 
         sky.attrs["beam_fit_params"] = BEAM_VARIABLE
         single.attrs["data_groups"]["base"]["beam_fit_params_sky"] = BEAM_VARIABLE
     if flag is not None:
-        single[flag] = image[flag]
+        single[flag] = _swap_axes(image[[flag]], image_url)[flag]
         sky.attrs["flag"] = flag
         single.attrs["data_groups"]["base"]["flag"] = flag
     try:
@@ -79,6 +95,39 @@ def export_fits(image_url: str, path: str, variable: str = "SKY", *, overwrite: 
             system.put_file(str(scratch), target)
     except (RuntimeError, ValueError) as error:
         raise DataError(f"variable {variable!r} of {image_url} cannot be written to FITS: {error}") from error
+
+
+def _swap_axes(image: xarray.Dataset, image_url: str) -> xarray.Dataset:
+    """Return an image whose variables, still not read, have m before l."""
+    from xarray import Variable  # 0.5 s; XRADIO has imported it
+    from xarray.backends import BackendArray
+    from xarray.core import indexing
+
+    class SwappedArray(BackendArray):
+        """An image variable of (time, frequency, polarization, m, l) that is read where it is asked for."""
+
+        def __init__(self, url: str) -> None:
+            array = stores.open_array(url)
+            self.url = url
+            self.shape = (*array.shape[:3], array.shape[4], array.shape[3])
+            self.dtype = array.dtype
+
+        def __getitem__(self, key: indexing.ExplicitIndexer) -> np.ndarray:
+            support = indexing.IndexingSupport.BASIC
+            return np.asarray(indexing.explicit_indexing_adapter(key, self.shape, support, self.read))
+
+        def read(self, key: tuple[int | slice, ...]) -> np.ndarray:
+            *planes, m, l = (slice(one, one + 1) if isinstance(one, int) else one for one in key)
+            found = stores.load_array(self.url, (*planes, l, m)).swapaxes(3, 4)
+            return found[tuple(0 if isinstance(one, int) else slice(None) for one in key)]
+
+    swapped = {}
+    for name, old in image.data_vars.items():
+        if old.dims[3:] != ("l", "m"):
+            continue  # for XRADIO to refuse
+        data = indexing.LazilyIndexedArray(SwappedArray(stores.join_url(image_url, str(name))))
+        swapped[name] = Variable((*old.dims[:3], "m", "l"), data, old.attrs)
+    return image.assign(swapped)
 
 
 def _history(attrs: dict[str, object]) -> dict[str, object]:

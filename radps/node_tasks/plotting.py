@@ -35,7 +35,7 @@ from radps.plots.arrays import Track, plot_antennas, plot_elevations, plot_uv_co
 from radps.plots.convergence import ChannelTable, plot_channels, plot_convergence
 from radps.plots.figures import render
 from radps.plots.flags import plot_flag_fractions, plot_flag_map
-from radps.plots.images import ImagePlane, plot_channel_maps, plot_image
+from radps.plots.images import ImagePlane, plot_channel_maps, plot_image, thin_plane
 from radps.plots.solutions import SolutionPanels, plot_amplitudes, plot_delays, plot_phases
 from radps.plots.spectra import SearchedSpectra, plot_line_search, plot_spectrum
 from radps.plots.visibilities import DensityPanel, ModelPanel, plot_baselines, plot_densities, plot_model_comparison
@@ -48,6 +48,12 @@ DPI = 90
 
 _MOST_UV_TIMES = 120
 _MOST_MAPS = 24
+_IMAGE_PIXELS = 1024
+"""Along an axis of an image that is drawn: more than its picture has."""
+_MAP_PIXELS = 512
+"""The same for a channel map."""
+PLOT_PLANES = 3
+"""Memory of a task that draws an image in its planes: the tiles as read, the plane; a picture has few pixels."""
 _STEPS_OF_TRACK = 12
 
 
@@ -253,7 +259,8 @@ def draw_channel_maps(picture: Picture, place: DrawnImage, rest_frequency_hz: fl
     frequency_hz = load_frequencies(place.url)
     chosen = np.unique(np.linspace(0, len(frequency_hz) - 1, min(_MOST_MAPS, len(frequency_hz))).round().astype(int))
     planes = [
-        _plane(place, int(channel), None, _name_channel(frequency_hz[channel], rest_frequency_hz)) for channel in chosen
+        _plane(place, int(channel), None, _name_channel(frequency_hz[channel], rest_frequency_hz), _MAP_PIXELS)
+        for channel in chosen
     ]
     return save_picture(picture, plot_channel_maps(planes))
 
@@ -284,12 +291,19 @@ def draw_convergence(picture: Picture, convergence_url: str) -> Picture:
     return save_picture(picture, plot_convergence(load_convergence(convergence_url).peak_residual))
 
 
-def _plane(place: DrawnImage, channel: int, beam: tuple[float, float, float] | None, label: str) -> ImagePlane:
-    """Read one plane."""
+def _plane(
+    place: DrawnImage,
+    channel: int,
+    beam: tuple[float, float, float] | None,
+    label: str,
+    most_pixels: int = _IMAGE_PIXELS,
+) -> ImagePlane:
+    """Read one plane, thinned out where it is large."""
     (image,) = load_planes(place.url, place.variable, slice(channel, channel + 1))
     unit = load_unit(place.url, place.variable)
     mask = load_planes(place.url, "MASK", slice(channel, channel + 1))[0] if place.with_mask else None
-    return ImagePlane(image, place.cell_size_rad, place.center_rad, unit, beam, label, mask)
+    plane = ImagePlane(image, place.cell_size_rad, place.center_rad, unit, beam, label, mask)
+    return thin_plane(plane, most_pixels)
 
 
 def save_picture(picture: Picture, figure: Figure) -> Picture:

@@ -42,6 +42,27 @@ class ImagePlane(NamedTuple):
     """(n_l, n_m), True = CLEAN components are allowed; drawn as an outline."""
 
 
+def thin_plane(plane: ImagePlane, most_pixels: int) -> ImagePlane:
+    """Return a plane of at most about ``most_pixels`` along each axis, for a picture that could not show more.
+
+    Each new pixel has the value of largest modulus among k x k old ones, so that a point source stays as bright as it
+    is; k is odd, so that the centre of the image is the centre of a pixel again. The rim may lose up to k - 1 pixels.
+    """
+    step = max(math.ceil(size / most_pixels) for size in plane.image.shape)
+    if step <= 1:
+        return plane
+    step += 1 - step % 2
+    cut = []
+    for size in plane.image.shape:
+        before, start = divmod(size // 2 - step // 2, step)
+        cut.append((start, min((size - start) // step, 2 * before + 1)))
+    (l, n_l), (m, n_m) = cut
+    cells = plane.image[l : l + n_l * step, m : m + n_m * step].reshape(n_l, step, n_m, step)
+    # fmax leaves out NaN, and makes no copy
+    high, low = np.fmax.reduce(cells, axis=(1, 3)), np.fmin.reduce(cells, axis=(1, 3))
+    return plane._replace(image=np.where(high >= -low, high, low), cell_size_rad=step * plane.cell_size_rad)
+
+
 def plot_image(plane: ImagePlane, *, symmetric: bool = False) -> Figure:
     """Plot an image with its beam, the outline of its mask, a colour bar and world coordinates.
 

@@ -10,6 +10,7 @@ from dask.delayed import Delayed
 from radps.context.model import Context
 from radps.context.records import Outcome, Partition, ProductKind, ProductRecord, SkyModel
 from radps.context.sky import to_field_model, total_flux
+from radps.context.store import RunStore
 from radps.data.files import replace_file
 from radps.data.urls import join_url
 from radps.domain.geometry import SPEED_OF_LIGHT_M_S
@@ -51,8 +52,8 @@ def report_graph(context: Context, folder: str, *, visibilities: bool) -> Delaye
         album = Album(context, folder)
         for number, partition in enumerate(context.visibilities("all")):
             drawn += _visibilities_graph(context, album, partition, number)
-    plain = context.model_copy(update={"workspace": None})
-    return run_task(context, _finish, drawn, plain, folder, context.locate(folder), _find_meanings(context))
+    place = context.place()
+    return run_task(context, _finish, drawn, place.url, folder, context.locate(folder), _find_meanings(context))
 
 
 def _find_meanings(context: Context) -> Meanings:
@@ -160,9 +161,9 @@ def _maker(context: Context, partition: Partition, group: str) -> str:
     return next(iter(context.steps), "")
 
 
-def _finish(pictures: Sequence[Picture], context: Context, folder: str, url: str, meanings: Meanings) -> Outcome:
-    """Write the pages, and register the front page."""
-    pages = make_pages(context, pictures, folder, meanings)
+def _finish(pictures: Sequence[Picture], run_url: str, folder: str, url: str, meanings: Meanings) -> Outcome:
+    """Write the pages of the run as its folder knows it, and register the front page."""
+    pages = make_pages(RunStore(run_url).load(), pictures, folder, meanings)
     for page in pages:
         replace_file(join_url(url, page.name), page.content.encode())
     missing = [picture.title for picture in pictures if picture.problem]

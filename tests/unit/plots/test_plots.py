@@ -9,7 +9,7 @@ from radps.plots.arrays import Track, plot_antennas, plot_elevations, plot_uv_co
 from radps.plots.convergence import ChannelTable, plot_channels, plot_convergence
 from radps.plots.figures import render
 from radps.plots.flags import plot_flag_fractions, plot_flag_map
-from radps.plots.images import ImagePlane, make_wcs, plot_channel_maps, plot_image
+from radps.plots.images import ImagePlane, make_wcs, plot_channel_maps, plot_image, thin_plane
 from radps.plots.solutions import SolutionPanels, plot_amplitudes, plot_delays, plot_phases
 from radps.plots.spectra import SearchedSpectra, plot_line_search, plot_spectrum
 from radps.plots.visibilities import DensityPanel, ModelPanel, plot_baselines, plot_densities, plot_model_comparison
@@ -164,3 +164,22 @@ def test_data_are_shown_with_their_model_and_the_phase_between() -> None:
     np.testing.assert_allclose(upper.lines[1].get_ydata(), [2, 2, np.nan])
     np.testing.assert_allclose(lower.lines[0].get_ydata(), [0, 90, np.nan])
     assert lower.get_xlabel() == "uv distance"
+
+
+@pytest.mark.parametrize("shape", [(100, 81), (64, 64), (57, 120)])
+def test_a_large_plane_is_thinned_about_its_centre_and_keeps_its_points(shape: tuple[int, int]) -> None:
+    plane = PLANE._replace(image=np.zeros(shape, np.float32), beam_rad=None)
+    far = (shape[0] // 2 + shape[0] // 3, shape[1] // 2 - shape[1] // 3)
+    plane.image[shape[0] // 2, shape[1] // 2], plane.image[far], plane.image[0, 0] = 2.0, -3.0, np.nan
+    thin = thin_plane(plane, 30)
+    assert max(thin.image.shape) <= 30
+    step = round(thin.cell_size_rad / plane.cell_size_rad)
+    assert thin.image[thin.image.shape[0] // 2, thin.image.shape[1] // 2] == 2.0
+    (found,) = np.argwhere(thin.image == -3.0)
+    world = [make_wcs(one).pixel_to_world(*place) for one, place in ((thin, found), (plane, far))]
+    # Within half of a new pixel along both axes.
+    assert world[0].separation(world[1]).rad < 0.71 * step * plane.cell_size_rad
+
+
+def test_a_small_plane_is_not_thinned() -> None:
+    assert thin_plane(PLANE, 32) is PLANE
