@@ -7,9 +7,7 @@ from itertools import pairwise
 
 from radps.context.model import Context
 from radps.context.records import Partition
-from radps.data.chunks import plan_channel_chunks, plan_time_chunks
-from radps.data.urls import format_bytes
-from radps.errors import ResourceError
+from radps.data.chunks import check_memory, plan_channel_chunks, plan_time_chunks
 from radps.node_tasks.blocks import Block
 
 VISIBILITY_BYTES = 8 + 1 + 4
@@ -17,6 +15,18 @@ VISIBILITY_BYTES = 8 + 1 + 4
 
 SUM_BLOCK_BYTES = 256 * 2**20
 """Visibilities of one block of a sum: fixed, because the plan of what is summed may not depend on the cluster."""
+
+
+def require_memory(context: Context, what: str, needed_bytes: float, *, remedy: str = "") -> None:
+    """Refuse tasks of a step that do not fit into the memory of a slot; see :func:`~radps.data.chunks.check_memory`."""
+    place = context.place()
+    check_memory(what, needed_bytes, stage=place.step, memory_bytes=place.resources.memory_bytes, remedy=remedy)
+
+
+def count_cells(blocks: Sequence[Block], partition: Partition) -> int:
+    """Return the rows times channels of the largest of some blocks of a partition."""
+    sizes = [(one.times[1] - one.times[0]) * (one.channels[1] - one.channels[0]) for one in blocks]
+    return partition.shape[1] * max(sizes, default=0)
 
 
 def plan_blocks(
@@ -171,16 +181,16 @@ def plan_intervals(
     n_blocks = max(1, min(units, round(n_times / n_integrations)))
     edges = [align * (units * number // n_blocks) for number in range(n_blocks)] + [n_times]
     spans = list(pairwise(edges))
-    cells = max(stop - start for start, stop in spans) * n_channels * n_polarizations
+    longest = max(stop - start for start, stop in spans)
+    cells = longest * n_channels * n_polarizations
     memory = place.resources.memory_bytes
     baselines_at_once = min(n_baselines, int((memory - cells * bytes_fixed) // (cells * bytes_of_baseline)))
-    if baselines_at_once < 1:
-        needed = cells * (bytes_fixed + bytes_of_baseline)
-        raise ResourceError(
-            f"stage {place.step}: {cells // (n_channels * n_polarizations)} integrations of {partition.name} need "
-            f"{format_bytes(needed)} of memory, and a worker slot has {format_bytes(memory)}; take fewer integrations "
-            f"at once (they come in multiples of {align}), or give the workers more memory"
-        )
+    require_memory(
+        context,
+        f"a task of {longest} integrations of {partition.name}",
+        cells * (bytes_fixed + max(1, baselines_at_once) * bytes_of_baseline),
+        remedy=f"take fewer integrations at once (they come in multiples of {align})",
+    )
     address = context.address(partition, group)
     blocks = [Block(partition=partition.name, address=address, times=span, channels=(0, n_channels)) for span in spans]
     return blocks, baselines_at_once

@@ -2,17 +2,20 @@
 
 A plan is a pure function of its arguments: the same numbers give the same chunks, on every cluster and in every
 resumed run. Chunks are whole multiples of ``align`` (the zarr chunk), as even as possible, at least two a slot where
-there is enough to share out, and small enough for the memory of a slot.
+there is enough to share out, and small enough for the memory of a slot. What a task is projected to take is logged.
 """
 
 from __future__ import annotations
 
+import logging
 from itertools import pairwise
 
 from pydantic import BaseModel, ConfigDict
 
 from radps.data.urls import format_bytes
 from radps.errors import ResourceError
+
+logger = logging.getLogger(__name__)
 
 COMPLEX64_BYTES = 8
 """A visibility: complex64."""
@@ -171,6 +174,40 @@ def plan_time_chunks(
     return tuple(TimeChunk(index=index, start=a, stop=b) for index, (a, b) in enumerate(bounds))
 
 
+def check_memory(what: str, needed_bytes: float, *, stage: str, memory_bytes: int, remedy: str = "") -> None:
+    """Refuse a task whose size cannot be chosen, and that takes more memory than a slot has.
+
+    Parameters
+    ----------
+    what : str
+        What the task works on, for the message: "a block of 120 integrations and 64 channels".
+    needed_bytes : float
+        Projection of the memory that it takes.
+    stage : str
+        Name of the stage, for the message.
+    memory_bytes : int
+        Memory of one slot.
+    remedy : str
+        What helps besides workers with more memory: "make the image smaller".
+
+    Raises
+    ------
+    ResourceError
+        It does not fit.
+    """
+    _log_projection(stage, what, needed_bytes, memory_bytes)
+    if needed_bytes > memory_bytes:
+        raise ResourceError(
+            f"stage {stage}: {what} needs {format_bytes(needed_bytes)} of memory, and a worker slot has "
+            f"{format_bytes(memory_bytes)}; give the workers more memory, or run fewer tasks on each"
+            + (f", or {remedy}" if remedy else "")
+        )
+
+
+def _log_projection(stage: str, what: str, needed_bytes: float, memory_bytes: int) -> None:
+    logger.debug("stage %s: %s takes up to %d of %d bytes of memory", stage, what, needed_bytes, memory_bytes)
+
+
 def _plan(
     size: int,
     stage: str,
@@ -200,4 +237,7 @@ def _plan(
     for_slots = min(units, max(1, slots) * TASKS_PER_SLOT, max(1, max_tasks))
     n_chunks = max(for_memory, for_slots)
     edges = [align * (units * number // n_chunks) for number in range(n_chunks)] + [size]
-    return list(pairwise(edges))
+    bounds = list(pairwise(edges))
+    longest = max(stop - start for start, stop in bounds)
+    _log_projection(stage, f"a task of {longest} {what}s", bytes_fixed + longest * bytes_each, memory_bytes)
+    return bounds

@@ -154,5 +154,6 @@ def predict_taylor_images(
     for term, image in enumerate(images):
         if term == 0 or image.any():
             transformed = predict(image, uvw_m, frequency_hz, place.grid, center=place.center, epsilon=epsilon)
-            visibilities += transformed * offset**term
+            for channel, factor in enumerate(offset**term):  # one by one: no second copy of all
+                visibilities[:, channel] += transformed[:, channel] * factor
     return visibilities

@@ -29,6 +29,8 @@ Rau & Cornwell 2011, A&A 532, A71. Sault & Wieringa 1994, A&AS 108, 585 (two ter
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -82,11 +84,13 @@ def dirty_terms(
     DirtySum
         Images of shape (term, n_l, n_m), not yet divided, and the sum of weights. Sums of chunks may be added.
     """
-    parts = [
-        dirty_sum(uvw_m, frequency_hz, times_power(visibilities, power), weights, grid, epsilon=epsilon, w_term=w_term)
+    images = (
+        dirty_sum(
+            uvw_m, frequency_hz, times_power(visibilities, power), weights, grid, epsilon=epsilon, w_term=w_term
+        ).image
         for power in powers
-    ]
-    return DirtySum(np.stack([part.image for part in parts]), parts[0].weight)  # type: ignore[arg-type]  # all of one type
+    )
+    return DirtySum(stack_images(images, len(powers)), float(weights.sum(dtype=np.float64)))
 
 
 def psf_terms(
@@ -104,11 +108,11 @@ def psf_terms(
     """
     first = psf_sum(uvw_m, frequency_hz, weights, grid, epsilon=epsilon)
     ones = np.ones(weights.shape, np.complex64 if first.image.dtype == np.float32 else np.complex128)
-    images = [first.image] + [
+    others = (
         dirty_sum(uvw_m, frequency_hz, times_power(ones, power), weights, grid, epsilon=epsilon, w_term=False).image
         for power in powers[1:]
-    ]
-    return DirtySum(np.stack(images), first.weight)  # type: ignore[arg-type]  # all of one type
+    )
+    return DirtySum(stack_images(chain([first.image], others), len(powers)), first.weight)
 
 
 def predict_terms(
@@ -209,6 +213,16 @@ def find_spectral_index(
     covariance = correlation * noise[0] * noise[1]
     variance = noise[1] ** 2 - 2 * index * covariance + index**2 * noise[0] ** 2
     return SpectralIndex(index.astype(np.float32), (np.sqrt(variance) / flux).astype(np.float32))
+
+
+def stack_images(images: Iterator[Image], count: int) -> Image:
+    """Return images as one array, (image, n_l, n_m), that is filled as they are made: never are there two copies."""
+    first = next(images)
+    stacked: Image = np.empty((count, *first.shape), first.dtype)
+    stacked[0] = first
+    for number, image in enumerate(images, 1):
+        stacked[number] = image
+    return stacked
 
 
 def times_power(visibilities: Visibilities, power: NDArray[np.float64]) -> Visibilities:

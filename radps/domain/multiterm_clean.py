@@ -180,8 +180,11 @@ class _Transforms:
     def kernels(self, scale: int) -> NDArray[np.float32]:
         """Return B_s * B_s * P_q, shape (2 term - 1, p_l, p_m), with the centre at p // 2."""
         if scale not in self._kernels:
-            found = [np.fft.fftshift(self._whole(self._twice(scale, psf))) for psf in self._psfs]
-            self._kernels = {scale: np.stack(found)}  # one is enough: the scale changes seldom
+            self._kernels = {}  # one is enough: the scale changes seldom
+            kernels = np.empty((len(self._psfs), *self._large), np.float32)
+            for kernel, psf in zip(kernels, self._psfs, strict=True):
+                kernel[...] = np.fft.fftshift(self._whole(self._twice(scale, psf)))
+            self._kernels[scale] = kernels
         return self._kernels[scale]
 
     def _hessian(self, scale: int) -> NDArray[np.float64]:

@@ -5,7 +5,7 @@ residual R_i loses sum_j N_(i+j) I_j, where N_q is the operator of the weights w
 
 1. Each chunk makes, for each q, the images of :func:`operator_sums`: the point spread function P_0, and one image for
    each two further terms of the series in w. They are sums over samples, so that those of chunks add up.
-2. :func:`make_spectra` transforms the totals, once.
+2. :func:`make_spectrum` transforms the totals, once for each q.
 3. :func:`apply_operators` then gives the dirty images of a model without any visibilities.
 
 w is in wavelengths here, relative to the largest of all data; the phase X that the series is in is
@@ -14,7 +14,7 @@ w is in wavelengths here, relative to the largest of all data; the phase X that 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from radps.domain.geometry import SPEED_OF_LIGHT_M_S, ImageGrid, w_phase_error
 from radps.domain.gridding import DirtySum, Image, Visibilities, dirty_sum
-from radps.domain.multiterm import times_power
+from radps.domain.multiterm import stack_images, times_power
 from radps.domain.normal_operator import (
     NormalOperator,
     apply_normal_operator,
@@ -109,13 +109,11 @@ def operator_sums(
     waves = uvw_m[:, 2:] * (frequency_hz / SPEED_OF_LIGHT_M_S)
     relative_w = (waves / longest_w if longest_w > 0 else waves).astype(np.float32)
 
-    def image(values: Visibilities) -> DirtySum:
-        return dirty_sum(uvw_m, frequency_hz, values, weights, large, epsilon=epsilon, w_term=False)
+    def image(values: Visibilities) -> Image:
+        return dirty_sum(uvw_m, frequency_hz, values, weights, large, epsilon=epsilon, w_term=False).image
 
-    rows = []
-    for power in powers:
-        ones = np.ones(weights.shape, np.complex64)
-        parts = [image(times_power(ones, power))]
+    def row(power: NDArray[np.float64]) -> Iterator[Image]:
+        yield image(times_power(np.ones(weights.shape, np.complex64), power))
         raised = np.ones_like(relative_w)
         for odd in range(1, series, 2):
             raised = raised * relative_w
@@ -123,33 +121,34 @@ def operator_sums(
             values.imag = -coefficients[odd] * raised
             raised = raised * relative_w
             values.real = coefficients[odd + 1] * raised if odd + 1 < series else 0
-            parts.append(image(times_power(values, power)))
-        rows.append(parts)
-    images: Image = np.stack([np.stack([part.image for part in parts]) for parts in rows])
-    return DirtySum(images, rows[0][0].weight)
+            yield image(times_power(values, power))
+
+    n_images = 1 + series // 2
+    made = stack_images((one for power in powers for one in row(power)), len(powers) * n_images)
+    images: Image = made.reshape(len(powers), n_images, *large.shape)
+    return DirtySum(images, float(weights.sum(dtype=np.float64)))
 
 
-def make_spectra(images: NDArray[Any], series: int) -> NDArray[np.float32]:
-    """Transform the totals of :func:`operator_sums`, divided by the sum of weights, to the spectra of the operators.
+def make_spectrum(images: NDArray[Any], series: int) -> NDArray[np.float32]:
+    """Transform the totals of :func:`operator_sums` for one q, divided by the sum of weights, to spectra.
 
     Returns
     -------
-    ndarray of float32, shape (2 n - 1, series, p_l, p_m // 2 + 1)
+    ndarray of float32, shape (series, p_l, p_m // 2 + 1)
         c_j times the transform of P_j, its imaginary part for odd j.
     """
-    spectra = np.empty((len(images), series, images.shape[2], images.shape[3] // 2 + 1), np.float32)
-    for row, target in zip(images, spectra, strict=True):
-        target[0] = transform_centred(row[0].astype(np.float32)).real
-        for number, odd in enumerate(range(1, series, 2), 1):
-            transform = transform_centred(row[number].astype(np.float32))
-            target[odd] = transform.imag
-            if odd + 1 < series:
-                target[odd + 1] = transform.real
-    return spectra
+    spectrum = np.empty((series, images.shape[1], images.shape[2] // 2 + 1), np.float32)
+    spectrum[0] = transform_centred(images[0].astype(np.float32)).real
+    for number, odd in enumerate(range(1, series, 2), 1):
+        transform = transform_centred(images[number].astype(np.float32))
+        spectrum[odd] = transform.imag
+        if odd + 1 < series:
+            spectrum[odd + 1] = transform.real
+    return spectrum
 
 
 def make_operators(spectra: NDArray[np.float32], grid: ImageGrid) -> tuple[NormalOperator, ...]:
-    """Return N_q for q = 0 ... 2 n - 2, of the spectra of :func:`make_spectra`."""
+    """Return N_q for q = 0 ... 2 n - 2, of the spectra of :func:`make_spectrum`."""
     height = (grid.n_minus_1 / grid.max_1_minus_n + 0.5).astype(np.float32)
     return tuple(NormalOperator(grid, row, height, (0.0,) * len(row)) for row in spectra)
 

@@ -19,7 +19,7 @@ from distributed.comm import CommClosedError
 
 from radps.context.records import Resources
 from radps.errors import ClusterError, ClusterLostError, TaskTimeoutError
-from radps.execution.engine import MEMORY_SHARE, Order, Stop, StoppedError, TaskListener, ignore
+from radps.execution.engine import Order, Stop, StoppedError, TaskListener, ignore, memory_of_task
 from radps.execution.task_recorder import TASKS, TaskRecorder
 from radps.execution.worker_host import WorkerHost
 from radps.graph_tasks.shapes import task_name
@@ -120,9 +120,9 @@ class OnClient:
         if not workers:
             raise ClusterError(f"{self._description} has no workers; {self._why('start some')}")
         # A worker without a limit has the memory of its machine, which the scheduler does not know.
-        memory = min((worker["memory_limit"] or 4 * 2**30) * MEMORY_SHARE / worker["nthreads"] for worker in workers)
+        memory = min(memory_of_task(worker["memory_limit"] or 4 * 2**30, worker["nthreads"]) for worker in workers)
         slots = self._slots or sum(worker["nthreads"] for worker in workers)
-        return Resources(slots=slots, memory_bytes=int(memory))
+        return Resources(slots=slots, memory_bytes=memory)
 
     def check_offers(self, wanted: Mapping[str, float]) -> None:
         """Refuse what no worker offers; see :class:`~radps.execution.engine.Engine`."""

@@ -18,13 +18,37 @@ from radps.context.records import Resources
 from radps.errors import TaskTimeoutError
 from radps.node_tasks.guard import TaskEvent, TaskHost
 
-MEMORY_SHARE = 0.8
-"""Of a worker's memory, for the data of its tasks; the rest is for the interpreter and libraries."""
+MEMORY_SHARE = 0.7
+"""Of a worker's memory, that its process may have: above this, Dask writes results to the disk, from 0.8 on a worker
+gets no tasks, and at 0.95 it is killed."""
+
+WORKER_BYTES = 450 * 2**20
+"""What a worker process has besides the data of its tasks: interpreter, libraries (XRADIO and matplotlib are half of
+it), and freed memory that it keeps."""
+
+IN_PROCESS_SHARE = 0.4
+"""Of the machine's memory, for a task in the process of the driver, where no worker has a limit."""
+
+SMALLEST_SHARE = 0.25
+"""For the data of tasks at least: workers of less than 1 GiB run small problems, without a promise."""
 
 IN_PROCESS = "in-process"
 """Worker of a task that runs in the process of the driver."""
 
 TaskListener = Callable[[TaskEvent], None]
+
+
+def memory_of_task(worker_bytes: float, threads: int = 1) -> int:
+    """Return the memory that a task may take on a worker [byte], if each of its threads has one.
+
+    Parameters
+    ----------
+    worker_bytes : float
+        Memory of the worker.
+    threads : int
+        Tasks that run in it at the same time.
+    """
+    return int(max(MEMORY_SHARE * worker_bytes - WORKER_BYTES, SMALLEST_SHARE * worker_bytes) / threads)
 
 
 class Order(NamedTuple):
@@ -161,8 +185,8 @@ class InProcess:
         return DriverProcess(on_task)
 
     def resources(self) -> Resources:
-        """Return one slot, with half of the machine's memory: this process shares it with whatever else runs."""
-        return Resources(slots=1, memory_bytes=int(self._memory_bytes * MEMORY_SHARE / 2))
+        """Return one slot, with less than half of the machine's memory: other processes need some, too."""
+        return Resources(slots=1, memory_bytes=int(IN_PROCESS_SHARE * self._memory_bytes))
 
     def check_offers(self, wanted: Mapping[str, float]) -> None:
         """Accept everything: there is no choice of workers here."""

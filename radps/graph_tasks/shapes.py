@@ -56,7 +56,7 @@ class Keep(NamedTuple):
 
 
 FAN_IN = 8
-"""How many results one task of a reduction takes."""
+"""How many results one task of a reduction takes, if it is not told."""
 
 
 def run_task(
@@ -104,7 +104,12 @@ def map_chunks(
 
 
 def reduce_tree(
-    names: TaskNames, function: Callable[[list[Any]], Any], parts: Sequence[Delayed], *, name: str = ""
+    names: TaskNames,
+    function: Callable[[list[Any]], Any],
+    parts: Sequence[Delayed],
+    *,
+    name: str = "",
+    fan_in: int = FAN_IN,
 ) -> Delayed:
     """Return a graph that merges many results into one.
 
@@ -117,6 +122,8 @@ def reduce_tree(
         ``function(list of results) -> result``; it has to accept its own results again.
     parts : sequence of Delayed
         At least one.
+    fan_in : int
+        How many results one task takes; few where they are large, because all of them are in its memory.
 
     Raises
     ------
@@ -134,12 +141,12 @@ def reduce_tree(
             _delayed(
                 names,
                 function,
-                f"{key}-{level}-{start // FAN_IN:05d}",
-                (list(parts[start : start + FAN_IN]),),
+                f"{key}-{level}-{start // fan_in:05d}",
+                (list(parts[start : start + fan_in]),),
                 {},
                 None,
             )
-            for start in range(0, len(parts), FAN_IN)
+            for start in range(0, len(parts), fan_in)
         ]
         level += 1
         if len(parts) == 1:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from radps.data.images import load_planes, write_planes
-from radps.data.stores import join_url, load_array, save_array
+from radps.data.stores import create_array, join_url, load_array, save_array, write_region
 from radps.domain.beam import RestoringBeam, fit_restoring_beam, restore_image
 from radps.domain.geometry import ImageGrid
 from radps.domain.gridding import DirtySum
@@ -30,7 +30,7 @@ from radps.domain.multiterm_clean import clean_terms
 from radps.domain.solver import ModelUpdate, Residual, SolverResult
 from radps.domain.statistics import find_peak, robust_rms
 from radps.domain.wideband_beam import ChannelWeights, beam_moments, correct_terms
-from radps.domain.wideband_operator import apply_operators, make_operators, make_spectra
+from radps.domain.wideband_operator import apply_operators, make_operators, make_spectrum
 from radps.node_tasks.continuum_sums import ContinuumRules, FirstSums
 from radps.node_tasks.cube_imaging import write_plane
 from radps.node_tasks.mask_files import load_channel_mask
@@ -124,12 +124,19 @@ class TermsUpdate(NamedTuple):
 
 def save_first(total: FirstSums, rules: ContinuumRules, cycle: CycleImages) -> FirstLook:
     """Write the PSFs, the spectra of the normal operators, and the dirty images of cycle 0."""
-    images = total.psf.normalised().astype(np.float32)
-    _save_images(cycle.psf_url, images[:, 0])
+    # Term by term: all of them as sums, images and spectra would be three times the memory.
+    n_psfs, _, n_l, n_m = total.psf.image.shape
+    shape = (rules.series, n_l, n_m // 2 + 1)
+    _create(cycle.psf_url, (n_psfs, n_l, n_m), ("term", "l", "m"))
     save_array(cycle.channels_url, np.stack(total.channels), dims=("quantity", "channel"))
     if rules.series:
-        save_array(cycle.operator_url, make_spectra(images, rules.series), dims=("term", "series", "u", "v"))
-    dirty = total.dirty.normalised().astype(np.float32)
+        _create(cycle.operator_url, (n_psfs, *shape), ("term", "series", "u", "v"))
+    for term, sums in enumerate(total.psf.image):
+        images = DirtySum(sums, total.psf.weight).normalised().astype(np.float32, copy=False)
+        _write_term(cycle.psf_url, term, images[0])
+        if rules.series:
+            _write_term(cycle.operator_url, term, make_spectrum(images, rules.series))
+    dirty = total.dirty.normalised().astype(np.float32, copy=False)
     return FirstLook(total.psf.weight, _save_residual(dirty, rules, cycle), find_peak(dirty[0]))
 
 
@@ -138,7 +145,7 @@ def save_residual(total: DirtySum, rules: ContinuumRules, cycle: CycleImages, *,
 
     ``is_refined`` means that the residual was made before, to a lower accuracy, and the mask of the cycle with it.
     """
-    return _save_residual(total.normalised().astype(np.float32), rules, cycle, is_refined=is_refined)
+    return _save_residual(total.normalised().astype(np.float32, copy=False), rules, cycle, is_refined=is_refined)
 
 
 def convolve_residual(rules: ContinuumRules, cycle: CycleImages) -> Residual:
@@ -300,6 +307,16 @@ def _update_mask(residual: NDArray[np.float32], rules: ContinuumRules, cycle: Cy
     mask = update_auto_mask(residual, empty if before is None else before, beam, grid, sidelobes, options)
     save_array(cycle.mask_url, mask, dims=("l", "m"))
     return mask
+
+
+def _create(url: str, shape: tuple[int, ...], dims: tuple[str, ...]) -> None:
+    """Create an array of the scratch store with a chunk for each term."""
+    create_array(url, shape, chunks=(1, *shape[1:]), dtype=np.float32, dims=dims)
+
+
+def _write_term(url: str, term: int, image: NDArray[np.float32]) -> None:
+    region = (slice(term, term + 1), *(slice(0, size) for size in image.shape))
+    write_region(url, region, image[np.newaxis])
 
 
 def _save_images(url: str, images: NDArray[np.float32]) -> None:

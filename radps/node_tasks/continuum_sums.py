@@ -17,6 +17,9 @@ from radps.domain.wideband_operator import operator_sums
 from radps.node_tasks.cube_imaging import ImagingRules
 from radps.node_tasks.samples import Samples, Source, load_samples, weigh_samples
 
+IMAGES_AT_ONCE = 2
+"""Parts that are added by one task: each is a set of large images, and all are in its memory."""
+
 
 class ContinuumRules(NamedTuple):
     """How a continuum image is made."""
@@ -127,8 +130,8 @@ def add_first(parts: Sequence[FirstSums]) -> FirstSums:
 
 
 def add_images(parts: Sequence[DirtySum]) -> DirtySum:
-    """Add up parts in their order, in double precision."""
-    total = np.zeros(parts[0].image.shape, np.float64)
-    for part in parts:
-        total += part.image
+    """Add up parts, in their precision; few at once, so that errors of rounding stay small."""
+    total = parts[0].image
+    for number, part in enumerate(parts[1:]):
+        total = np.add(total, part.image, out=total if number else None)  # the parts themselves stay as they are
     return DirtySum(total, sum(part.weight for part in parts))

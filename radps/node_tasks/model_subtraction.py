@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from radps.data.visibilities import VisibilityChunk, write_chunk
+from radps.data.visibilities import write_chunk
 from radps.domain.polarization import parallel_hands
 from radps.errors import ModelError
 from radps.node_tasks.blocks import Block
@@ -53,7 +53,7 @@ def subtract_model_block(
     """Subtract a model image from the parallel hands of a block, and write the difference.
 
     Autocorrelations and cross hands stay as they are. ``spectral_index`` is that of all of the model, on top of its
-    Taylor terms.
+    Taylor terms. The model is that of all of the block at once; it is subtracted time by time, without a second copy.
     """
     data = block.load()
     cross = np.flatnonzero(data.antenna1 != data.antenna2)
@@ -62,17 +62,17 @@ def subtract_model_block(
     predicted = predict_field(data.uvw_m[:, cross].reshape(-1, 3), data.frequency_hz, model)
     if spectral_index and model.image is not None:
         predicted *= (data.frequency_hz / model.image.reference_frequency_hz) ** spectral_index
-    place = np.ix_(np.arange(len(data.time_s)), cross, np.arange(len(data.frequency_hz)), np.array(hands))
-    left = data.visibilities.copy()
-    left[place] -= predicted.reshape(len(data.time_s), len(cross), len(data.frequency_hz), 1).astype(np.complex64)
-    write_chunk(visibility_url, left, times=block.time_slice, channels=block.channel_slice)
-    weights = np.where(data.flags[place], 0.0, data.weights[place].astype(np.float64))
-    return SubtractedPower(
-        field,
-        float(weights.sum()),
-        _power(data, weights, place),
-        _power(data._replace(visibilities=left), weights, place),
-    )
+    predicted = predicted.reshape(len(data.time_s), len(cross), len(data.frequency_hz), 1)
+    place = np.ix_(cross, np.arange(len(data.frequency_hz)), np.array(hands))
+    total = np.zeros(3)
+    for time, model_now in enumerate(predicted):
+        left = data.visibilities[time]
+        weights = np.where(data.flags[time][place], 0.0, data.weights[time][place].astype(np.float64))
+        before = _power(left[place], weights)
+        left[place] -= model_now.astype(np.complex64)
+        total += weights.sum(), before, _power(left[place], weights)
+    write_chunk(visibility_url, data.visibilities, times=block.time_slice, channels=block.channel_slice)
+    return SubtractedPower(field, *total.tolist())
 
 
 def add_subtracted_power(parts: Sequence[SubtractedPower]) -> SubtractedPower:
@@ -85,6 +85,5 @@ def add_subtracted_power(parts: Sequence[SubtractedPower]) -> SubtractedPower:
     )
 
 
-def _power(data: VisibilityChunk, weights: NDArray[np.float64], place: tuple[NDArray[np.int64], ...]) -> float:
-    values = data.visibilities[place]
+def _power(values: NDArray[np.complex64], weights: NDArray[np.float64]) -> float:
     return float((weights * (values.real.astype(np.float64) ** 2 + values.imag.astype(np.float64) ** 2)).sum())

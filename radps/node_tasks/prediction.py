@@ -35,8 +35,12 @@ def predict_field(
     uvw_m: NDArray[np.float64], frequency_hz: NDArray[np.float64], model: FieldModel
 ) -> NDArray[np.complex128]:
     """Return the visibilities of a model (Stokes I), shape (row, channel) [Jy]; ``uvw_m`` is (row, 3)."""
-    visibilities = predict_components(uvw_m, frequency_hz, model.components)
-    return visibilities if model.image is None else visibilities + _predict_image(uvw_m, frequency_hz, model.image)
+    if model.image is None:
+        return predict_components(uvw_m, frequency_hz, model.components)
+    visibilities = _predict_image(uvw_m, frequency_hz, model.image)
+    if model.components:
+        visibilities += predict_components(uvw_m, frequency_hz, model.components)
+    return visibilities
 
 
 def _predict_image(

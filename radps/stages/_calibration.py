@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from radps.context.model import Context
-from radps.context.planning import SUM_BLOCK_BYTES, VISIBILITY_BYTES
+from radps.context.planning import SUM_BLOCK_BYTES, VISIBILITY_BYTES, require_memory
 from radps.context.records import Partition, SkyModel, SpectralWindow
 from radps.context.selection import ChannelRange, channels_of
 from radps.errors import ModelError, SelectionError
@@ -69,6 +69,9 @@ def cut_scan(
     n_channels = n_channels // align * align or n_channels
     starts = [channels[0], *range((channels[0] // n_channels + 1) * n_channels, channels[1], n_channels)]
     bands = list(pairwise([*starts, channels[1]]))
+    widest = max(stop - start for start, stop in bands)
+    needed = COPIES * n_times * widest * n_baselines * n_polarizations * VISIBILITY_BYTES
+    require_memory(context, f"a piece of {n_times} integrations of a scan of {partition.name}", needed)
     return tuple(
         Block(
             partition=partition.name,

@@ -8,7 +8,7 @@ from typing import Any
 from dask.delayed import Delayed
 
 from radps.context.model import Context
-from radps.context.planning import SUM_BLOCK_BYTES, VISIBILITY_BYTES
+from radps.context.planning import SUM_BLOCK_BYTES, VISIBILITY_BYTES, require_memory
 from radps.context.records import Partition, QAScore, ScoreScope
 from radps.context.scores import score_between
 from radps.context.sky import to_field_model
@@ -107,6 +107,7 @@ def _time_blocks(context: Context, partition: Partition) -> list[Block]:
     align = partition.chunks[0]
     step = max(1, SUM_BLOCK_BYTES // row_bytes)
     step = step // align * align or step
+    require_memory(context, f"{min(step, n_times)} integrations of {partition.name}", row_bytes * min(step, n_times))
     return [
         Block(
             partition=partition.name,

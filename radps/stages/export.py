@@ -9,7 +9,9 @@ from dask.delayed import Delayed
 
 from radps.context.lineage import describe_steps, lineage, product_attributes
 from radps.context.model import Context
+from radps.context.planning import require_memory
 from radps.context.records import ImageRecord, Outcome, OutcomeStatus, ProductKind, ProductRecord
+from radps.data.fits import estimate_export_memory
 from radps.graph_tasks.shapes import map_chunks, run_task
 from radps.node_tasks.products import ExportJob, ProductFile, export_image, write_manifest
 from radps.stages.base import StageParams
@@ -30,6 +32,10 @@ class Params(StageParams):
 def export(context: Context, params: Params) -> Delayed:
     """Write the images as FITS files that CARTA, CASA and astropy read, and a manifest with their checksums."""
     jobs = plan_jobs(context, params)
+    for image in _chosen(context, params):
+        _, n_l, n_m = image.shape
+        needed = estimate_export_memory(n_l, n_m, len(image.polarizations))
+        require_memory(context, f"the export of {image.name}", needed)
     files = map_chunks(context, export_image, jobs, name="export_image")
     manifest_path = context.new_path("products", "manifest.json", suffix="")
     content = _describe_run(context, params, jobs)

@@ -9,6 +9,7 @@ from dask.delayed import Delayed
 from pydantic import Field
 
 from radps.context.model import Context
+from radps.context.planning import require_memory
 from radps.context.records import (
     FrequencyRange,
     LineSearch,
@@ -21,7 +22,6 @@ from radps.context.records import (
 )
 from radps.context.scores import score_between
 from radps.context.selection import ChannelRange, frequency_ranges
-from radps.data.chunks import plan_channel_chunks
 from radps.domain.geometry import SPEED_OF_LIGHT_M_S, ImageGrid
 from radps.errors import SelectionError
 from radps.graph_tasks.shapes import map_chunks, reduce_tree, run_task
@@ -45,8 +45,9 @@ from radps.units import Angle
 MAX_COARSENING = 8.0
 """Longest baseline over the longest one that is imaged, at most: a field of many beams is cut, not blurred more."""
 
-SEARCH_COPIES = 4
-"""Memory of the search in units of the dirty cube: the cube, its pixels in a row, what the baseline leaves, sums."""
+SEARCH_COPIES = 8
+"""Memory of the search in units of the dirty cube: the cube, its pixels in a row, what the baseline leaves, sums, and
+sorted copies for the noise."""
 
 
 class Params(StageParams):
@@ -131,15 +132,12 @@ def _search_partition(context: Context, params: Params, partition: Partition, wi
     """Return the graph of the search in one partition."""
     grid = _choose_grid(context, params, window)
     context = context.for_part(partition, window, (grid.n_l, grid.cell_size_rad))
-    place = context.place()
     n_channels = window.n_channels
-    plan_channel_chunks(  # refuses what does not fit
-        1,
-        stage=place.step,
-        bytes_per_channel=SEARCH_COPIES * 4 * n_channels * grid.n_l * grid.n_m,
-        bytes_fixed=0,
-        slots=1,
-        memory_bytes=place.resources.memory_bytes,
+    require_memory(
+        context,
+        f"the dirty cube of {partition.name}",
+        SEARCH_COPIES * 4 * n_channels * grid.n_l * grid.n_m,
+        remedy="make it smaller (image_size)",
     )
     group = params.data_group or [name for name in partition.groups if name != LINE_GROUP][-1]
     target = ImageTarget(partition.name, partition.field, (partition,), (((0, n_channels),),))

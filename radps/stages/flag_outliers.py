@@ -18,7 +18,7 @@ from radps.node_tasks.solution_outliers import JudgedAntenna, JudgedTable, flag_
 from radps.stages._flags import WRITES, choose_group, finish_flags, flag_outcome, plan_new_flags
 from radps.stages.base import StageParams
 
-COPIES = 1.0
+COPIES = 0.5
 """Memory of a task, in units of its visibilities with flags and weights: flags, old and new ones."""
 
 KINDS = ("bandpass", "gain")

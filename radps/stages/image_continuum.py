@@ -10,9 +10,12 @@ from dask.delayed import Delayed
 from pydantic import Field
 
 from radps.context.model import Context
+from radps.context.planning import require_memory
 from radps.context.records import ImageRecord, Outcome, OutcomeStatus, Partition, PlannedImage, SpectralWindow
 from radps.context.selection import ChannelRange
+from radps.domain.continuum_memory import estimate_continuum_memory
 from radps.domain.imaging import choose_accuracy
+from radps.domain.model_update import count_scales
 from radps.domain.solver import ModelUpdate, Residual, ResidualRequest, SolverResult, StopReason, iterate
 from radps.domain.weights import Weighting
 from radps.domain.wideband_operator import plan_series
@@ -34,6 +37,7 @@ from radps.node_tasks.continuum_imaging import (
     update_model,
 )
 from radps.node_tasks.continuum_sums import (
+    IMAGES_AT_ONCE,
     ContinuumRules,
     add_first,
     add_images,
@@ -68,6 +72,8 @@ from radps.stages.subtract_model import GROUP as MODEL_GROUP
 
 KEEP_SHARE = 0.3
 """Part of the memory of all workers that kept visibilities may take; the tasks of the cycles need the rest."""
+
+SMALLER_IMAGE = "make the image smaller (image_size), or its pixels larger (cell_size)"
 
 SAMPLE_BYTES = 8 + 4
 """A kept visibility: Stokes I, its weight."""
@@ -212,9 +218,10 @@ def image_target(
     clean = imaging.clean
     series = plan_series(longest_w, grid, params.n_terms, epsilon=clean.epsilon, w_term=clean.w_term)
     rules = ContinuumRules(imaging, centre_hz, params.n_terms, longest_w, series)
+    projection = _require_memory(context, params, target, sources, rules)
     scratch_url = context.locate(context.new_path("images", f"{target.name}-cycles", suffix=""))
     restored = context.is_finished(context.task_key(f"restore-{target.name}"))
-    keeps = not series and not restored and _fits(context, params, target)
+    keeps = not series and not restored and _fits(context, params, target, projection)
     blocks = (yield _keep_blocks(context, target, sources)) if keeps else sources
     work = _Work(target, blocks, rules, scratch_url)
     weight, result, kept = yield from _iterate_cycles(context, work, before)
@@ -233,14 +240,41 @@ def image_target(
     return record, "from visibilities kept on the workers" if keeps else "from visibilities read in each cycle"
 
 
-def _fits(context: Context, params: Params, target: ImageTarget) -> bool:
-    """Return True where the data of an image are worth keeping between cycles, and the workers have the memory."""
+def _require_memory(
+    context: Context,
+    params: Params,
+    target: ImageTarget,
+    sources: Sequence[Source],
+    rules: ContinuumRules,
+) -> int:
+    """Return the memory that the largest task of an image takes [byte]; refuse one that no slot has."""
+    grid = rules.imaging.grid
+    n_cells = max((one.times[1] - one.times[0]) * (one.channels[1] - one.channels[0]) for one in sources)
+    projection = estimate_continuum_memory(
+        n_cells * max(partition.shape[1] for partition in target.partitions),
+        max(partition.shape[3] for partition in target.partitions),
+        grid,
+        n_terms=params.n_terms,
+        series=rules.series,
+        n_scales=count_scales(rules.imaging.clean.deconvolver, grid),
+    )
+    what = f"a continuum image of {grid.n_l} x {grid.n_m} pixels with {params.n_terms} Taylor terms"
+    require_memory(context, what, projection, remedy=SMALLER_IMAGE)
+    return projection
+
+
+def _fits(context: Context, params: Params, target: ImageTarget, projection: int) -> bool:
+    """Return True where the data of an image are worth keeping between cycles, and the workers have the memory.
+
+    It is what their tasks, of a size of ``projection`` [byte], leave, but no more than ``KEEP_SHARE``.
+    """
     resources = context.place().resources
     n_bytes = 0
     for partition, ranges in zip(target.partitions, target.channels, strict=True):
         n_channels = sum(stop - start for start, stop in ranges)
         n_bytes += partition.shape[0] * partition.shape[1] * (n_channels * SAMPLE_BYTES + UVW_BYTES)
-    return params.max_iterations > 0 and n_bytes <= KEEP_SHARE * resources.slots * resources.memory_bytes
+    free_bytes = min(KEEP_SHARE * resources.memory_bytes, resources.memory_bytes - projection)
+    return params.max_iterations > 0 and n_bytes <= resources.slots * free_bytes
 
 
 def _keep_blocks(context: Context, target: ImageTarget, sources: Sequence[Source]) -> Keep:
@@ -320,7 +354,7 @@ def _update_residual(
         graph = run_task(context, convolve_residual, rules, cycle, name=f"residual-{name}")
     else:
         parts = map_chunks(context, sum_residual, work.blocks, rules, cycle.model_url, epsilon, name=f"residual-{name}")
-        total = reduce_tree(context, add_images, parts, name=f"add_residual-{name}")
+        total = reduce_tree(context, add_images, parts, name=f"add_residual-{name}", fan_in=IMAGES_AT_ONCE)
         graph = run_task(
             context, save_residual, total, rules, cycle, is_refined=is_refined, name=f"save_residual-{name}"
         )
@@ -344,7 +378,7 @@ def _first_graph(context: Context, work: _Work, before: Sequence[Delayed]) -> De
     """Return the graph of the PSFs and the dirty images; it computes to a FirstLook."""
     name = work.target.name
     parts = map_chunks(context, sum_first, work.blocks, work.rules, name=f"first-{name}", after=list(before))
-    total = reduce_tree(context, add_first, parts, name=f"add_first-{name}")
+    total = reduce_tree(context, add_first, parts, name=f"add_first-{name}", fan_in=IMAGES_AT_ONCE)
     return run_task(context, save_first, total, work.rules, work.cycle(0), name=f"save_first-{name}")
 
 

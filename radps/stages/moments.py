@@ -13,6 +13,7 @@ from pydantic import Field
 
 from radps.context.lineage import product_attributes
 from radps.context.model import Context
+from radps.context.planning import require_memory
 from radps.context.records import ImageRecord, Outcome, OutcomeStatus, QAScore, ScoreScope, StatisticsRecord
 from radps.context.scores import score_between
 from radps.data.images import image_bytes
@@ -37,6 +38,10 @@ from radps.units import FluxDensity, Frequency, Speed
 
 BLOCK_CHANNELS = 32
 """Channels of one task: fixed, because the order of a sum may not depend on the cluster."""
+
+
+MOMENT_PLANES = 24
+"""Memory of the largest task in planes: sums in double precision, those of two parts and of both, a plane of data."""
 
 
 class Params(StageParams):
@@ -142,6 +147,7 @@ def _cube_moments(context: Context, params: Params, cube: ImageRecord) -> Delaye
         np.array([_frequencies(cube)[[first, last - 1]].mean()]),
         cube.channel_width_hz * (last - first),
     )._replace(rest_frequency_hz=rest_hz, spectral_frame=cube.spectral_frame or window.frame)
+    require_memory(context, f"the moments of {cube.name}", MOMENT_PLANES * 4 * n_l * n_m)
     place = context.place()
     check_free_bytes(place.url, image_bytes(description, tuple(VARIABLES)), f"stage {place.step}: {name}")
     path = context.new_path("images", name=f"{name}.zarr", suffix="")
@@ -167,7 +173,7 @@ def _cube_moments(context: Context, params: Params, cube: ImageRecord) -> Delaye
     created = run_task(context, create_moment_stores, *urls, description, provenance, name=f"create-{cube.name}")
     blocks = [(start, min(start + BLOCK_CHANNELS, last)) for start in range(first, last, BLOCK_CHANNELS)]
     parts = map_chunks(context, sum_moments, blocks, rules, name=f"sum_moments-{cube.name}")
-    total = reduce_tree(context, merge_moments, parts, name=f"merge_moments-{cube.name}")
+    total = reduce_tree(context, merge_moments, parts, name=f"merge_moments-{cube.name}", fan_in=2)
     summary = run_task(context, write_moments, total, rules, *urls, name=f"write_moments-{cube.name}", after=created)
     blank = blank_record(name, "moment", path, tuple(VARIABLES), cube.field, cube.window, description)
     return run_task(context, _describe, blank, cube, summary, name=f"describe-{cube.name}")

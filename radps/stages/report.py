@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dask.delayed import Delayed
 
 from radps.context.model import Context
+from radps.context.planning import VISIBILITY_BYTES, require_memory
 from radps.context.records import Outcome, Partition, ProductKind, ProductRecord, SkyModel
 from radps.context.sky import to_field_model, total_flux
 from radps.context.store import RunStore
@@ -18,7 +19,14 @@ from radps.errors import RadpsError
 from radps.graph_tasks.shapes import map_chunks, reduce_tree, run_task
 from radps.node_tasks.blocks import Block
 from radps.node_tasks.model_comparison import add_model_sums, compare_with_model
-from radps.node_tasks.plotting import Picture, draw_densities, draw_flag_map, draw_model_comparison, draw_picture
+from radps.node_tasks.plotting import (
+    PLOT_PLANES,
+    Picture,
+    draw_densities,
+    draw_flag_map,
+    draw_model_comparison,
+    draw_picture,
+)
 from radps.node_tasks.products import measure_file
 from radps.node_tasks.visibility_histograms import MOST_CELLS, HistogramRanges, add_counts, count_visibilities
 from radps.report.pages import INDEX, make_pages
@@ -28,6 +36,13 @@ from radps.stages.base import StageParams, find_stage, parameter_summaries
 
 MAX_VISIBILITIES = 20_000_000
 """Of a partition, that are counted for its plots."""
+
+
+PICTURE_BYTES = 96 * 2**20
+"""Memory of drawing, whatever is drawn: the figure, its pixels, and what matplotlib keeps."""
+
+COUNT_COPIES = 6.0
+"""Memory of counting, in units of visibilities with flags and weights: the data, amplitudes, phases, places."""
 
 
 class Params(StageParams):
@@ -47,6 +62,7 @@ def report(context: Context, params: Params) -> Delayed:
 
 def report_graph(context: Context, folder: str, *, visibilities: bool) -> Delayed:
     """Return the graph of a report in a folder, relative to the run folder; it computes to an Outcome."""
+    _require_memory(context)
     drawn = map_chunks(context, _draw, plan_pictures(context, folder), name="draw")
     if visibilities and context.observation is not None:
         album = Album(context, folder)
@@ -54,6 +70,13 @@ def report_graph(context: Context, folder: str, *, visibilities: bool) -> Delaye
             drawn += _visibilities_graph(context, album, partition, number)
     place = context.place()
     return run_task(context, _finish, drawn, place.url, folder, context.locate(folder), _find_meanings(context))
+
+
+def _require_memory(context: Context) -> None:
+    """Refuse images of which a plane does not fit."""
+    for image in context.images:
+        _, n_l, n_m = image.shape
+        require_memory(context, f"a picture of {image.name}", PICTURE_BYTES + PLOT_PLANES * 4 * n_l * n_m)
 
 
 def _find_meanings(context: Context) -> Meanings:
@@ -144,6 +167,7 @@ def choose_blocks(context: Context, partition: Partition, group: str) -> list[Bl
         cells = [(time, channels[len(channels) // 2]) for time in _thin(times, arm)]
         cells += [(times[len(times) // 2], channel) for channel in _thin(channels, arm)]
         cells = list(dict.fromkeys(cells))
+    require_memory(context, f"a block of {partition.name}", COUNT_COPIES * chunk * VISIBILITY_BYTES)
     address = context.address(partition, group)
     return [Block(partition=partition.name, address=address, times=time, channels=channel) for time, channel in cells]
 

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field
 
 from radps.context.lineage import product_attributes
 from radps.context.model import Context
+from radps.context.planning import require_memory
 from radps.context.records import ImageRecord, Outcome, OutcomeStatus, PlannedImage, ProductKind, ProductRecord
 from radps.domain.geometry import ImageGrid
 from radps.domain.moments import DopplerConvention
@@ -34,6 +35,9 @@ from radps.stages._spectrum_scores import score_spectrum
 from radps.stages.base import StageParams
 from radps.stages.moments import BLOCK_CHANNELS, check_variables, find_cubes, find_rest_frequency
 from radps.units import Angle, Frequency
+
+SPECTRUM_PLANES = 8
+"""Memory of a task in planes: chunks as read, the image, its residual and primary beam, sorted copies for the noise."""
 
 
 def _check_position(text: str) -> str:
@@ -105,6 +109,7 @@ def _measure_cube(context: Context, params: Params, cube: ImageRecord) -> Delaye
     context = context.for_part(cube, window, moment, field.direction, planned)
     n_channels, n_l, n_m = cube.shape
     grid = ImageGrid(n_l, n_m, cube.cell_size_rad)
+    require_memory(context, f"the spectrum of {cube.name}", SPECTRUM_PLANES * 4 * n_l * n_m)
     rules = SpectrumRules(
         image_url=context.locate(cube.path),
         grid=grid,

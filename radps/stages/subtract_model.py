@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from dask.delayed import Delayed
 
 from radps.context.model import Context
-from radps.context.planning import plan_fixed_blocks
+from radps.context.planning import VISIBILITY_BYTES, count_cells, plan_fixed_blocks, require_memory
 from radps.context.records import DataGroup, ImageRecord, Outcome, OutcomeStatus, Partition, QAScore, ScoreScope
 from radps.context.scores import score_between
 from radps.data.urls import absolute_url
 from radps.data.visibilities import create_like
 from radps.errors import SelectionError
 from radps.graph_tasks.shapes import map_chunks, reduce_tree, run_task
+from radps.node_tasks.blocks import Block
 from radps.node_tasks.model_images import ImageSource, store_model_image
 from radps.node_tasks.model_subtraction import SubtractedPower, add_subtracted_power, subtract_model_block
 from radps.stages.base import StageParams
@@ -23,6 +24,13 @@ from radps.units import Frequency
 
 GROUP = "model_subtracted"
 """Data group of what this stage makes."""
+
+MODEL_BYTES = 44
+"""Memory for each row and channel beside the data as stored: the model as the wgridder makes it and in double
+precision, and what the gridder sorts them by."""
+
+MODEL_PLANES = 10
+"""Memory in planes of the image: its Taylor terms, and the grid of the wgridder, complex and oversampled."""
 
 
 class Params(StageParams):
@@ -100,6 +108,8 @@ def _subtract_from(
         normalise=False,
         name=f"store_model-{name}",
     )
+    blocks = plan_fixed_blocks(context, partition, source_group)
+    _require_memory(context, partition, blocks, record)
     folder = context.new_path("visibilities", name)
     address = context.address(partition, source_group)
     created = run_task(
@@ -109,7 +119,7 @@ def _subtract_from(
     parts = map_chunks(
         context,
         subtract_model_block,
-        plan_fixed_blocks(context, partition, source_group),
+        blocks,
         stored,
         partition.field,
         image_url,
@@ -121,6 +131,16 @@ def _subtract_from(
     )
     total = reduce_tree(context, add_subtracted_power, parts, name=f"add_power-{name}")
     return partition.groups[source_group].model_copy(update={"visibility": path}), total
+
+
+def _require_memory(
+    context: Context, partition: Partition, blocks: Sequence[Block], record: ImageRecord | None
+) -> None:
+    """Refuse blocks that do not fit; nothing is known of an image that is a file."""
+    cells = count_cells(blocks, partition)
+    pixels = 0 if record is None else record.shape[1] * record.shape[2]
+    needed = cells * (VISIBILITY_BYTES * partition.shape[3] + MODEL_BYTES) + MODEL_PLANES * 4 * pixels
+    require_memory(context, f"a block of {partition.name} and its model", needed)
 
 
 def _finish(totals: Sequence[SubtractedPower], groups: dict[str, dict[str, DataGroup]]) -> Outcome:

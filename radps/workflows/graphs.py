@@ -15,7 +15,7 @@ from radps.context.records import Resources, StepState
 from radps.context.store import RunStore
 from radps.errors import ContextError, RadpsError, StageError
 from radps.execution.clusters import Cluster, InProcessCluster, LocalMachine, local_shares, memory_limit_bytes
-from radps.execution.engine import MEMORY_SHARE, InProcess
+from radps.execution.engine import InProcess, memory_of_task
 from radps.execution.kubernetes.model import KubernetesCluster
 from radps.execution.slurm.model import SlurmCluster
 from radps.graph_tasks.groups import group_tasks
@@ -180,12 +180,13 @@ def planned_resources(cluster: Cluster) -> Resources | None:
         return InProcess(memory_limit_bytes()).resources()
     if isinstance(cluster, LocalMachine):
         workers, memory = local_shares(cluster)
-        return Resources(slots=workers, memory_bytes=int(memory * MEMORY_SHARE))
+        return Resources(slots=workers, memory_bytes=memory_of_task(memory))
     if isinstance(cluster, KubernetesCluster):
-        memory = int(cluster.worker_memory_bytes * MEMORY_SHARE / cluster.threads)
+        memory = memory_of_task(cluster.worker_memory_bytes, cluster.threads)
         return Resources(slots=cluster.most_workers * cluster.threads, memory_bytes=memory)
     if isinstance(cluster, SlurmCluster):
-        slots, memory = cluster.most_workers * cluster.threads, int(cluster.task_memory_bytes * MEMORY_SHARE)
+        slots = cluster.most_workers * cluster.threads
+        memory = memory_of_task(cluster.task_memory_bytes * cluster.threads, cluster.threads)
         return Resources(slots=slots, memory_bytes=memory)
     return None
 

@@ -14,6 +14,7 @@ from radps.context.model import Workspace
 from radps.context.records import ImageRecord, Resources
 from radps.data.images import load_planes
 from radps.domain.primary_beam import find_pattern
+from radps.errors import ResourceError
 from radps.execution.engine import InProcess
 from radps.stages import image_continuum
 from radps.workflows.model import Step
@@ -172,15 +173,23 @@ def image_again(run: Run, monkeypatch: pytest.MonkeyPatch, step: str, memory_byt
     params = image_continuum.Params(**{**IMAGE, "n_terms": 2})
     work = StepWork(Step(id=step, stage="image_continuum", after=(), params=params), engine, lambda _: None)
     ended = work.run(context)
-    assert ended.error is None
+    if ended.error is not None:
+        raise ended.error
     (image,) = ended.outcome.images
     return ended.outcome.summary["residuals"]["sky"], load_planes(context.locate(image.path), "SKY")[0]
+
+
+def test_an_image_whose_tasks_no_slot_can_hold_is_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(
+        ResourceError, match=r"stage small: a continuum image of 108 x 108 .* slot has 2 MiB; .*image_size"
+    ):
+        image_again(run, monkeypatch, "small", 2**21)
 
 
 def test_kept_and_read_visibilities_give_the_same_bits(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     how, kept = image_again(run, monkeypatch, "kept", 2**33)
     assert how == "from visibilities kept on the workers"
-    how, read = image_again(run, monkeypatch, "read", 2**20)
+    how, read = image_again(run, monkeypatch, "read", 7 * 2**20)
     assert how == "from visibilities read in each cycle"
     np.testing.assert_array_equal(kept, read)
     (image,) = run.context.find_images(kind="continuum", step="wide")

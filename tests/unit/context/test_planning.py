@@ -48,6 +48,7 @@ def test_times_are_cut_by_the_data_alone_on_the_borders_of_chunks() -> None:
 
 def test_a_block_that_does_not_fit_with_one_baseline_is_refused() -> None:
     with pytest.raises(
-        ResourceError, match=r"s: 36 integrations of p need .* of memory, and a worker slot has .* of 8\)"
+        ResourceError,
+        match=r"stage s: a task of 36 integrations of p needs .* of memory, and a worker slot has .* of 8\)",
     ):
         plan(36 * 16 * 2 * 1039)

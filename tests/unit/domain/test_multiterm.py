@@ -25,7 +25,7 @@ from radps.domain.wideband_operator import (
     MAX_SERIES_TERMS,
     apply_operators,
     make_operators,
-    make_spectra,
+    make_spectrum,
     operator_sums,
     phase_of_w,
     plan_series,
@@ -106,7 +106,9 @@ def test_residuals_by_convolution_are_those_of_the_visibilities(data: Data, stre
     series = plan_series(waves, data.grid, 2, epsilon=EPSILON, w_term=True)
     assert series == {0.0: 1, 1.0: 3, 220.0: 10}[stretch]
     sums = operator_sums(uvw_m, FREQUENCY_HZ, data.weights, data.grid, data.powers, waves, series, epsilon=EPSILON)
-    found = apply_operators(make_operators(make_spectra(sums.normalised(), series), data.grid), model)
+    found = apply_operators(
+        make_operators(np.stack([make_spectrum(row, series) for row in sums.normalised()]), data.grid), model
+    )
     exact = predict_terms(
         model.astype(float), uvw_m, FREQUENCY_HZ, data.grid, data.powers[:2], epsilon=1e-9, w_term=True
     )
@@ -115,7 +117,9 @@ def test_residuals_by_convolution_are_those_of_the_visibilities(data: Data, stre
     ).normalised()
     # Twice the accuracy, relative to the peak: the two ends of the w-series meet at the corners.
     np.testing.assert_allclose(found, expected, atol=2 * EPSILON * np.abs(expected).max())
-    short = apply_operators(make_operators(make_spectra(sums.normalised(), 1), data.grid), model)
+    short = apply_operators(
+        make_operators(np.stack([make_spectrum(row, 1) for row in sums.normalised()]), data.grid), model
+    )
     if stretch > 1:
         assert np.abs(short - expected).max() > 100 * EPSILON
 

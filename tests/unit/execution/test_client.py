@@ -116,7 +116,7 @@ def test_the_events_of_all_tasks_arrive(tmp_path: Path, cluster: OnClient) -> No
 
 def test_resources_are_those_of_the_smallest_worker(cluster: OnClient) -> None:
     resources = cluster.resources()
-    assert (resources.slots, resources.memory_bytes) == (1, int(0.8 * 2**30))
+    assert (resources.slots, resources.memory_bytes) == (1, int(0.7 * 2**30 - 450 * 2**20))
 
 
 def test_the_scheduler_is_reachable_from_this_machine_only(cluster: OnClient) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from radps.context.model import Context, Workspace
 from radps.errors import StageError, TaskTimeoutError
-from radps.execution.engine import DriverProcess, InProcess, Order, Stop, StoppedError
+from radps.execution.engine import DriverProcess, InProcess, Order, Stop, StoppedError, memory_of_task
 from radps.graph_tasks.shapes import map_chunks, reduce_tree, run_task
 from radps.node_tasks.guard import TaskEnd, TaskEvent, TaskRules
 
@@ -132,3 +132,10 @@ def test_two_tasks_of_one_name_are_refused() -> None:
 def test_nothing_cannot_be_merged(names: Context) -> None:
     with pytest.raises(StageError, match="nothing to merge by add: the step has no chunks; return an Outcome"):
         reduce_tree(names, add, [])
+
+
+def test_a_worker_keeps_memory_for_its_libraries_and_below_what_makes_dask_spill() -> None:
+    assert memory_of_task(4 * 2**30) == int(0.7 * 4 * 2**30 - 450 * 2**20)
+    assert memory_of_task(8 * 2**30, threads=2) == int((0.7 * 8 * 2**30 - 450 * 2**20) / 2)
+    # Small ones have to make do.
+    assert memory_of_task(512 * 2**20) == 128 * 2**20

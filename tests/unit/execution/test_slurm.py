@@ -81,7 +81,7 @@ def test_the_config_says_what_a_job_gets() -> None:
     assert (cluster.threads, cluster.most_workers, cluster.task_memory_bytes) == (2, 12, 4 * GIB)
     offer = planned_resources(cluster)
     assert offer is not None
-    assert (offer.slots, offer.memory_bytes) == (24, int(4 * GIB * 0.8))
+    assert (offer.slots, offer.memory_bytes) == (24, int((0.7 * 8 * GIB - 450 * 2**20) / 2))
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ def test_what_is_not_known_yet_or_is_no_graph_is_said(tmp_path: Path) -> None:
 
 
 def test_the_plan_of_chunks_is_that_of_the_cluster_which_is_not_started() -> None:
-    local = graphs.planned_resources(LocalMachine(workers=3, memory_limit=10**9))
-    assert (local.slots, local.memory_bytes) == (3, 800_000_000)
+    local = graphs.planned_resources(LocalMachine(workers=3, memory_limit=2 * 10**9))
+    assert (local.slots, local.memory_bytes) == (3, int(0.7 * 2 * 10**9 - 450 * 2**20))
     assert graphs.planned_resources(InProcessCluster()).slots == 1
     assert graphs.planned_resources(RunningScheduler(address="tcp://10.0.0.1:8786")) is None

@@ -37,7 +37,7 @@ def test_the_plan_of_a_run_knows_its_slots_and_memory() -> None:
     config = cluster(workers=3, worker={"cpu": 2, "memory": "4.25 GiB"})
     resources = graphs.planned_resources(config)
     assert resources is not None
-    assert (resources.slots, resources.memory_bytes) == (6, int(0.8 * 4 * GIB / 2))
+    assert (resources.slots, resources.memory_bytes) == (6, int((0.7 * 4 * GIB - 450 * 2**20) / 2))
 
 
 @pytest.mark.parametrize(
