@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _CARD_CHARACTERS = 72
 """What a HISTORY card holds."""
 
-EXPORT_PLANES = 5
+EXPORT_PLANES = 6
 """Memory of an export in planes of float32: chunks as read and joined, the plane, its bytes in the order of FITS."""
 
 

@@ -164,6 +164,7 @@ def imaging_steps(size: int) -> list[tuple[str, str, dict[str, Any]]]:
     return [
         ("continuum", "image_continuum", image),
         ("continuum-flat", "image_continuum", {**image, **NO_W}),
+        ("continuum-mask", "image_continuum", {**image, **NO_W, "mask": "auto"}),
         ("continuum-scales", "image_continuum", {**image, **SCALES}),
         ("continuum-terms", "image_continuum", {**image, "n_terms": 2}),
         ("continuum-terms-scales", "image_continuum", {**image, **SCALES, **NO_W, "n_terms": 2}),

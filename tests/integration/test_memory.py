@@ -57,8 +57,8 @@ def test_a_large_image_takes_what_was_projected_and_has_its_sources(tmp_path: Pa
 STEPS = (
     *("simulate", "import_data", "flag", "flag_rfi", "calibrate", "calibrate-short", "calibrate-amplitude"),
     *("apply_calibration", "flag_outliers", "assess", "subtract_model", "subtract_continuum", "find_continuum"),
-    *("continuum", "continuum-flat", "continuum-scales", "continuum-terms", "continuum-terms-scales"),
-    *("continuum-kept", "continuum-large", "self_calibrate"),
+    *("continuum", "continuum-flat", "continuum-mask", "continuum-scales", "continuum-terms"),
+    *("continuum-terms-scales", "continuum-kept", "continuum-large", "self_calibrate"),
     *("cube", "cube-w", "cube-scales", "cube-mask", "cube-iquv", "moments", "spectra", "export", "report"),
 )
 
