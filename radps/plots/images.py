@@ -46,7 +46,8 @@ def thin_plane(plane: ImagePlane, most_pixels: int) -> ImagePlane:
     """Return a plane of at most about ``most_pixels`` along each axis, for a picture that could not show more.
 
     Each new pixel has the value of largest modulus among k x k old ones, so that a point source stays as bright as it
-    is; k is odd, so that the centre of the image is the centre of a pixel again. The rim may lose up to k - 1 pixels.
+    is, and is in the mask if one of them is. k is odd, so that the centre of the image is the centre of a pixel again.
+    The rim may lose up to k - 1 pixels.
     """
     step = max(math.ceil(size / most_pixels) for size in plane.image.shape)
     if step <= 1:
@@ -57,10 +58,15 @@ def thin_plane(plane: ImagePlane, most_pixels: int) -> ImagePlane:
         before, start = divmod(size // 2 - step // 2, step)
         cut.append((start, min((size - start) // step, 2 * before + 1)))
     (l, n_l), (m, n_m) = cut
-    cells = plane.image[l : l + n_l * step, m : m + n_m * step].reshape(n_l, step, n_m, step)
+
+    def cells(values: NDArray[np.generic]) -> NDArray[np.generic]:
+        return values[l : l + n_l * step, m : m + n_m * step].reshape(n_l, step, n_m, step)
+
     # fmax leaves out NaN, and makes no copy
-    high, low = np.fmax.reduce(cells, axis=(1, 3)), np.fmin.reduce(cells, axis=(1, 3))
-    return plane._replace(image=np.where(high >= -low, high, low), cell_size_rad=step * plane.cell_size_rad)
+    high, low = (extreme.reduce(cells(plane.image), axis=(1, 3)) for extreme in (np.fmax, np.fmin))
+    mask = None if plane.mask is None else np.logical_or.reduce(cells(plane.mask), axis=(1, 3))
+    thin = np.where(high >= -low, high, low)
+    return plane._replace(image=thin, cell_size_rad=step * plane.cell_size_rad, mask=mask)
 
 
 def plot_image(plane: ImagePlane, *, symmetric: bool = False) -> Figure:

@@ -168,14 +168,17 @@ def test_data_are_shown_with_their_model_and_the_phase_between() -> None:
 
 @pytest.mark.parametrize("shape", [(100, 81), (64, 64), (57, 120)])
 def test_a_large_plane_is_thinned_about_its_centre_and_keeps_its_points(shape: tuple[int, int]) -> None:
-    plane = PLANE._replace(image=np.zeros(shape, np.float32), beam_rad=None)
+    plane = PLANE._replace(image=np.zeros(shape, np.float32), beam_rad=None, mask=np.zeros(shape, bool))
     far = (shape[0] // 2 + shape[0] // 3, shape[1] // 2 - shape[1] // 3)
     plane.image[shape[0] // 2, shape[1] // 2], plane.image[far], plane.image[0, 0] = 2.0, -3.0, np.nan
+    assert plane.mask is not None
+    plane.mask[far] = True
     thin = thin_plane(plane, 30)
     assert max(thin.image.shape) <= 30
     step = round(thin.cell_size_rad / plane.cell_size_rad)
     assert thin.image[thin.image.shape[0] // 2, thin.image.shape[1] // 2] == 2.0
     (found,) = np.argwhere(thin.image == -3.0)
+    np.testing.assert_array_equal(np.argwhere(thin.mask), [found])
     world = [make_wcs(one).pixel_to_world(*place) for one, place in ((thin, found), (plane, far))]
     # Within half of a new pixel along both axes.
     assert world[0].separation(world[1]).rad < 0.71 * step * plane.cell_size_rad
