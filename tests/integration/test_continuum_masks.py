@@ -231,7 +231,7 @@ def test_masks_are_the_same_bits_from_kept_and_from_read_visibilities(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("radps.stages.image_continuum.plan_series", lambda *_, **__: 0)
-    (how_kept, kept), (how_read, read) = (image_again(run, "kept", 2**33), image_again(run, "read", 2**20))
+    (how_kept, kept), (how_read, read) = (image_again(run, "kept", 2**33), image_again(run, "read", 2**21))
     assert how_kept.endswith("kept on the workers")
     assert how_read.endswith("read in each cycle")
     for variable in ("MASK", "SKY_MODEL", "SKY_RESIDUAL"):
