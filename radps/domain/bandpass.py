@@ -13,6 +13,11 @@ All start from gains with errors: :math:`\sigma = |g| / \mathrm{snr}`, weights :
    is fitted to the angles that are left (Gauss-Newton, so that no phase has to be unwrapped); the amplitude to the part
    of the gains along the fitted phase, which the noise does not bias.
 
+Phases that are taken out before a bandpass (phase-up) are turned by :func:`center_phases` so that their mean is 0: the
+bandpass then has the phases that it would have without them. Else it would lose the phase of its window against the
+other windows, and neither phases of all windows together nor gains of another window could be used with it (in CASA,
+ALMA's pipeline solves for these offsets by ``hifa_spwphaseup``).
+
 Smoothing and polynomials fill flagged channels between unflagged ones; before the first and after the last unflagged
 channel all stay flagged.
 
@@ -56,6 +61,25 @@ def choose_averaging(snr: NDArray[np.float64], target_snr: float) -> int:
     """
     median = float(np.median(snr[snr > 0])) if (snr > 0).any() else math.inf
     return max(1, math.ceil((target_snr / median) ** 2))
+
+
+def center_phases(table: GainTable) -> GainTable:
+    """Turn the gains of every antenna, channel and hand so that the phase of their mean over time is 0.
+
+    Parameters
+    ----------
+    table : GainTable
+        Gains of modulus 1 along time. Those that are flagged do not count, and stay as they are.
+
+    Returns
+    -------
+    GainTable
+        Where the mean is 0, or all are flagged, nothing is turned.
+    """
+    mean = np.where(table.flags, 0, table.gains).sum(axis=0, keepdims=True)
+    modulus = np.abs(mean)
+    turn = np.divide(mean.conj(), modulus, out=np.ones_like(mean), where=modulus > 0)
+    return table._replace(gains=np.where(table.flags, table.gains, table.gains * turn))
 
 
 def expand_bandpass(table: GainTable, frequency_hz: NDArray[np.float64]) -> GainTable:

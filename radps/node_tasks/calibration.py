@@ -9,6 +9,7 @@ import numpy as np
 
 from radps.data import solutions
 from radps.data.solutions import Solution, SolutionDescription
+from radps.domain.bandpass import center_phases
 from radps.domain.gains import GainOptions, GainTable, reference_phases, solve_bandpass, solve_gain_sums
 from radps.domain.reference_antennas import rank_reference_antennas
 from radps.domain.solution_intervals import SolutionInterval
@@ -179,6 +180,19 @@ def save_merged_gains(
     merged = merge_scan_gains(parts, reference_order)
     solutions.save_solution(url, Solution(description, merged.table, merged.fields, merged.scans))
     return summarise_gains(merged.table, "time")
+
+
+def save_phase_up(
+    parts: Sequence[ScanGains], url: str, description: SolutionDescription, reference_order: Sequence[int]
+) -> SolveSummary:
+    """Join the phases of all scans, write what they drift by about their mean, and count what there is.
+
+    The mean stays in the bandpass, whose windows then keep the phases that they have against each other.
+    """
+    merged = merge_scan_gains(parts, reference_order)
+    table = center_phases(merged.table)
+    solutions.save_solution(url, Solution(description, table, merged.fields, merged.scans))
+    return summarise_gains(table, "time")
 
 
 def merge_solve_summaries(parts: Sequence[SolveSummary]) -> SolveSummary:

@@ -32,6 +32,7 @@ from radps.node_tasks.calibration import (
     rank_antennas,
     rank_solved_antennas,
     save_merged_gains,
+    save_phase_up,
     solve_bandpass_channels,
     solve_scan_gains,
 )
@@ -382,7 +383,7 @@ def _solve_phase_up(
         for number, scan in enumerate(calibrator_scans(context, (plan.bandpass_field,), window, channels))
     ]
     description = SolutionDescription("phase", plan.window, plan.antennas, plan.polarizations)
-    return run_task(context, save_merged_gains, parts, url, description, order, name=f"save_phase_up-{window.name}")
+    return run_task(context, save_phase_up, parts, url, description, order, name=f"save_phase_up-{window.name}")
 
 
 class _Phases(NamedTuple):

@@ -299,6 +299,24 @@ def test_phases_of_all_windows_together_serve_all_of_them(wide: Bench) -> None:
     assert [len(one.context.calibration.tables) for one in (bench, alone)] == [8, 10]
 
 
+@pytest.mark.parametrize("drift", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["steady", "drifting"])
+def test_phase_up_leaves_the_windows_their_phases_against_each_other(
+    wide: Bench, make_bench: Callable[[ObservationModel], Bench], drift: bool
+) -> None:
+    bench = wide
+    if drift:
+        # Phases that all windows share, as of the troposphere, half a radian within the scans.
+        gains = GainErrors(mean_amplitude=0.3, amplitude_drift=0.0, phase_drift=0.6, timescale=300.0)
+        band = wide.model.bands[1].model_copy(update={"start_frequency": BAND.start_frequency + 1e3})
+        bench = make_bench(wide.model.model_copy(update={"gains": gains, "further_bands": (band,)}))
+    solved = bench.calibrated(delays={}, bandpass={"phase_up": {}}, phases={"combine_windows": True})
+    # A window with the phases of all, and with the gains of the other one.
+    for window_map in ({}, {"gain": {"spw1": "spw0"}}):
+        applied = solved.after("apply_calibration", window_map=window_map)
+        # Drifting phases are the same to the ratio of the frequencies of the windows, some per cent of a radian.
+        assert applied.error(PHASE) < (0.05 if drift else 1e-5)
+
+
 @pytest.mark.slow
 def test_a_window_is_corrected_by_the_tables_of_another(wide: Bench) -> None:
     bench = wide.calibrated(delays={})

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from radps.domain.bandpass import (
+    center_phases,
     choose_averaging,
     expand_bandpass,
     fit_bandpass,
@@ -157,3 +158,22 @@ def test_groups_are_expanded_to_channels() -> None:
     np.testing.assert_array_equal(found.snr, table.snr)
     fitted = fit_bandpass(make_table(), 3, 3, FREQUENCY_HZ[:32] + 0.5e6)
     assert fitted.gains.shape == (1, N_ANTENNAS, 32, 2)
+
+
+def test_centred_phases_have_a_mean_of_zero_and_keep_their_differences() -> None:
+    rng = np.random.default_rng(5)
+    phases = rng.normal(scale=0.4, size=(6, 3, 1, 2)) + rng.uniform(-np.pi, np.pi, (1, 3, 1, 2))
+    flags = np.zeros(phases.shape, np.bool_)
+    flags[2, 1] = True
+    flags[:, 2, :, 1] = True
+    gains = np.where(flags, 1.0, np.exp(1j * phases))
+    table = make_table()._replace(gains=gains, flags=flags)
+    found = center_phases(table)
+    good = ~flags
+    mean = np.where(good, found.gains, 0).sum(axis=0)
+    np.testing.assert_allclose(mean.imag, 0.0, atol=1e-12)
+    assert (mean.real[good.any(axis=0)] > 0).all()
+    turned = (found.gains * table.gains.conj())[:, 0, 0, 0]
+    np.testing.assert_allclose(turned, turned[0], rtol=1e-12)
+    np.testing.assert_array_equal(found.gains[flags], table.gains[flags])
+    assert not np.allclose(found.gains[good], table.gains[good])
