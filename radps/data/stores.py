@@ -289,8 +289,12 @@ def open_array(url: str, mode: Literal["r", "r+"] = "r") -> zarr.Array[Any]:
     DataError
         If there is none.
     """
+    store = open_store(url, read_only=mode == "r")
     try:
-        return zarr.open_array(store=open_store(url, read_only=mode == "r"), mode=mode)
+        # Whoever asks for one format alone asks for one file instead of three.
+        with suppress(FileNotFoundError):
+            return zarr.open_array(store=store, mode=mode, zarr_format=3)
+        return zarr.open_array(store=store, mode=mode)
     except (FileNotFoundError, ValueError, OSError) as error:
         raise DataError(f"no zarr array at {url}: {_first_line(error)}; check the path") from error
 

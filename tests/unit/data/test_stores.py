@@ -4,9 +4,12 @@ import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import zarr
+from zarr.storage import LocalStore
 
 from radps.data import stores
 from radps.data.damage import remedy
@@ -162,6 +165,27 @@ def test_arrays_with_checksums_are_read_by_xarray(tmp_path: Path) -> None:
     assert [codec["name"] for codec in codecs] == ["bytes", "blosc", "crc32c"]
     with xr.open_zarr(tmp_path / "g", consolidated=False, chunks=None) as group:
         np.testing.assert_array_equal(group["A"].values, np.arange(5.0))
+
+
+def test_opening_an_array_asks_for_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = f"{tmp_path}/a"
+    stores.save_array(url, np.arange(3), dims=("x",))
+    asked = []
+    get = LocalStore.get
+
+    async def note(store: LocalStore, key: str, *arguments: Any, **options: Any) -> Any:
+        asked.append(key)
+        return await get(store, key, *arguments, **options)
+
+    monkeypatch.setattr(LocalStore, "get", note)
+    stores.open_array(url)
+    assert asked == ["zarr.json"]
+
+
+def test_arrays_of_format_2_are_read(tmp_path: Path) -> None:
+    url = f"{tmp_path}/a"
+    zarr.create_array(url, shape=(3,), dtype="i4", zarr_format=2)[...] = [1, 2, 3]
+    np.testing.assert_array_equal(stores.load_array(url), [1, 2, 3])
 
 
 def test_exists_list_and_delete(folder: str) -> None:
