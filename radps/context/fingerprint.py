@@ -7,7 +7,8 @@ The fingerprint of a step is a text of parts, each one the start of a SHA-256::
 1. ``stage``: its name. ``params``: all parameters, defaults included. ``code``: the source file of the stage; of a
    user's stage also the user's own modules that it imports.
 2. ``versions``: radps, Python, the distributions that the numbers depend on, and those that the config lists.
-3. ``data``: the data sets of the config and the intents given there, for stages that read them.
+3. ``data``: the data sets of the config and the intents given there, for stages that read them. ``files``: the files
+   that parameters name, such as masks.
 4. ``after.<step>``: attempt and fingerprint of each step before it. As theirs hold those of the steps before them, a
    change anywhere reaches everything that depends on it, and nothing else.
 
@@ -23,7 +24,7 @@ from typing import Any
 
 from radps.context.records import StepRecord, StepState
 from radps.context.user_code import CodeFile
-from radps.data.stamps import stamp_data
+from radps.data.stamps import stamp_data, stamp_file
 
 
 def digest_of(value: object) -> str:
@@ -44,6 +45,7 @@ def fingerprint(
     code: str,
     versions: Mapping[str, str],
     data: str = "",
+    files: str = "",
     ancestors: Iterable[StepRecord] = (),
 ) -> str:
     """Return the fingerprint of a step: parts ``name=hash``, separated by spaces.
@@ -60,6 +62,8 @@ def fingerprint(
         Of :func:`~radps.context.versions.current_versions`.
     data : str
         Of :func:`data_stamp`, empty for a stage that reads no data sets.
+    files : str
+        Of :func:`files_stamp`.
     ancestors : iterable of StepRecord
         The records of the steps directly before this one.
     """
@@ -69,6 +73,7 @@ def fingerprint(
         "code": code,
         "versions": digest_of(versions),
         **({"data": data} if data else {}),
+        **({"files": files} if files else {}),
         **{f"after.{record.id}": digest_of([record.attempt, record.fingerprint]) for record in ancestors},
     }
     return " ".join(f"{name}={value}" for name, value in parts.items())
@@ -152,6 +157,12 @@ def data_stamp(paths: Iterable[str], intents: Mapping[str, Iterable[str]]) -> st
     return digest_of([stamps, {field: list(words) for field, words in sorted(intents.items())}])
 
 
+def files_stamp(paths: Iterable[str]) -> str:
+    """Return a hash that changes when a file that parameters name changes, comes or goes; empty for none."""
+    stamps = [stamp_file(path) for path in paths]
+    return digest_of(stamps) if stamps else ""
+
+
 def _change(
     name: str,
     record: StepRecord,
@@ -170,6 +181,8 @@ def _change(
         return "versions changed: " + _difference(record.versions, versions)
     if name == "data":
         return "the input data or their intents changed"
+    if name == "files":
+        return "a file that its parameters name changed"
     step = name.removeprefix("after.")
     if name not in before:
         return f"now comes after step {step}"

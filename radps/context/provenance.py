@@ -16,14 +16,14 @@ from radps.context.base import Record
 from radps.context.git import GitState, read_git_state
 from radps.context.user_code import CodeFile, find_code
 from radps.context.versions import imported_versions
-from radps.data.stamps import stamp_data
+from radps.data.stamps import stamp_data, stamp_file
 
 if TYPE_CHECKING:
     from radps.context.records import StepRecord
 
 
 class InputData(Record):
-    """A data set that a step read."""
+    """A data set or a file that a step read."""
 
     path: str
     size_bytes: int
@@ -60,7 +60,7 @@ class Provenance(Record):
     git: GitState | None = None
     """Of the repository of a user's stage."""
     inputs: tuple[InputData, ...] = ()
-    """The data sets of the config, for a stage that reads them."""
+    """The data sets of the config, for a stage that reads them, and the files that parameters name."""
     steps_read: tuple[StepRead, ...] = ()
     """The steps before this one."""
 
@@ -71,6 +71,7 @@ def collect_provenance(
     cluster: str,
     versions: Mapping[str, str],
     data_paths: Iterable[str] = (),
+    files: Iterable[str] = (),
     ancestors: Iterable[StepRecord] = (),
 ) -> Provenance:
     """Return the provenance of a step that begins now.
@@ -85,6 +86,8 @@ def collect_provenance(
         Versions that are a part of the step's fingerprint.
     data_paths : iterable of str
         Data sets that the stage reads.
+    files : iterable of str
+        Files that its parameters name; those that are not there are left out.
     ancestors : iterable of StepRecord
         Records of all steps that it needs.
 
@@ -96,6 +99,7 @@ def collect_provenance(
     code = find_code(stage_module)
     of_user = stage_module.partition(".")[0] != "radps"
     stamps = {path: stamp_data(path) for path in data_paths}
+    stamps |= {path: stamp for path in files if (stamp := stamp_file(path)) is not None}
     return Provenance(
         host=socket.gethostname(),
         user=find_user(),

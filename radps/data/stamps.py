@@ -7,7 +7,7 @@ import json
 import os
 from typing import Any, Literal, NamedTuple
 
-from radps.data.urls import is_local, local_path
+from radps.data.urls import absolute_url, is_local, local_path
 from radps.errors import DataError
 
 HASHED_BYTES = 64 * 2**20
@@ -45,6 +45,14 @@ def stamp_data(path: str) -> DataStamp:
     if not os.path.isdir(local):
         raise DataError(f"there is no file or folder {path}; check data.path")
     return _stamp_folder(local)
+
+
+def stamp_file(path: str) -> DataStamp | None:
+    """Return what identifies a file that a parameter names; None if it is not there, which the step says itself."""
+    try:
+        return stamp_data(absolute_url(path))
+    except DataError:
+        return None
 
 
 def _stamp_file(path: str) -> DataStamp:

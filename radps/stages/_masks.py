@@ -50,6 +50,10 @@ class MaskParams(StageParams):
     auto_mask: AutoMaskParams | None = None
     """Thresholds of an automatic mask; by default CASA's."""
 
+    def files_read(self) -> tuple[str, ...]:
+        """Return the mask that is given, if there is one."""
+        return () if self.mask in ("none", "auto") else (self.mask,)
+
     @model_validator(mode="after")
     def _auto_mask_is_used(self) -> MaskParams:
         if self.auto_mask is not None and self.mask != "auto":

@@ -47,6 +47,10 @@ class StageParams(BaseModel):
     such as ``groups.corrected``. Two steps that fill the same one have to come one after the other. Images, products
     and scores are each step's own and are not named here."""
 
+    def files_read(self) -> tuple[str, ...]:
+        """Return the files that the parameters name, as they are given: the step is done again when one changes."""
+        return ()
+
 
 class Stage(NamedTuple):
     """A stage that was found."""

@@ -36,10 +36,13 @@ class Params(StageParams):
     """Version of the data that is looked at; the newest by default. The flags are added to those of all versions."""
     strategy: str = "auto"
     """Name of a strategy that comes with AOFlagger, such as "generic-default", or the path of one of your own that ends
-    in ".lua" (workers read it; after a change of the file do the step again by `--redo`). "auto": the one for the
-    telescope."""
+    in ".lua" (workers read it). "auto": the one for the telescope."""
     integrations: int = Field(default=240, ge=4)
     """Number of integrations that are looked at together, about: whole zarr chunks are taken."""
+
+    def files_read(self) -> tuple[str, ...]:
+        """Return the strategy, if it is a file."""
+        return (self.strategy,) if self.strategy.endswith(OWN_STRATEGY) else ()
 
 
 def flag_rfi(context: Context, params: Params) -> Delayed:

@@ -94,6 +94,10 @@ class Params(StageParams):
     model_images: dict[str, ImageParams] = Field(default_factory=dict)
     """Field -> its model image."""
 
+    def files_read(self) -> tuple[str, ...]:
+        """Return the tables, and the images of which some may be of this run."""
+        return (*self.model_tables.values(), *(one.image for one in self.model_images.values()))
+
     @model_validator(mode="after")
     def _check_once(self) -> Self:
         names = [*self.models, *self.model_tables, *self.model_images]

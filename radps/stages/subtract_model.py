@@ -50,6 +50,10 @@ class Params(StageParams):
     spectral_index: float = 0.0
     """Of all of the model, on top of the Taylor terms that the image may have."""
 
+    def files_read(self) -> tuple[str, ...]:
+        """Return the image, which may be one of this run."""
+        return () if self.image is None else (self.image,)
+
 
 def subtract_model(context: Context, params: Params) -> Delayed:
     """Predict the visibilities of a model image by the wgridder, w-term included, and subtract them, block by block.

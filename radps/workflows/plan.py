@@ -6,7 +6,7 @@ import enum
 from typing import NamedTuple
 
 from radps.context.damage import describe_damage
-from radps.context.fingerprint import code_stamp, data_stamp, fingerprint, inputs_differ, why_not_done
+from radps.context.fingerprint import code_stamp, data_stamp, files_stamp, fingerprint, inputs_differ, why_not_done
 from radps.context.html import html_table
 from radps.context.model import Context
 from radps.context.provenance import Provenance, collect_provenance
@@ -144,6 +144,7 @@ def step_fingerprint(workflow: Workflow, step: Step, records: dict[str, StepReco
         code=code_stamp(find_code(stage.module)),
         versions=current_versions(workflow.dependencies),
         data=data,
+        files=files_stamp(step.params.files_read()),
         ancestors=[records[name] for name in step.after],
     )
 
@@ -156,6 +157,7 @@ def step_provenance(workflow: Workflow, step: Step, records: dict[str, StepRecor
         cluster=cluster,
         versions=current_versions(workflow.dependencies),
         data_paths=workflow.data.path if stage.params_model.reads_data else (),
+        files=step.params.files_read(),
         ancestors=[records[ancestor.id] for ancestor in workflow.ancestors(step.id)],
     )
 

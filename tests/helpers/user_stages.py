@@ -46,6 +46,16 @@ class ReadingParams(Params):
     reads_data = True
 
 
+class MaskedParams(Params):
+    """Parameters of a stage that reads a file."""
+
+    mask: str = ""
+    """The file."""
+
+    def files_read(self) -> tuple[str, ...]:
+        return (self.mask,)
+
+
 def _square(number: int) -> int:
     return number * number
 
@@ -62,6 +72,12 @@ def squares(context: Context, params: Params) -> Delayed:
     """Sum the squares of some numbers."""
     parts = map_chunks(context, _square, range(params.n), name="square")
     return run_task(context, _report, reduce_tree(context, _add, parts, name="add"), params.text, name="report")
+
+
+def masked(context: Context, params: MaskedParams) -> Outcome:
+    """Read the file that a parameter names."""
+    path = Path(params.mask)
+    return Outcome(message=path.read_text() if path.exists() else "nothing")
 
 
 def reader(context: Context, params: ReadingParams) -> Outcome:

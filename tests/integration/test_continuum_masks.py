@@ -245,3 +245,19 @@ def test_a_residual_that_is_made_again_keeps_the_mask_of_its_cycle(run: Run, mon
     names = sorted(path.name for path in cycles.glob("*-000*"))
     assert names == ["mask-0000", "mask-0001", "model-0001", "residual-0000", "residual-0001", "residual-0001-coarse"]
     np.testing.assert_array_equal(load_planes(url, "MASK")[0], load_array(str(cycles / "mask-0001")))
+
+
+def test_an_edited_mask_makes_the_image_anew(run: Run, tmp_path: Path) -> None:
+    mask = tmp_path / "mask.crtf"
+    config = {
+        "run": str(tmp_path / "run"),
+        "data": {"path": f"{run.url}/visibilities/low-1.ps.zarr"},
+        "cluster": "none",
+        "steps": ["import_data", {"image_continuum": {**IMAGE, "mask": str(mask), "max_cycles": 1}}],
+    }
+    for attempt, radius in enumerate((5, 8), 1):
+        mask.write_text(f"#CRTFv0\ncircle[[18pix, 22pix], {radius}.2pix]\n")
+        again = radps.run(config, progress=False)
+        assert again.context.steps["image_continuum"].attempt == attempt
+        (image,) = again.context.find_images(kind="continuum")
+        np.testing.assert_array_equal(load(again, image, "MASK"), distance(POINT) <= radius + 0.2)

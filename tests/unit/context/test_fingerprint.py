@@ -55,6 +55,7 @@ def test_nothing_changed_means_done() -> None:
         ({"versions": {"radps": "1", "numpy": "3"}}, 'versions changed: numpy "2" -> "3"'),
         ({"code": "other"}, "the code of the stage changed"),
         ({"data": "other"}, "the input data or their intents changed"),
+        ({"files": "other"}, "a file that its parameters name changed"),
         ({"code": "x", "data": "y"}, "the code of the stage changed; the input data or their intents changed"),
     ],
 )

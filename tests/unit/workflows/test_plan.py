@@ -123,6 +123,22 @@ def test_changed_data_redo_the_steps_that_read_them(tmp_path: Path) -> None:
     assert reasons(wanted, context)["reader"] == "the input data or their intents changed"
 
 
+def test_a_changed_file_redoes_the_steps_whose_parameters_name_it(tmp_path: Path) -> None:
+    mask = tmp_path / "mask.crtf"
+    steps = ["user_stages:direct", {"user_stages:masked": {"mask": str(mask)}}, "user_stages:squares"]
+    wanted = workflow(tmp_path, steps=steps)
+    assert run_workflow(wanted).steps["masked"].outcome.message == "nothing"  # that it is not there is up to the step
+    for text in ("circle", "ellipse"):
+        mask.write_text(text)
+        context = RunStore(wanted.run).load()
+        assert states(wanted, context) == {"direct": "done", "masked": "changed", "squares": "stale"}
+        assert reasons(wanted, context)["masked"] == "a file that its parameters name changed"
+        record = run_workflow(wanted).steps["masked"]
+        assert record.outcome.message == text
+        assert [one.path for one in record.provenance.inputs] == [str(mask)]
+    assert set(states(wanted, run_workflow(wanted)).values()) == {"done"}
+
+
 def test_a_step_that_was_added_is_new(tmp_path: Path, done: Context) -> None:
     steps = [*STEPS, {"id": "more", "stage": "user_stages:direct", "after": ["left"]}]
     assert states(workflow(tmp_path, steps=steps), done)["more"] == "new"
