@@ -126,6 +126,9 @@ class KubernetesCluster(Settings):
     """Secrets whose keys become environment variables of all pods, e.g. the keys of an object store."""
     volumes: tuple[Volume, ...] = ()
     """Storage of all pods; the run folder is on one of them, or in an object store."""
+    init_containers: tuple[dict[str, Any], ...] = ()
+    """Containers that run in each pod before its own, as Kubernetes writes them, e.g. git-sync with a user's code. They
+    see ``volumes``, and have the pods' image, if they do not say otherwise."""
     node_selector: dict[str, str] = Field(default_factory=dict)
     """Labels of the nodes for all pods."""
     tolerations: tuple[Toleration, ...] = ()
@@ -156,6 +159,14 @@ class KubernetesCluster(Settings):
         if twice:
             raise ValueError(f"two volumes are mounted at {', '.join(twice)}; give each a path of its own")
         return self
+
+    @field_validator("init_containers")
+    @classmethod
+    def _have_names(cls, containers: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+        names = [container.get("name") for container in containers]
+        if not all(isinstance(name, str) and name for name in names) or len(set(names)) < len(names):
+            raise ValueError(f"the init containers have the names {names}; give each a name of its own")
+        return containers
 
     @field_validator("env")
     @classmethod

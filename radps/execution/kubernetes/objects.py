@@ -24,6 +24,8 @@ COMPONENT_LABEL = "dask.org/component"
 _MOST_OF_A_NAME = 22
 """Characters of the run's name in that of the cluster: with what is put around it here and by the operator, 63."""
 _TLS_FOLDER = "/etc/radps-tls"
+_OF_INIT_CONTAINERS = {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "512Mi"}}
+"""A namespace with a quota takes no container that does not say what it needs; these end before the others begin."""
 _HTTP_ROUTES = (
     "distributed.http.scheduler.prometheus",
     "distributed.http.scheduler.info",
@@ -129,18 +131,25 @@ def make_pod(config: KubernetesCluster, kind: Pod, container: Object, tls_folder
         Where to mount the certificates, if there are any.
     """
     mounts, volumes = _storage(config, tls_folder)
-    container |= {
+    common: Object = {
         "image": config.image,
         "imagePullPolicy": config.image_pull_policy,
-        "envFrom": [{"secretRef": {"name": secret}} for secret in config.secrets],
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+    }
+    container |= {
+        **common,
+        "envFrom": [{"secretRef": {"name": secret}} for secret in config.secrets],
         "volumeMounts": mounts,
     }
+    before = [
+        {**common, "resources": _OF_INIT_CONTAINERS, "volumeMounts": [*mounts], **one} for one in config.init_containers
+    ]
     security: Object = {"seccompProfile": {"type": "RuntimeDefault"}}
     if config.user is not None:
         user = config.user
         security |= {"runAsNonRoot": True, "runAsUser": user, "runAsGroup": user, "fsGroup": user}
     return {
+        **({"initContainers": before} if before else {}),
         "containers": [container],
         "volumes": volumes,
         "imagePullSecrets": [{"name": secret} for secret in config.image_pull_secrets],

@@ -59,12 +59,14 @@ def _of_pod(pod: Object, coming: set[str]) -> Iterator[str]:
             )
     if status.get("phase") == "Failed":
         yield f"pod {name} failed: {status.get('message') or status.get('reason') or 'no reason given'}"
+    for container in status.get("initContainerStatuses", ()):
+        yield from _of_container(name, container, f"{name} --container {container['name']}")
     for container in status.get("containerStatuses", ()):
-        yield from _of_container(name, container)
+        yield from _of_container(name, container, name)
 
 
-def _of_container(pod: str, container: Object) -> Iterator[str]:
-    """Yield what is wrong with a container of a pod."""
+def _of_container(pod: str, container: Object, logs: str) -> Iterator[str]:
+    """Yield what is wrong with a container of a pod, whose output is found by ``kubectl logs`` and a text."""
     waiting = container.get("state", {}).get("waiting", {})
     reason, message = waiting.get("reason", ""), waiting.get("message", "")
     ended = container.get("state", {}).get("terminated") or container.get("lastState", {}).get("terminated") or {}
@@ -81,7 +83,7 @@ def _of_container(pod: str, container: Object) -> Iterator[str]:
     elif ended and ended.get("exitCode") and (reason == "CrashLoopBackOff" or "terminated" in container["state"]):
         yield (
             f"the process of pod {pod} ended with exit code {ended['exitCode']} ({ended.get('reason', 'Error')}); "
-            f"see `kubectl logs {pod} --previous`"
+            f"see `kubectl logs {logs} --previous`"
         )
 
 

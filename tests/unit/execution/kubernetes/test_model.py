@@ -55,6 +55,7 @@ def test_the_plan_of_a_run_knows_its_slots_and_memory() -> None:
             {"volumes": [{"mount": "/data", "claim": "a"}, {"mount": "/data/", "claim": "b"}]},
             r"two volumes are mounted at /data; give each a path of its own",
         ),
+        ({"init_containers": [{"image": "x"}]}, r"the init containers have the names \[None\]; give each a name of"),
         ({"env": {"MY-KEY": "1"}}, r"'MY-KEY' is no name of an environment variable"),
         ({"tolerations": [{"effect": "NoSchedule"}]}, r"without a key is for every taint; write operator: Exists"),
         ({"tolerations": [{"key": "a", "operator": "Exists", "value": "b"}]}, r"operator Exists has no value"),

@@ -42,6 +42,7 @@ FULL = {
     "service_account": "radps-worker",
     "user": 1000,
     "labels": {"project": "ngc5921"},
+    "init_containers": [{"name": "code", "command": ["cp", "-r", "/data/code", "/scratch"]}],
     "tls": {"secret": "radps-tls"},
     "idle_timeout": "5 min",
 }
@@ -116,6 +117,19 @@ def test_all_pods_see_the_same_storage_and_secrets() -> None:
         ]
         assert pod["securityContext"]["runAsUser"] == 1000
         assert pod["automountServiceAccountToken"] is False
+
+
+def test_init_containers_see_the_storage_and_say_what_they_need() -> None:
+    spec = dask_cluster(KubernetesCluster(**FULL), "radps-x", "radio", 5)["spec"]
+    for pod in (spec["scheduler"]["spec"], spec["worker"]["spec"]):
+        (before,) = pod["initContainers"]
+        assert before["image"] == "registry.example/radps:1"
+        assert before["volumeMounts"] == pod["containers"][0]["volumeMounts"]
+        assert before["resources"]["limits"] == {"memory": "512Mi"}
+    own = {"name": "code", "image": "git-sync:1", "volumeMounts": []}
+    config = KubernetesCluster(**{**FULL, "init_containers": [own]})
+    (before,) = dask_cluster(config, "radps-x", "radio", 5)["spec"]["worker"]["spec"]["initContainers"]
+    assert {key: before[key] for key in own} == own
 
 
 def test_encryption_shows_in_the_address() -> None:

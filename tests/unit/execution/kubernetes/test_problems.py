@@ -60,11 +60,25 @@ def event(reason: str, message: str, name: str = "x-scheduler-1", kind: str = "P
             "--previous`",
         ),
         (
+            {
+                "initContainerStatuses": [
+                    {
+                        "name": "git-sync",
+                        "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+                        "lastState": {"terminated": {"exitCode": 1, "reason": "Error"}},
+                    }
+                ],
+                **waiting("PodInitializing"),
+            },
+            "the process of pod x-scheduler-1 ended with exit code 1 (Error); see `kubectl logs x-scheduler-1 "
+            "--container git-sync --previous`",
+        ),
+        (
             {"phase": "Failed", "reason": "Evicted", "message": "the node was low on memory"},
             "pod x-scheduler-1 failed: the node was low on memory",
         ),
     ],
-    ids=["image", "secret", "node", "crash", "evicted"],
+    ids=["image", "secret", "node", "crash", "init", "evicted"],
 )
 def test_a_pod_that_does_not_start_says_why(status: dict[str, Any], message: str) -> None:
     phase = status.pop("phase", "Pending")
