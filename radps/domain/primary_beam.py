@@ -141,8 +141,8 @@ def find_pattern(telescope: str, frequency_hz: float, dish_diameter_m: float | N
     if dish_diameter_m is None:
         raise DataError(
             f"no primary beam for telescope {telescope!r} at {frequency_hz / 1e9:.4g} GHz without the one diameter of "
-            f"its dishes: known are VLA, EVLA and MeerKAT, and ALMA's dishes of 12 m or 7 m; select antennas of one "
-            f"diameter, or leave the correction to another program"
+            f"its dishes: known are VLA, EVLA and MeerKAT, and ALMA's dishes of 12 m alone or of 7 m alone; leave out "
+            f"`primary_beam_correction`, or make a data set of the antennas of one diameter"
         )
     return partial(_airy_pattern, frequency_hz=frequency_hz, dish=_Dish(dish_diameter_m, 0))
 

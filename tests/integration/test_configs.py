@@ -42,11 +42,32 @@ def find_line(context: Context) -> None:
     assert flux == pytest.approx(6.92, abs=3 * error)
 
 
+def find_companion(context: Context) -> None:
+    """CO of 664 Jy km/s, and at the half-power radius of the primary beam a point of 0.16 Jy (ALMA 7 m)."""
+    message = context.steps["spectra"].outcome.message  # type: ignore[union-attr]
+    # the scale of the phase calibrator is known to 2 %; the rest is what CLEAN leaves of a resolved source
+    assert float(message.split(": ")[1].split()[0]) == pytest.approx(664.0, rel=0.08)
+    (image,) = context.find_images(kind="continuum")
+    apparent, corrected = (
+        load_planes(context.locate(image.path), name)[0, 50:58, 70:82] for name in ("SKY", "SKY_PRIMARY_BEAM_CORRECTED")
+    )
+    # 80 mJy are seen; the width of 43 arcsec at half power is that of ALMA's handbook, a pixel of it 4 %
+    assert np.nanmax(apparent) == pytest.approx(0.08, rel=0.08)
+    assert np.nanmax(corrected) == pytest.approx(0.16, rel=0.12)
+    numbers = context.steps["assess"].outcome.summary["images"]  # type: ignore[union-attr]
+    cube = numbers[context.find_images(kind="cube")[0].name]
+    assert cube["noise_jy"] < 1.5 * cube["expected_noise_jy"]
+
+
 def find_interference(context: Context) -> None:
     """AOFlagger flags, and the image has its noise (VLA)."""
     summary = context.steps["flag_rfi"].outcome.summary  # type: ignore[union-attr]
     assert summary
     assert context.find_images(kind="continuum")[0].noise_jy > 0
+    # The flags are those from before the clip.
+    groups = [one.groups["corrected"].flag for one in context.visibilities("target")]
+    assert groups
+    assert not any("clip" in flag for flag in groups)
 
 
 def find_better_phases(context: Context) -> None:
@@ -61,6 +82,7 @@ def has_images(context: Context) -> None:
 
 
 CONFIGS: dict[str, Callable[[Context], None]] = {
+    "alma_7m": find_companion,
     "alma_cube": find_line,
     "extended_cube": has_images,
     "meerkat_continuum": has_images,
