@@ -56,6 +56,12 @@ class SkyComponent(Record):
     minor_rad: float = 0.0
     position_angle_rad: float = 0.0
     """North through east."""
+    q_fraction: float = 0.0
+    """Stokes Q over I, at all frequencies; on the sky (IAU)."""
+    u_fraction: float = 0.0
+    """Stokes U over I."""
+    v_fraction: float = 0.0
+    """Stokes V over I."""
 
 
 class SkyImage(Record):

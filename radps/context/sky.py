@@ -10,6 +10,7 @@ from radps.context.records import SkyComponent, SkyModel
 from radps.domain.geometry import ImageGrid
 from radps.domain.model_image import ImagePlace
 from radps.domain.sky import Component, component_flux
+from radps.node_tasks.feeds import FeedRule
 from radps.node_tasks.prediction import FieldModel, ModelImage
 
 
@@ -30,7 +31,17 @@ def to_field_model(context: Context, model: SkyModel) -> FieldModel:
             place=ImagePlace(ImageGrid(*image.size, image.cell_size_rad), image.center),
             spectrum=to_component(image.spectrum),
         ),
+        feeds=_feed_rule(context, model),
     )
+
+
+def _feed_rule(context: Context, model: SkyModel) -> FeedRule | None:
+    """Return how the angle of the feeds is found, if the model is polarized."""
+    if not any(one.q_fraction or one.u_fraction or one.v_fraction for one in model.components):
+        return None
+    field = next(one for one in context.require_observation().fields if one.name == model.field)
+    remedy = f"give field {model.field!r} a model without q_fraction and u_fraction"
+    return FeedRule(field.direction.ra_rad, field.direction.dec_rad, remedy=remedy)
 
 
 def total_flux(model: SkyModel, frequency_hz: float) -> float:

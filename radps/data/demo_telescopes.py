@@ -1,11 +1,11 @@
 """Ready-made observations of other telescopes: ALMA on a disc in CO and dust, MeerKAT on a field at L band.
 
 Both have linear feeds that turn against the sky, its brightness is seen through the primary beam, antennas have delays,
-and the troposphere has phases; the calibrators are not polarized.
+and the troposphere has phases.
 
 - ALMA, configuration C-1, band 6: a window of narrow channels on CO 2-1 and one or two of 2 GHz for the continuum,
   observed at the same time. At these frequencies radps knows no standard calibrator, the flux density of J1058+0133 is
-  given to `set_model`: 3.5 Jy at 230 GHz, spectral index -0.5.
+  given to `set_model`: 3.5 Jy at 230 GHz, spectral index -0.5, Q of 3 % and U of -2 %.
 - MeerKAT, 856 to 1712 MHz, four correlations: a wide field of sources with different spectral indices, one of them
   extended, one polarized, with an interfering signal in one channel. The flux calibrator is 3C286.
 """
@@ -181,7 +181,11 @@ def _alma_fields() -> tuple[SimulatedField, ...]:
         ra="164.6233542 deg",
         dec="1.5663400 deg",
         intents=(FLUX_INTENT, BANDPASS_INTENT),
-        components=(SimulatedComponent(flux=3.5, reference_frequency=230e9, spectral_index=-0.5),),
+        components=(
+            SimulatedComponent(
+                flux=3.5, reference_frequency=230e9, spectral_index=-0.5, q_fraction=0.03, u_fraction=-0.02
+            ),
+        ),
     )
     phase = SimulatedField(
         name="J1037-2934",

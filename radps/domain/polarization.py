@@ -63,6 +63,15 @@ _LINEAR: dict[str, _Recipe] = {
 _DIRECT: dict[str, _Recipe] = {name: _Recipe(name, name, 1, 0.5) for name in ("I", "Q", "U", "V")}
 
 
+class StokesModel(NamedTuple):
+    """Model visibilities [Jy], on the sky, all of one shape (..., channel)."""
+
+    i: NDArray[np.complex128]
+    q: NDArray[np.complex128]
+    u: NDArray[np.complex128]
+    v: NDArray[np.complex128]
+
+
 class StokesI(NamedTuple):
     """Visibilities of a Stokes parameter with the weights that say where they are usable."""
 
@@ -224,6 +233,34 @@ def parallel_hands(polarizations: Sequence[str]) -> list[int]:
     if not found:
         raise DataError(f"no parallel hands among the polarizations {names}: needs RR, LL, XX or YY to calibrate")
     return found
+
+
+def to_parallel_hands(
+    model: StokesModel, polarizations: Sequence[str], parallactic_angle_rad: NDArray[np.float64] | None = None
+) -> NDArray[np.complex128]:
+    """Return what the parallel hands see of a polarized model.
+
+    RR = I + V and LL = I - V, whatever the angle; XX = I + Q' and YY = I - Q' with Q' = Q cos 2 psi + U sin 2 psi.
+
+    Parameters
+    ----------
+    model : StokesModel
+        Shape (time, baseline, channel) [Jy].
+    polarizations : sequence of str
+        Of RR, LL, XX, YY.
+    parallactic_angle_rad : ndarray, shape (time,), optional
+        psi [rad]; None: the feeds do not turn against the sky.
+
+    Returns
+    -------
+    ndarray of complex128, shape (time, baseline, channel, polarization)
+    """
+    q = model.q
+    if parallactic_angle_rad is not None:
+        twice = 2 * parallactic_angle_rad[:, np.newaxis, np.newaxis]
+        q = model.q * np.cos(twice) + model.u * np.sin(twice)
+    hands = {"RR": model.v, "LL": -model.v, "XX": q, "YY": -q}
+    return np.stack([model.i + hands[name] for name in polarizations], axis=-1)
 
 
 @numba.njit(cache=True, nogil=True)

@@ -69,6 +69,12 @@ class Component(NamedTuple):
     """FWHM of the line."""
     spectral_curvature: tuple[float, ...] = ()
     """Further terms of the spectrum: log10(S / flux) = index x + curvature[0] x^2 + ..., x = log10(f / reference)."""
+    q_fraction: float = 0.0
+    """Stokes Q over I, at all frequencies; on the sky (IAU)."""
+    u_fraction: float = 0.0
+    """Stokes U over I."""
+    v_fraction: float = 0.0
+    """Stokes V over I."""
 
 
 def direction_cosines(

@@ -133,7 +133,7 @@ def solve_block(
     data = load_corrected(block, applied)
     return solve_bandpass(
         data.visibilities,
-        predict_model(data, model),
+        predict_model(block, data, model),
         data.flags,
         data.weights,
         data.antenna1,

@@ -31,7 +31,7 @@ class ModelSums(NamedTuple):
 def compare_with_model(block: Block, ranges: HistogramRanges, model: FieldModel) -> ModelSums:
     """Add up a block of calibrated data and its model; autocorrelations have no weight."""
     data = load_corrected(block, ())
-    predicted = predict_model(data, model)
+    predicted = predict_model(block, data, model)
     size = np.abs(predicted)
     weight = np.where(data.flags | (size == 0), 0.0, data.weights.astype(np.float64))
     weight[:, data.antenna1 == data.antenna2] = 0.0
@@ -45,7 +45,7 @@ def compare_with_model(block: Block, ranges: HistogramRanges, model: FieldModel)
         np.broadcast_to(frequency, distance.shape).ravel(),
     )
     total = weight.sum(axis=-1)
-    modelled = (total * size[..., 0]).ravel()
+    modelled = (weight * size).sum(axis=-1).ravel()
     return ModelSums(
         weight=np.stack([_add_up(cell, total.ravel()) for cell in cells]),
         observed=np.stack([_add_up(cell, observed.real.ravel()) for cell in cells])

@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from radps.data.stores import load_array
 from radps.domain.model_image import ImagePlace, predict_model_image, predict_taylor_images
+from radps.domain.polarization import StokesModel
 from radps.domain.sky import Component, component_flux, predict_components
+from radps.node_tasks.feeds import FeedRule
 
 
 class ModelImage(NamedTuple):
@@ -25,10 +27,12 @@ class ModelImage(NamedTuple):
 
 
 class FieldModel(NamedTuple):
-    """What is known of the brightness of a field: the sum of components and of an image."""
+    """What is known of the brightness of a field: the sum of components, and of an image that is not polarized."""
 
     components: tuple[Component, ...]
     image: ModelImage | None = None
+    feeds: FeedRule | None = None
+    """Of a model with a polarized component: how to find the angle of the feeds. None: it is not polarized."""
 
 
 def predict_field(
@@ -41,6 +45,17 @@ def predict_field(
     if model.components:
         visibilities += predict_components(uvw_m, frequency_hz, model.components)
     return visibilities
+
+
+def predict_polarized(uvw_m: NDArray[np.float64], frequency_hz: NDArray[np.float64], model: FieldModel) -> StokesModel:
+    """Return the visibilities of a model in all Stokes parameters; the image is taken as unpolarized."""
+    components = model.components
+    flux_jy = component_flux(components, frequency_hz)
+    parts = []
+    for name in ("q_fraction", "u_fraction", "v_fraction"):
+        fraction = np.array([getattr(one, name) for one in components])[:, np.newaxis]
+        parts.append(predict_components(uvw_m, frequency_hz, components, flux_jy * fraction))
+    return StokesModel(predict_field(uvw_m, frequency_hz, model), *parts)
 
 
 def _predict_image(

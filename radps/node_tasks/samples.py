@@ -9,15 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from radps.data.addresses import VisibilityAddress
-from radps.data.stores import join_url, load_array, require_parents, save_array
+from radps.data.stores import load_array, require_parents, save_array
 from radps.data.visibilities import VisibilityChunk, load_visibilities
-from radps.domain.array import horizontal_direction
 from radps.domain.geometry import ImageGrid
 from radps.domain.polarization import StokesI, to_stokes
 from radps.domain.regridding import SpectralAxis
 from radps.domain.spectral_frames import DopplerRule
 from radps.domain.weights import Weighting, density_grid, imaging_weights
-from radps.errors import DataError
+from radps.node_tasks.feeds import FeedRule, find_parallactic_angle
 
 
 class Regridding(NamedTuple):
@@ -27,16 +26,6 @@ class Regridding(NamedTuple):
     doppler: DopplerRule
     channel_width_hz: float
     """Of the partition [Hz]."""
-
-
-class FeedRule(NamedTuple):
-    """A field whose feeds may turn against the sky, as those of alt-azimuth mounts do."""
-
-    ra_rad: float
-    """Field, ICRS or FK5 [rad]."""
-    dec_rad: float
-    always: bool
-    """True = they turn; False = as the mounts of the antennas say."""
 
 
 class Source(NamedTuple):
@@ -138,25 +127,8 @@ def find_stokes(source: Source, data: VisibilityChunk, stokes: Sequence[str]) ->
     """Return Stokes parameters on the sky; feeds are turned back where the source says so."""
     angle = None
     if source.feeds is not None and set(stokes) & {"Q", "U"}:
-        angle = _parallactic_angle(source, source.feeds, data.time_s)
+        angle = find_parallactic_angle(source.address.store, source.feeds, data.time_s)
     return to_stokes(data.visibilities, data.flags, data.weights, data.polarizations, stokes, angle)
-
-
-def _parallactic_angle(source: Source, feeds: FeedRule, time_s: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Return the angle by which the feeds are turned against the sky, (time,) [rad]; None: they are not."""
-    antennas = join_url(source.address.store, "antenna_xds")
-    if not feeds.always:
-        mounts = {str(mount).upper() for mount in load_array(join_url(antennas, "mount")).tolist()}
-        if mounts == {"EQUATORIAL"}:
-            return None
-        if mounts != {"ALT-AZ"}:
-            raise DataError(
-                f"the mounts of the antennas of {source.address.store} are {', '.join(sorted(mounts))}; how "
-                "their feeds turn against the sky is known for ALT-AZ and EQUATORIAL: give parallactic_angle: "
-                "true (as ALT-AZ) or false (the data are corrected)"
-            )
-    positions = load_array(join_url(antennas, "ANTENNA_POSITION"))
-    return horizontal_direction(positions, time_s, feeds.ra_rad, feeds.dec_rad).parallactic_angle_rad
 
 
 def _load_source(source: Source, stokes: Sequence[str]) -> tuple[Samples, ...]:

@@ -13,12 +13,13 @@ from radps.data.stores import load_array
 from radps.data.urls import join_url
 from radps.data.visibilities import VisibilityChunk
 from radps.domain.gains import GainSums, accumulate_gain_sums, add_gain_sums, place_empty_intervals
-from radps.domain.polarization import parallel_hands
+from radps.domain.polarization import StokesModel, parallel_hands, to_parallel_hands
 from radps.domain.solution_intervals import SolutionInterval, number_intervals
 from radps.errors import DataError
 from radps.node_tasks.applying import AppliedTable, divide_tables
 from radps.node_tasks.blocks import Block
-from radps.node_tasks.prediction import FieldModel, predict_field
+from radps.node_tasks.feeds import find_parallactic_angle
+from radps.node_tasks.prediction import FieldModel, predict_field, predict_polarized
 
 
 class ScanPart(NamedTuple):
@@ -127,11 +128,20 @@ def load_corrected(block: Block, applied: Sequence[AppliedTable]) -> VisibilityC
     return divide_tables(_parallel_hands(block.load()), applied, calibrate_weights=True)
 
 
-def predict_model(data: VisibilityChunk, model: FieldModel) -> NDArray[np.complex128]:
-    """Return the model of a field, shape (time, baseline, channel, 1): the same in both hands."""
-    n_times, n_baselines = data.uvw_m.shape[:2]
-    visibilities = predict_field(data.uvw_m.reshape(-1, 3), data.frequency_hz, model)
-    return visibilities.reshape(n_times, n_baselines, len(data.frequency_hz), 1)
+def predict_model(block: Block, data: VisibilityChunk, model: FieldModel) -> NDArray[np.complex128]:
+    """Return the model of a field for the parallel hands of a block, whose data are given.
+
+    The shape is (time, baseline, channel, 1), the same in both hands, or (time, baseline, channel, hand) where the
+    model is polarized: linear feeds see it turned by their parallactic angle.
+    """
+    uvw_m, shape = data.uvw_m.reshape(-1, 3), (*data.uvw_m.shape[:2], len(data.frequency_hz))
+    if model.feeds is None:
+        return predict_field(uvw_m, data.frequency_hz, model).reshape(*shape, 1)
+    stokes = predict_polarized(uvw_m, data.frequency_hz, model)
+    stokes = StokesModel(*(plane.reshape(shape) for plane in stokes))
+    is_linear = bool({"XX", "YY"} & set(data.polarizations))
+    angle = find_parallactic_angle(block.address.store, model.feeds, data.time_s) if is_linear else None
+    return to_parallel_hands(stokes, data.polarizations, angle)
 
 
 def _sum_piece(
@@ -142,7 +152,7 @@ def _sum_piece(
     n_channels = len(data.frequency_hz)
     return accumulate_gain_sums(
         data.visibilities,
-        predict_model(data, part.model),
+        predict_model(piece, data, part.model),
         data.flags,
         data.weights,
         time_s=data.time_s,

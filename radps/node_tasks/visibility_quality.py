@@ -46,7 +46,7 @@ def sum_errors(block: Block, model: FieldModel) -> BaselineSums:
     data = load_corrected(block, ())
     sums = accumulate_gain_sums(
         data.visibilities,
-        predict_model(data, model),
+        predict_model(block, data, model),
         data.flags,
         data.weights,
         time_s=data.time_s,

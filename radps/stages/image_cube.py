@@ -24,8 +24,9 @@ from radps.domain.weights import Weighting
 from radps.errors import DataError, SelectionError
 from radps.graph_tasks.shapes import map_chunks, reduce_tree, run_task
 from radps.node_tasks.cube_imaging import CubePart, clean_channels, sum_parts
+from radps.node_tasks.feeds import FeedRule
 from radps.node_tasks.image_stores import ImageStores, create_cube_stores, create_image_stores
-from radps.node_tasks.samples import FeedRule, Regridding, Source
+from radps.node_tasks.samples import Regridding, Source
 from radps.stages._image_axes import (
     SpectralAxisParams,
     choose_axis,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, Self
 
@@ -55,11 +56,22 @@ class ComponentParams(Record):
     minor: Angle = 0.0
     position_angle: Angle = 0.0
     """North through east."""
+    q_fraction: float = 0.0
+    """Stokes Q over I, on the sky (CASA `setjy` with `fluxdensity` of four numbers)."""
+    u_fraction: float = 0.0
+    """Stokes U over I."""
+    v_fraction: float = 0.0
+    """Stokes V over I."""
 
     @model_validator(mode="after")
     def _check_place(self) -> Self:
         if (self.ra is None) != (self.dec is None) or (self.ra is not None and (self.east or self.north)):
             raise ValueError("give a component either east and north of the phase centre, or ra and dec")
+        polarized = math.hypot(self.q_fraction, self.u_fraction, self.v_fraction)
+        if polarized > 1:
+            raise ValueError(
+                f"q_fraction, u_fraction and v_fraction make {polarized:.3g} of Stokes I; at most 1 is there"
+            )
         return self
 
 
@@ -247,6 +259,9 @@ def _component(params: ComponentParams, field: ObservedField) -> SkyComponent:
         major_rad=params.major,
         minor_rad=params.minor,
         position_angle_rad=params.position_angle,
+        q_fraction=params.q_fraction,
+        u_fraction=params.u_fraction,
+        v_fraction=params.v_fraction,
     )
 
 

@@ -409,6 +409,27 @@ def test_linear_feeds_are_calibrated_like_circular_ones(make_bench: Callable[[Ob
     assert bench.after("apply_calibration").error(TARGET) < 1e-6
 
 
+@pytest.mark.parametrize(
+    ("polarizations", "fractions"),
+    [("XX YY", {"q_fraction": 0.08, "u_fraction": -0.05}), ("RR LL", {"v_fraction": 0.03})],
+)
+def test_a_polarized_calibrator_gives_true_gains_if_its_model_says_so(
+    make_bench: Callable[[ObservationModel], Bench], polarizations: str, fractions: dict[str, float]
+) -> None:
+    polarized = DELAYED.fields[1].model_copy(update={"components": (_FLAT.model_copy(update=fractions),)})
+    fields = (DELAYED.fields[0], polarized, DELAYED.fields[2])
+    update = {"polarizations": polarizations, "feeds_turn": True, "bandpasses": None, "fields": fields}
+    bench = make_bench(DELAYED.model_copy(update=update))
+    errors = []
+    for given in (fractions, {}):
+        point = {"flux": 2.5, "reference_frequency": BAND.start_frequency, **given}
+        solved = bench.after("set_model", models={PHASE: [point]}).after("calibrate")
+        errors.append(solved.after("apply_calibration").error(TARGET))
+    assert errors[0] < 1e-6
+    # Half of the polarization that a hand sees is in the gain of each antenna; a gain counts twice.
+    assert errors[1] > 0.02
+
+
 # --- bad input ---
 
 

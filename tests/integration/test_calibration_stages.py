@@ -831,6 +831,11 @@ def test_an_intent_that_no_field_has_is_refused(steady: Bench) -> None:
         ("subtract_continuum", {"line_free": []}, "at least 1 item"),
         ("subtract_continuum", {"line_free": ["1"], "order": 6}, "less than or equal to 5"),
         ("set_model", {"models": {FLUX: [{"flux": "8 km", "reference_frequency": 1e9}]}}, "not a flux density"),
+        (
+            "set_model",
+            {"models": {FLUX: [{"flux": 1, "reference_frequency": 1e9, "q_fraction": 0.9, "u_fraction": 0.9}]}},
+            "make 1.27 of Stokes I; at most 1 is there",
+        ),
         ("set_model", {"model_tables": {FLUX: "a.csv"}, "model_images": {FLUX: {"image": "a"}}}, "more than one model"),
         ("set_model", {"models": {FLUX: [{"flux": 1, "reference_frequency": 1e9, "ra": 1.0}]}}, "or ra and dec"),
     ],

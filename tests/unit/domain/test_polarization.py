@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from radps.domain.polarization import find_recipes, parallel_hands, to_stokes, to_stokes_i
+from radps.domain.polarization import (
+    StokesModel,
+    find_recipes,
+    parallel_hands,
+    to_parallel_hands,
+    to_stokes,
+    to_stokes_i,
+)
 from radps.errors import DataError
 
 SHAPE = (3, 4, 5)
@@ -168,3 +175,20 @@ def test_missing_correlations_are_named(names: list[str], stokes: str, is_turnin
 def test_parallel_hands_are_enough_for_some() -> None:
     assert list(find_recipes(["RR", "LL"], "IV", is_turning=True)) == ["I", "V"]
     assert list(find_recipes(["XX", "YY"], "IQ", is_turning=False)) == ["I", "Q"]
+
+
+def test_parallel_hands_of_a_model_are_those_of_its_turned_coherences() -> None:
+    rng = np.random.default_rng(8)
+    i, q, u, v = rng.standard_normal((4, *SHAPE)) + 1j * rng.standard_normal((4, *SHAPE))
+    angle = np.array([0.3, -1.1, 2.0])
+    coherences = np.moveaxis(np.array([[i + q, u + 1j * v], [u - 1j * v, i - q]]), (0, 1), (-2, -1))
+    # X of a feed that is turned by psi, from north through east, is X cos psi + Y sin psi.
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    turned = np.einsum("xat,tbcad,ydt->tbcxy", turn, coherences, turn)
+    model = StokesModel(i, q, u, v)
+    linear = to_parallel_hands(model, ["XX", "YY"], angle)
+    np.testing.assert_allclose(linear, np.stack([turned[..., 0, 0], turned[..., 1, 1]], -1), rtol=1e-12)
+    still = to_parallel_hands(model, ["YY", "XX"])
+    np.testing.assert_allclose(still, np.stack([coherences[..., 1, 1], coherences[..., 0, 0]], -1))
+    circular = to_parallel_hands(model, ["RR", "LL"], angle)
+    np.testing.assert_allclose(circular, np.stack([i + v, i - v], -1))
