@@ -171,5 +171,5 @@ def test_multi_scale_against_wsclean(benchmark: Any, tmp_path: Path) -> None:
     assert rms[0] <= 1.05 * rms[1]
     assert fluxes[0]["all"] == pytest.approx(fluxes[1]["all"], rel=0.005)
     for name, (_, _, flux, width) in SOURCES.items():
-        # 1 %, or the noise; at 50 pixels, 30 beams, the wings below the threshold are left, 3 to 4 %
+        # 1 %, or the noise; at 50 pixels, 13 beams, wings below the threshold are left, as docs/deconvolution.md says
         assert fluxes[0][name] == pytest.approx(flux, rel=0.01 if width < 50 else 0.04, abs=THRESHOLD_JY), name

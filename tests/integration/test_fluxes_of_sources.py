@@ -15,7 +15,7 @@ import pytest
 import radps
 from radps.api import Run
 from radps.context.records import ImageRecord
-from radps.data.images import load_planes
+from radps.data.images import load_beams, load_planes
 
 CELL = math.radians(9 / 3600)
 SIZE = 240
@@ -154,8 +154,10 @@ def test_sources_of_a_cube_have_their_flux_and_place(run: Run, step: str) -> Non
     (image,) = run.context.find_images(step=step)
     sky, plain = load(run, image, "SKY_PRIMARY_BEAM_CORRECTED"), load(run, image, "SKY")
     frequency_hz = np.linspace(*image.frequency_hz, image.shape[0])
+    major_rad, minor_rad, _ = load_beams(run.context.locate(image.path)).T
+    areas = math.pi / (4 * math.log(2)) * major_rad * minor_rad / CELL**2
     for east, north, flux, index in SOURCES:
         expected = flux * (frequency_hz / REFERENCE_HZ) ** index
         check_place(plain[len(plain) // 2], image, east, north)
-        if east == round(east):  # the peak of a source between pixels is between them
-            np.testing.assert_allclose(sky[:, *pixel(east, north)], expected, rtol=5e-3)
+        near = around(pixel(east, north), 9)
+        np.testing.assert_allclose(sky[:, *near].sum(axis=(1, 2), dtype=np.float64) / areas, expected, rtol=5e-3)
