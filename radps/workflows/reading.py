@@ -132,7 +132,8 @@ class _Reader:
         _let_import_from(self._folder, steps)
         checked = self._steps(steps, defaults or StepPolicy())
         numbers = {step["id"]: step["number"] for step in steps}
-        for name, problem in find_conflicts(checked):
+        # Without the steps that have a mistake, those around them would seem to have no order.
+        for name, problem in find_conflicts(checked) if len(checked) == len(steps) else ():
             self._say(("steps", numbers[name]), problem)
         self._stop_if(bool(self._problems))
         return Workflow(

@@ -54,6 +54,14 @@ def test_steps_after_each_other_may_write_the_same_part() -> None:
     assert problems_of(LOAD, one, between, step("two", "calibrate", "between")) == ()
 
 
+def test_a_mistake_in_a_step_leaves_those_around_it_in_their_order() -> None:
+    steps = ("import_data", "flag", {"calibrate": {"no_such": 1}}, "apply_calibration")
+    with pytest.raises(ConfigError) as error:
+        load_workflow({"run": "x", "cluster": "none", "steps": list(steps)})
+    (problem,) = error.value.problems
+    assert "has no 'no_such'" in problem
+
+
 def test_steps_that_write_parts_of_their_own_may_run_at_the_same_time() -> None:
     assert problems_of(LOAD, step("one", "image_cube", "load"), step("two", "image_cube", "load")) == ()
 
