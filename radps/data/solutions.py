@@ -55,6 +55,13 @@ _COMMON = {
 _GAIN_VARIABLES = {
     "GAIN": _Variable("gains", SOLUTION_DIMS, np.complex128, 1.0 + 0.0j, {"units": "", "formula": _FORMULA}),
     **_COMMON,
+    "OUTLIERS": _Variable(
+        "outliers",
+        _CELL_DIMS,
+        np.float32,
+        0.0,
+        {"units": "", "meaning": "part of the data that a robust solution found off"},
+    ),
 }
 _DELAY_VARIABLES = {
     "DELAY": _Variable("delays_s", SOLUTION_DIMS, np.float64, 0.0, {"units": "s", "formula": _DELAY_FORMULA}),
@@ -280,7 +287,10 @@ def _write(url: str, table: GainTable | DelayTable, variables: dict[str, _Variab
     """Write some channels of all arrays of a table."""
     for name, variable in variables.items():
         region = tuple(channels if dim == "frequency" else slice(None) for dim in variable.dims)
-        data = np.asarray(getattr(table, variable.field), variable.dtype)
+        values = getattr(table, variable.field)
+        if values is None:  # nobody looked for outliers: the array stays at its fill value
+            continue
+        data = np.asarray(values, variable.dtype)
         stores.write_region(stores.join_url(url, name), region, data)
 
 

@@ -108,6 +108,7 @@ def expand_bandpass(table: GainTable, frequency_hz: NDArray[np.float64]) -> Gain
         snr=table.snr[:, :, nearest],
         stop_reason=table.stop_reason[:, nearest],
         n_iterations=table.n_iterations[:, nearest],
+        outliers=None if table.outliers is None else table.outliers[:, nearest],
     )
 
 

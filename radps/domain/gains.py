@@ -1,6 +1,7 @@
 """Gain and bandpass tables: sum the data of every solution interval, solve each sum, refer the phases.
 
-1. :func:`accumulate_gain_sums` reduces the data of an interval to two numbers a baseline, channel and hand.
+1. :func:`accumulate_gain_sums` reduces the data of an interval to two numbers a baseline, channel and hand;
+   :func:`radps.domain.robust_gains.sum_robustly` does so with outliers weighted down or left out.
 2. :func:`solve_gain_sums` solves each of them by StefCal; see :mod:`radps.domain.stefcal` for the method, its errors
    and where it fails.
 3. The phases are turned to the reference antenna, see :mod:`radps.domain.reference_antennas`.
@@ -19,17 +20,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from radps.domain.gain_sums import (
+    GainSums,
+    accumulate_gain_sums,
+    add_gain_sums,
+    align_model,
+    place_empty_intervals,
+)
 from radps.domain.reference_antennas import (
     choose_reference_antenna,
     order_reference_antennas,
     rank_reference_antennas,
     reference_phases,
 )
-from radps.domain.stefcal import GainMode, GainOptions, GainSolution, solve_cell
+from radps.domain.robust_gains import GainData, sum_robustly
+from radps.domain.stefcal import GainMode, GainOptions, GainSolution, Robustness, solve_cell
 from radps.errors import SelectionError
 
 __all__ = [
@@ -38,6 +46,7 @@ __all__ = [
     "GainSolution",
     "GainSums",
     "GainTable",
+    "Robustness",
     "accumulate_gain_sums",
     "add_gain_sums",
     "choose_reference_antenna",
@@ -49,19 +58,6 @@ __all__ = [
     "solve_gains",
     "solve_time_gains",
 ]
-
-
-class GainSums(NamedTuple):
-    """What the least-squares solution needs of the data; see :func:`accumulate_gain_sums`."""
-
-    vis_model: NDArray[np.complex128]
-    """Sum of w V conj(M), shape (interval, baseline, channel, polarization)."""
-    model_power: NDArray[np.float64]
-    """Sum of w |M|^2, same shape; 0 where there are no data."""
-    weight: NDArray[np.float64]
-    """Sum of the weights, shape (interval,)."""
-    weight_time: NDArray[np.float64]
-    """Sum of weight times time [s], shape (interval,)."""
 
 
 class GainTable(NamedTuple):
@@ -84,91 +80,9 @@ class GainTable(NamedTuple):
     """:class:`~radps.domain.solver.StopReason`, shape (time, channel, polarization)."""
     n_iterations: NDArray[np.int32]
     """Gain steps, shape (time, channel, polarization)."""
-
-
-def accumulate_gain_sums(
-    visibilities: NDArray[Any],
-    model: NDArray[Any],
-    flags: NDArray[np.bool_],
-    weights: NDArray[Any],
-    *,
-    time_s: NDArray[np.float64],
-    interval: NDArray[np.int64],
-    channel: NDArray[np.int64],
-    n_intervals: int | None = None,
-) -> GainSums:
-    """Sum the data of every solution interval and channel of a gain solution.
-
-    Data that are flagged, not finite, or without positive weight do not count. The order of the sums over time depends
-    on the data only, so that a channel has the same sums, to the bit, in whatever chunk of channels it comes.
-
-    Parameters
-    ----------
-    visibilities : ndarray of complex, shape (time, baseline, channel, polarization)
-        Parallel hands only [Jy].
-    model : ndarray of complex
-        The same shape, or any shape that broadcasts to it [Jy].
-    flags : ndarray of bool, same shape as `visibilities`
-        True = do not use.
-    weights : ndarray of float, same shape as `visibilities`
-        1 / sigma^2 of a real part; only ratios matter.
-    time_s : ndarray, shape (time,)
-        Times [s].
-    interval : ndarray of int, shape (time,)
-        The solution interval of each integration, from 0 up; -1 = not used.
-    channel : ndarray of int, shape (channel,)
-        The solution channel of each channel, from 0 up; -1 = not used.
-    n_intervals : int, optional
-        Intervals of the whole solution; by default the data hold the last one.
-
-    Returns
-    -------
-    GainSums
-        They merge by :func:`add_gain_sums`.
-    """
-    n_intervals = int(interval.max(initial=-1)) + 1 if n_intervals is None else n_intervals
-    n_channels = int(channel.max(initial=-1)) + 1
-    shape = (n_intervals, visibilities.shape[1], n_channels, visibilities.shape[3])
-    sums = GainSums(np.zeros(shape, np.complex128), np.zeros(shape), np.zeros(n_intervals), np.zeros(n_intervals))
-    model = _align(model, visibilities.ndim)
-    _accumulate(visibilities, model, flags, weights, np.asarray(time_s, np.float64), interval, channel, *sums)
-    return sums
-
-
-def add_gain_sums(first: GainSums, second: GainSums) -> GainSums:
-    """Merge the sums of two disjoint parts of the same intervals and channels."""
-    return GainSums(
-        vis_model=first.vis_model + second.vis_model,
-        model_power=first.model_power + second.model_power,
-        weight=first.weight + second.weight,
-        weight_time=first.weight_time + second.weight_time,
-    )
-
-
-def place_empty_intervals(sums: GainSums, time_s: NDArray[np.float64], interval: NDArray[np.int64]) -> GainSums:
-    """Give intervals without data the mean of their times, so that a table ascends in time whatever is flagged.
-
-    Parameters
-    ----------
-    sums : GainSums
-        Of all data of the intervals.
-    time_s : ndarray, shape (time,)
-        Times of the integrations [s].
-    interval : ndarray of int, shape (time,)
-        The solution interval of each integration, from 0 up; -1 = not used.
-
-    Returns
-    -------
-    GainSums
-        With positive ``weight`` wherever an interval has integrations.
-    """
-    empty = sums.weight <= 0
-    used = interval >= 0
-    count = np.bincount(interval[used], minlength=len(empty))
-    total = np.bincount(interval[used], time_s[used], minlength=len(empty))
-    return sums._replace(
-        weight=np.where(empty, count, sums.weight), weight_time=np.where(empty, total, sums.weight_time)
-    )
+    outliers: NDArray[np.float32] | None = None
+    """Part of the data that a robust solution found to be outliers, shape (time, channel, polarization); None: it did
+    not look for any."""
 
 
 def solve_gains(
@@ -212,15 +126,16 @@ def solve_gains(
         If the reference antenna is not one of the antennas.
     """
     weights = np.broadcast_to(weights, visibilities.shape)
-    sums = accumulate_gain_sums(
+    data = GainData(
         visibilities[:, :, np.newaxis, :],
-        _align(model, 3)[:, :, np.newaxis, :],
+        align_model(model, 3)[:, :, np.newaxis, :],
         np.zeros((*visibilities.shape[:2], 1, visibilities.shape[2]), np.bool_),
         weights[:, :, np.newaxis, :],
         time_s=np.zeros(len(visibilities)),
         interval=np.zeros(len(visibilities), np.int64),
         channel=np.zeros(1, np.int64),
     )
+    sums = sum_robustly(lambda: [data], antenna1, antenna2, n_antennas, options).sums
     order = order_reference_antennas(reference_antenna, n_antennas)
     return solve_cell(
         sums.vis_model[0, :, 0], sums.model_power[0, :, 0], antenna1, antenna2, n_antennas, order, options
@@ -274,19 +189,13 @@ def solve_bandpass(
         If the reference antenna is not one of the antennas.
     """
     group = np.arange(len(frequency_hz)) // n_average
-    sums = accumulate_gain_sums(
-        visibilities,
-        model,
-        flags,
-        weights,
-        time_s=time_s,
-        interval=np.zeros(len(time_s), np.int64),
-        channel=group,
-    )
+    data = GainData(visibilities, model, flags, weights, time_s, np.zeros(len(time_s), np.int64), group)
+    robust = sum_robustly(lambda: [data], antenna1, antenna2, n_antennas, options)
     # the mean of the times, not of the data: with flags that would depend on the chunk of channels
-    sums = sums._replace(weight=np.ones(1), weight_time=np.array([np.mean(time_s)]))
+    sums = robust.sums._replace(weight=np.ones(1), weight_time=np.array([np.mean(time_s)]))
     mean_hz = np.bincount(group, frequency_hz) / np.bincount(group)
-    return solve_gain_sums(sums, antenna1, antenna2, n_antennas, reference_antenna, mean_hz, options)
+    table = solve_gain_sums(sums, antenna1, antenna2, n_antennas, reference_antenna, mean_hz, options)
+    return table._replace(outliers=robust.outliers)
 
 
 def solve_time_gains(
@@ -344,18 +253,12 @@ def solve_time_gains(
         raise SelectionError(
             f"none of the {len(selected)} channels is selected for the gain solution; select at least one"
         )
-    sums = accumulate_gain_sums(
-        visibilities,
-        model,
-        flags,
-        weights,
-        time_s=time_s,
-        interval=interval,
-        channel=np.where(selected, 0, -1),
-    )
-    sums = place_empty_intervals(sums, time_s, interval)
+    data = GainData(visibilities, model, flags, weights, time_s, interval, np.where(selected, 0, -1))
+    robust = sum_robustly(lambda: [data], antenna1, antenna2, n_antennas, options)
+    sums = place_empty_intervals(robust.sums, time_s, interval)
     mean_hz = np.array([np.mean(frequency_hz[selected])])
-    return solve_gain_sums(sums, antenna1, antenna2, n_antennas, reference_antenna, mean_hz, options)
+    table = solve_gain_sums(sums, antenna1, antenna2, n_antennas, reference_antenna, mean_hz, options)
+    return table._replace(outliers=robust.outliers)
 
 
 def solve_gain_sums(
@@ -416,56 +319,3 @@ def solve_gain_sums(
     if n_times > 1:
         gains = reference_phases(gains, flags, order)
     return GainTable(time_s, np.asarray(frequency_hz, np.float64), gains, flags, snr, stop_reason, n_iterations)
-
-
-def _align(model: NDArray[Any], n_dimensions: int) -> NDArray[Any]:
-    """Return the model with all dimensions, those along which it does not change with length 1."""
-    model = np.asarray(model)
-    model = model.reshape((1,) * (n_dimensions - model.ndim) + model.shape)
-    model = model[tuple(slice(0, 1) if stride == 0 else slice(None) for stride in model.strides)]
-    return model if model.dtype.kind == "c" else model.astype(np.complex128)
-
-
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
-def _accumulate(
-    visibilities: NDArray[Any],
-    model: NDArray[Any],
-    flags: NDArray[np.bool_],
-    weights: NDArray[Any],
-    time_s: NDArray[np.float64],
-    interval: NDArray[np.int64],
-    channel: NDArray[np.int64],
-    vis_model: NDArray[np.complex128],
-    model_power: NDArray[np.float64],
-    weight_sum: NDArray[np.float64],
-    weight_time: NDArray[np.float64],
-) -> None:
-    """Add the usable data to the sums, in the order of time for every baseline, channel and hand."""
-    n_times, n_baselines, n_channels, n_polarizations = visibilities.shape
-    # 0 for the axes along which the model does not change: its only element is used for all
-    step_t, step_b = int(model.shape[0] > 1), int(model.shape[1] > 1)
-    step_c, step_p = int(model.shape[2] > 1), int(model.shape[3] > 1)
-    for t in range(n_times):
-        i = interval[t]
-        if i < 0:
-            continue
-        for b in range(n_baselines):
-            for c in range(n_channels):
-                k = channel[c]
-                if k < 0:
-                    continue
-                for p in range(n_polarizations):
-                    weight = np.float64(weights[t, b, c, p])
-                    value = np.complex128(visibilities[t, b, c, p])
-                    if flags[t, b, c, p] or not weight > 0 or not np.isfinite(weight):
-                        continue
-                    if not (np.isfinite(value.real) and np.isfinite(value.imag)):
-                        continue
-                    expected = np.complex128(model[t * step_t, b * step_b, c * step_c, p * step_p])
-                    power = expected.real * expected.real + expected.imag * expected.imag
-                    if not (power > 0 and np.isfinite(power)):
-                        continue
-                    vis_model[i, b, k, p] += weight * (value * expected.conjugate())
-                    model_power[i, b, k, p] += weight * power
-                    weight_sum[i] += weight
-                    weight_time[i] += weight * time_s[t]

@@ -25,7 +25,8 @@ hand of polarization by itself. The gains minimise :math:`\chi^2 = \sum w |V_{ij
 
 Where it fails: with a wrong model; where the phase winds within an interval (the amplitudes come out low); where the
 signal of the interval is below the noise on every baseline (the iteration then ends at a local minimum; the solutions
-are flagged by their signal-to-noise). The scheme is the least-squares one: a single strong outlier pulls the solution.
+are flagged by their signal-to-noise). The scheme is the least-squares one: a single strong outlier pulls the solution,
+unless the sums are those of :mod:`radps.domain.robust_gains`.
 
 References
 ----------
@@ -61,6 +62,17 @@ class GainMode(enum.StrEnum):
     """Complex gains."""
 
 
+class Robustness(enum.StrEnum):
+    """What becomes of visibilities that are far off the solution; see :mod:`radps.domain.robust_gains`."""
+
+    NONE = "none"
+    """Least squares: all data with the weights that they have."""
+    HUBER = "huber"
+    """They count the less the farther they are off."""
+    REJECT = "reject"
+    """They are left out, after a start with ``huber``."""
+
+
 class GainOptions(NamedTuple):
     """What is asked of a solution."""
 
@@ -74,6 +86,8 @@ class GainOptions(NamedTuple):
     """Converged when a gain step changes the gains by less than this, relative to their size."""
     max_iterations: int = 500
     """Limit of gain steps; solutions that have not converged by then are flagged."""
+    robust: Robustness = Robustness.NONE
+    """Weights of outlying visibilities, where data are summed; sums that are there already are taken as they are."""
 
 
 class GainSolution(NamedTuple):

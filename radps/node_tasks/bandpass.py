@@ -84,5 +84,7 @@ def finish_bandpass(
 def _join_groups(groups: Sequence[GainTable]) -> GainTable:
     """Join tables along frequency."""
     axes = {"gains": 2, "flags": 2, "snr": 2, "stop_reason": 1, "n_iterations": 1, "frequency_hz": 0}
+    if groups[0].outliers is not None:
+        axes["outliers"] = 1
     joined = {name: np.concatenate([getattr(one, name) for one in groups], axis=axis) for name, axis in axes.items()}
     return GainTable(time_s=groups[0].time_s, **joined)

@@ -47,6 +47,8 @@ class SolveSummary(NamedTuple):
     """True for each interval or channel that had data to solve for."""
     antenna_solutions: tuple[int, ...]
     """Unflagged solutions of each antenna."""
+    outliers: float = 0.0
+    """Mean part of the data that robust solutions found off, over the cells with data; 0 if nobody looked."""
 
 
 class ScanGains(NamedTuple):
@@ -160,7 +162,7 @@ def solve_scan_gains(
 
     There is a part for each spectral window; the gains are those of all windows together.
     """
-    scan_sums = sum_scan(parts, interval)
+    scan_sums = sum_scan(parts, interval, n_antennas, options)
     table = solve_gain_sums(
         scan_sums.sums,
         scan_sums.antenna1,
@@ -170,7 +172,7 @@ def solve_scan_gains(
         np.array([np.mean(scan_sums.frequency_hz)]),
         options,
     )
-    return ScanGains(field, scan, table)
+    return ScanGains(field, scan, table._replace(outliers=scan_sums.outliers))
 
 
 def save_merged_gains(
@@ -205,6 +207,7 @@ def merge_solve_summaries(parts: Sequence[SolveSummary]) -> SolveSummary:
         snr=tuple(snr for part in parts for snr in part.snr),
         has_data=tuple(has_data for part in parts for has_data in part.has_data),
         antenna_solutions=tuple(np.sum([part.antenna_solutions for part in parts], axis=0).tolist()),
+        outliers=_mean_outliers(parts),
     )
 
 
@@ -233,4 +236,12 @@ def summarise_gains(table: GainTable, axis: Literal["time", "channel"]) -> Solve
         snr=tuple(medians),
         has_data=tuple(bool(one.any()) for one in has_data.swapaxes(0, place)),
         antenna_solutions=tuple(np.count_nonzero(~table.flags, axis=(0, 2, 3)).tolist()),
+        outliers=float(table.outliers[has_data].mean()) if table.outliers is not None and has_data.any() else 0.0,
     )
+
+
+def _mean_outliers(parts: Sequence[SolveSummary]) -> float:
+    """Return the mean of the parts, each by its solutions that had data."""
+    counts = [part.n_solutions - part.n_without_data for part in parts]
+    total = sum(part.outliers * count for part, count in zip(parts, counts, strict=True))
+    return total / sum(counts) if sum(counts) else 0.0

@@ -26,13 +26,14 @@ class Labels(NamedTuple):
 
 def choose_times(table: Table, rows: Sequence[int] | NDArray[np.int64]) -> Table:
     """Return a table of some of its times."""
-    chosen = {name: values[rows] for name, values in table._asdict().items() if name != "frequency_hz"}
+    arrays = {name: values for name, values in table._asdict().items() if values is not None}
+    chosen = {name: values[rows] for name, values in arrays.items() if name != "frequency_hz"}
     return table._replace(**chosen)
 
 
 def join_times(tables: Sequence[Table], labels: Sequence[tuple[str, str]]) -> tuple[Table, Labels]:
     """Join tables in the order of time; ``labels`` are the field and the scan of each table."""
-    names = [name for name in tables[0]._fields if name != "frequency_hz"]
+    names = [name for name, values in tables[0]._asdict().items() if name != "frequency_hz" and values is not None]
     joined = {name: np.concatenate([getattr(table, name) for table in tables]) for name in names}
     order = np.argsort(joined["time_s"], kind="stable")
     every = [label for label, table in zip(labels, tables, strict=True) for _ in table.time_s]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,8 +11,9 @@ from numpy.typing import NDArray
 from radps.data.stores import load_array
 from radps.data.urls import join_url
 from radps.data.visibilities import VisibilityChunk
-from radps.domain.gains import GainSums, accumulate_gain_sums, add_gain_sums, place_empty_intervals
+from radps.domain.gains import GainOptions, GainSums, place_empty_intervals
 from radps.domain.polarization import StokesModel, parallel_hands, to_parallel_hands
+from radps.domain.robust_gains import GainData, sum_robustly
 from radps.domain.solution_intervals import SolutionInterval, number_intervals
 from radps.errors import DataError
 from radps.node_tasks.applying import AppliedTable, divide_tables
@@ -58,12 +58,15 @@ class ScanSums(NamedTuple):
     antenna2: NDArray[np.int64]
     frequency_hz: NDArray[np.float64]
     """Channels of all parts, one after the other."""
+    outliers: NDArray[np.float32] | None
+    """Of :class:`radps.domain.robust_gains.RobustSums`."""
 
 
-def sum_scan(parts: Sequence[ScanPart], interval: SolutionInterval) -> ScanSums:
+def sum_scan(parts: Sequence[ScanPart], interval: SolutionInterval, n_antennas: int, options: GainOptions) -> ScanSums:
     """Sum the data of a scan over all channels of all its spectral windows, one piece after the other.
 
-    The memory is that of a piece. Integrations of several windows are in one interval if their times are.
+    The memory is that of a piece: a robust solution reads them again in each of its passes, if there are several.
+    Integrations of several windows are in one interval if their times are.
 
     Raises
     ------
@@ -74,17 +77,23 @@ def sum_scan(parts: Sequence[ScanPart], interval: SolutionInterval) -> ScanSums:
     times = [part.load_times() for part in parts]
     joined = np.unique(np.concatenate(times))
     number = number_intervals(joined, interval)
-    sums = []
-    for part, time_s in zip(parts, times, strict=True):
-        own = number[np.searchsorted(joined, time_s)]
-        for piece in part.pieces:
-            cut = own[piece.times[0] - part.times.start : piece.times[1] - part.times.start]
-            sums.append(_sum_piece(piece, part, cut, int(number.max()) + 1))
+
+    def load() -> Iterator[GainData]:
+        for part, time_s in zip(parts, times, strict=True):
+            own = number[np.searchsorted(joined, time_s)]
+            for piece in part.pieces:
+                cut = own[piece.times[0] - part.times.start : piece.times[1] - part.times.start]
+                yield _load_piece(piece, part, cut, int(number.max()) + 1)
+
+    is_single = sum(len(part.pieces) for part in parts) == 1
+    pieces = list(load()) if is_single else None
+    found = sum_robustly(load if pieces is None else lambda: pieces, antenna1, antenna2, n_antennas, options)
     return ScanSums(
-        place_empty_intervals(functools.reduce(add_gain_sums, sums), joined, number),
+        place_empty_intervals(found.sums, joined, number),
         antenna1,
         antenna2,
         np.concatenate([part.load_frequencies() for part in parts]),
+        found.outliers,
     )
 
 
@@ -98,13 +107,13 @@ def sum_scan_channels(part: ScanPart, interval: SolutionInterval) -> ScanSums:
     total = GainSums(np.zeros(shape, np.complex128), np.zeros(shape), np.zeros(n_intervals), np.zeros(n_intervals))
     for piece in part.pieces:
         cut = number[piece.times[0] - part.times.start : piece.times[1] - part.times.start]
-        found = _sum_piece(piece, part, cut, n_intervals, by_channel=True)
+        found = _load_piece(piece, part, cut, n_intervals, by_channel=True).accumulate()
         band = slice(piece.channels[0] - part.channels.start, piece.channels[1] - part.channels.start)
         total.vis_model[:, :, band] += found.vis_model
         total.model_power[:, :, band] += found.model_power
         total.weight[:] += found.weight
         total.weight_time[:] += found.weight_time
-    return ScanSums(place_empty_intervals(total, time_s, number), data.antenna1, data.antenna2, frequency_hz)
+    return ScanSums(place_empty_intervals(total, time_s, number), data.antenna1, data.antenna2, frequency_hz, None)
 
 
 def _common_baselines(parts: Sequence[ScanPart]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -144,13 +153,13 @@ def predict_model(block: Block, data: VisibilityChunk, model: FieldModel) -> NDA
     return to_parallel_hands(stokes, data.polarizations, angle)
 
 
-def _sum_piece(
+def _load_piece(
     piece: Block, part: ScanPart, interval: NDArray[np.int64], n_intervals: int, *, by_channel: bool = False
-) -> GainSums:
-    """Return the sums of a piece of a scan."""
+) -> GainData:
+    """Return a piece of a scan as it is summed."""
     data = load_corrected(piece, part.applied)
     n_channels = len(data.frequency_hz)
-    return accumulate_gain_sums(
+    return GainData(
         data.visibilities,
         predict_model(piece, data, part.model),
         data.flags,

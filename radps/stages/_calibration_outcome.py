@@ -26,7 +26,7 @@ from radps.domain.solution_statistics import flag_outlying_gains, measure_scatte
 from radps.errors import DataError
 from radps.node_tasks.calibration import MergedGains, ScanGains, SolveSummary, merge_scan_gains, summarise_gains
 from radps.node_tasks.delays import DelaySummary
-from radps.stages._solution_scores import median_snr, score_scatter, score_snr
+from radps.stages._solution_scores import median_snr, score_outliers, score_scatter, score_snr
 
 
 class WindowPlan(NamedTuple):
@@ -50,6 +50,8 @@ class WindowPlan(NamedTuple):
     delay_fields: tuple[str, ...]
     antennas: tuple[str, ...]
     polarizations: tuple[str, ...]
+    looks_for_outliers: bool = False
+    """True = the solutions are robust, and count the data that are far off."""
 
 
 class _Transfer(NamedTuple):
@@ -91,6 +93,11 @@ def finish_window(
         qa=(
             *_scores(plan, bandpass, summarise_gains(gains.table, "time"), transfer.fluxes),
             *([] if delays is None else [score_snr(plan.window, "delay", delays.median_snr)]),
+            *(
+                [score_outliers(plan.window, kind, one) for kind, one in (("bandpass", bandpass), ("gain", solved))]
+                if plan.looks_for_outliers
+                else []
+            ),
             score_snr(plan.window, "bandpass", median_snr(bandpass)),
             score_snr(plan.window, "gain", median_snr(solved)),
             *score_scatter(plan.window, scatter),
@@ -156,6 +163,8 @@ def finish_phases(
         for window in windows
     ]
     snr = tuple(score_snr(window, "phase", median_snr(summaries[0])) for window in windows)
+    if plan.looks_for_outliers:
+        snr = (*snr, *(score_outliers(window, "phase", summaries[0]) for window in windows))
     counts = {"phases": _counts(summaries[0]), "phases_of_scans": _counts(summaries[1])}
     return Outcome(tables=tuple(tables), qa=(*flagged, *snr), summary={window: counts for window in windows})
 
@@ -318,6 +327,7 @@ def _counts(summary: SolveSummary) -> dict[str, float]:
         "flagged": summary.n_flagged,
         "not_converged": summary.n_not_converged,
         "median_snr": float(np.median(summary.snr)) if summary.snr else 0.0,
+        "outlying_data_percent": 100 * summary.outliers,
     }
 
 

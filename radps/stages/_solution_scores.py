@@ -32,6 +32,20 @@ def score_snr(window: str, kind: str, snr: float) -> QAScore:
     )
 
 
+def score_outliers(window: str, kind: str, summary: SolveSummary) -> QAScore:
+    """Score the part of the data that a robust solution found far off."""
+    return score_between(
+        f"data far off the {kind} solutions",
+        100 * summary.outliers,
+        unit="%",
+        good=2.0,
+        bad=20.0,
+        applies_to=window,
+        scope=ScoreScope.WINDOW,
+        hint="interference or a bad baseline was not flagged: OUTLIERS of the table says when and in which channels",
+    )
+
+
 def score_scatter(window: str, scatter: Mapping[str, Any]) -> list[QAScore]:
     """Score what gains scatter by: the median of the antennas, with the name of the worst; none of a single solution.
 

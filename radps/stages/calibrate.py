@@ -19,7 +19,7 @@ from radps.data.solutions import SolutionDescription
 from radps.domain.delays import DelayOptions
 from radps.domain.gains import GainOptions
 from radps.domain.polarization import parallel_hands
-from radps.domain.stefcal import GainMode
+from radps.domain.stefcal import GainMode, Robustness
 from radps.errors import SelectionError
 from radps.graph_tasks.shapes import map_chunks, reduce_tree, run_task
 from radps.node_tasks.applying import AppliedTable
@@ -83,6 +83,10 @@ class Params(StageParams):
     """Solutions with a lower signal-to-noise ratio are flagged (CASA `minsnr`)."""
     min_baselines: int = Field(default=4, ge=2)
     """Antennas with fewer baselines that have data are flagged (CASA `minblperant`)."""
+    robust: Robustness = Robustness.NONE
+    """What becomes of visibilities that are far off a solution of bandpass, phases or gains: "none" counts them as all
+    others, "huber" the less the farther they are off, "reject" leaves those out that are off by more than five times
+    the noise (CASA `solmode`, "R" and "L1R")."""
     outlier_sigma: float = Field(default=0.0, ge=0.0)
     """Gains whose amplitude is off the median of its antenna, hand and field by more than this many standard deviations
     are flagged; 0 flags none. Five solutions and more are judged."""
@@ -92,7 +96,8 @@ class Params(StageParams):
 
     def gain_options(self, mode: GainMode, min_snr: float | None = None) -> GainOptions:
         """Return what is asked of a gain solution."""
-        return GainOptions(mode, self.min_baselines, self.min_snr if min_snr is None else min_snr)
+        snr = self.min_snr if min_snr is None else min_snr
+        return GainOptions(mode, self.min_baselines, snr, robust=self.robust)
 
 
 class _Window(NamedTuple):
@@ -238,6 +243,7 @@ def _plan_window(
         delay_path=_table_path(context, window.name, "delay") if params.delays else "",
         delay_fields=_delay_fields(context, params.delays, window, bandpass) if params.delays else (),
         antennas=tuple(antenna.name for antenna in observation.antennas),
+        looks_for_outliers=params.robust is not Robustness.NONE,
         polarizations=tuple(bandpass.polarizations[hand] for hand in parallel_hands(bandpass.polarizations)),
     )
 

@@ -27,6 +27,7 @@ from radps.data.observation_model import (
 )
 from radps.data.simulate import simulate_observation
 from radps.data.simulated_truth import true_bandpasses, true_visibilities
+from radps.data.stores import load_array, write_region
 from radps.data.visibilities import load_visibilities
 from radps.errors import ContextError, SelectionError
 
@@ -398,6 +399,59 @@ def test_phases_of_all_windows_together_hold_in_each_if_they_are_scaled(windy: B
     assert max(errors[1]) < 0.3 * max(errors[0])
 
 
+# --- outliers among the data ---
+
+
+@pytest.fixture(scope="module")
+def noisy_and_spoiled(make_bench: Callable[[ObservationModel], Bench]) -> tuple[Bench, Bench]:
+    """The same noisy data twice: as they are, and with 2 % of the visibilities ten times too large."""
+    model = DELAYED.model_copy(update={"noise": Noise(sefd=400.0)})
+    good, spoiled = make_bench(model), make_bench(model)
+    rng = np.random.default_rng(12)
+    for partition in spoiled.context.visibilities("all"):
+        url = spoiled.context.address(partition, "base").visibility
+        values = load_array(url)
+        values[rng.random(values.shape) < 0.02] *= 10
+        write_region(url, (slice(None),) * values.ndim, values)
+    return good, spoiled
+
+
+def test_robust_solutions_of_spoiled_data_are_those_of_good_ones(noisy_and_spoiled: tuple[Bench, Bench]) -> None:
+    good, spoiled = noisy_and_spoiled
+    benches = {
+        "good": good.calibrated(),
+        "plain": spoiled.calibrated(),
+        "reject": spoiled.calibrated(robust="reject", phases={}),
+    }
+    tables = {
+        name: {
+            kind: solutions.load_solution(one.context.locate(one.table(kind).path)).table
+            for kind in ("bandpass", "gain")
+        }
+        for name, one in benches.items()
+    }
+
+    def difference(name: str, kind: str) -> float:
+        """Return the rms difference of amplitudes, over their error."""
+        found, truth = tables[name][kind], tables["good"][kind]
+        good = ~(found.flags | truth.flags)
+        ratio = np.abs(found.gains[good]) / np.abs(truth.gains[good]) - 1
+        return float(np.sqrt(np.mean((ratio * truth.snr[good]) ** 2)))
+
+    # 2 % of the data are missing: the square root of that of their error
+    assert difference("reject", "bandpass") < 0.3
+    assert difference("plain", "bandpass") > 3
+    assert benches["reject"].context.flux_densities[-1].flux_jy == pytest.approx(2.5, rel=0.01)
+    counts = benches["reject"].outcome.summary["spw0"]
+    for kind in ("bandpass", "gains", "phases"):
+        assert counts[kind]["outlying_data_percent"] == pytest.approx(2.0, abs=0.5)
+    scores = {score.name: score.value for score in benches["reject"].outcome.qa}
+    assert scores["data far off the bandpass solutions"] == counts["bandpass"]["outlying_data_percent"]
+    assert tables["reject"]["bandpass"].outliers.shape == (1, 16, 2)
+    assert tables["plain"]["bandpass"].outliers.max() == 0
+    assert "data far off the bandpass solutions" not in {score.name for score in benches["plain"].outcome.qa}
+
+
 # --- linear feeds ---
 
 
@@ -447,6 +501,7 @@ def test_an_unknown_window_is_refused(delayed: Bench) -> None:
         ({"delays": {"solution_interval": "0 s"}}, "greater than 0"),
         ({"phases": {"scale_with_frequency": "perhaps"}}, "valid boolean"),
         ({"phases": {"combine": True}}, "Extra inputs are not permitted"),
+        ({"robust": "median"}, "'none', 'huber' or 'reject'"),
         ({"outlier_sigma": -1}, "greater than or equal to 0"),
     ],
 )

@@ -34,6 +34,7 @@ def make_table(n_times: int, n_channels: int, seed: int = 3) -> GainTable:
         snr=rng.random(shape),
         stop_reason=rng.choice([1, 4, 7], size=cells).astype(np.int8),
         n_iterations=rng.integers(0, 99, size=cells).astype(np.int32),
+        outliers=rng.random(cells).astype(np.float32),
     )
 
 
@@ -50,6 +51,7 @@ def channels_of(table: GainTable, part: slice) -> GainTable:
         snr=table.snr[:, :, part],
         stop_reason=table.stop_reason[:, part],
         n_iterations=table.n_iterations[:, part],
+        outliers=None if table.outliers is None else table.outliers[:, part],
     )
 
 
@@ -65,6 +67,13 @@ def partition(folder: str, description: MeasurementSetDescription) -> str:
     url = stores.join_url(folder, "a.ps.zarr")
     create_processing_set(url)
     return create_measurement_set(url, description, chunks=(5, 2))
+
+
+def test_a_solution_that_did_not_look_for_outliers_has_none(folder: str) -> None:
+    table = make_table(2, 1)._replace(outliers=None)
+    url = stores.join_url(folder, "context.zarr/calibrate-1/spw0/gain")
+    solutions.save_solution(url, Solution(describe(), table, ("a", "b"), ("1", "2")))
+    np.testing.assert_array_equal(solutions.load_solution(url).table.outliers, np.zeros((2, 1, 2), np.float32))
 
 
 def test_a_saved_solution_is_loaded_to_the_bit(folder: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from radps.domain.gains import GainOptions
 from radps.errors import DataError
 from radps.node_tasks.prediction import FieldModel
 from radps.node_tasks.solving import ScanPart, sum_scan
@@ -25,4 +26,4 @@ def test_windows_with_other_baselines_are_not_combined() -> None:
         "low_0 and high_0 have different baselines, and cannot be combined to one solution: solve each spectral window"
     )
     with pytest.raises(DataError, match=text):
-        sum_scan([make_part("low_0", [1, 2, 3]), make_part("high_0", [1, 2])], "scan")
+        sum_scan([make_part("low_0", [1, 2, 3]), make_part("high_0", [1, 2])], "scan", 3, GainOptions())
