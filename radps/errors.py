@@ -14,6 +14,7 @@
     |   +-- TaskTimeoutError a task, or the whole step, ran longer than it may
     +-- ClusterError         the cluster cannot be reached or lost its workers
     |   +-- ClusterLostError the scheduler is gone; what was finished is kept
+    |   +-- WorkerKilledError a task took its workers with it, most likely for want of memory
     +-- MissingPackageError  something optional needs a package that is not installed
 
 A message says what was found, what is allowed, where, and what to do. "No data" and "did not converge" are
@@ -106,6 +107,10 @@ class ClusterError(RadpsError):
 
 class ClusterLostError(ClusterError):
     """The scheduler is gone in the middle of a computation."""
+
+
+class WorkerKilledError(ClusterError):
+    """A task took its workers with it, again and again."""
 
 
 class MissingPackageError(RadpsError):

@@ -2,20 +2,18 @@
 
 A plan is a pure function of its arguments: the same numbers give the same chunks, on every cluster and in every
 resumed run. Chunks are whole multiples of ``align`` (the zarr chunk), as even as possible, at least two a slot where
-there is enough to share out, and small enough for the memory of a slot. What a task is projected to take is logged.
+there is enough to share out, and small enough for the memory of a slot. What a task is projected to take is noted.
 """
 
 from __future__ import annotations
 
-import logging
 from itertools import pairwise
 
 from pydantic import BaseModel, ConfigDict
 
+from radps.data.projections import note_projection
 from radps.data.urls import format_bytes
 from radps.errors import ResourceError
-
-logger = logging.getLogger(__name__)
 
 COMPLEX64_BYTES = 8
 """A visibility: complex64."""
@@ -195,17 +193,13 @@ def check_memory(what: str, needed_bytes: float, *, stage: str, memory_bytes: in
     ResourceError
         It does not fit.
     """
-    _log_projection(stage, what, needed_bytes, memory_bytes)
+    note_projection(stage, what, needed_bytes, memory_bytes)
     if needed_bytes > memory_bytes:
         raise ResourceError(
             f"stage {stage}: {what} needs {format_bytes(needed_bytes)} of memory, and a worker slot has "
             f"{format_bytes(memory_bytes)}; give the workers more memory, or run fewer tasks on each"
             + (f", or {remedy}" if remedy else "")
         )
-
-
-def _log_projection(stage: str, what: str, needed_bytes: float, memory_bytes: int) -> None:
-    logger.debug("stage %s: %s takes up to %d of %d bytes of memory", stage, what, needed_bytes, memory_bytes)
 
 
 def _plan(
@@ -239,5 +233,5 @@ def _plan(
     edges = [align * (units * number // n_chunks) for number in range(n_chunks)] + [size]
     bounds = list(pairwise(edges))
     longest = max(stop - start for start, stop in bounds)
-    _log_projection(stage, f"a task of {longest} {what}s", bytes_fixed + longest * bytes_each, memory_bytes)
+    note_projection(stage, f"a task of {longest} {what}s", bytes_fixed + longest * bytes_each, memory_bytes)
     return bounds

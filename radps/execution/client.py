@@ -18,7 +18,7 @@ from distributed.client import FutureCancelledError
 from distributed.comm import CommClosedError
 
 from radps.context.records import Resources
-from radps.errors import ClusterError, ClusterLostError, TaskTimeoutError
+from radps.errors import ClusterError, ClusterLostError, TaskTimeoutError, WorkerKilledError
 from radps.execution.engine import Order, Stop, StoppedError, TaskListener, ignore, memory_of_task
 from radps.execution.task_recorder import TASKS, TaskRecorder
 from radps.execution.worker_host import WorkerHost
@@ -175,7 +175,7 @@ class OnClient:
             self._check_connected()
             yield listener
         except KilledWorker as error:
-            raise ClusterError(
+            raise WorkerKilledError(
                 f"task {task_name(error.task)!r} took its worker with it {error.allowed_failures + 1} times, the last "
                 f"one at {error.last_worker.address}: most likely it needs more memory than the worker has. "
                 f"{self._more_memory}, or a smaller problem"

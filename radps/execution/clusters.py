@@ -117,7 +117,7 @@ def open_engine(
     config : Cluster
         Of :func:`parse_cluster`.
     run_url : str
-        The run folder, to refuse one that worker processes cannot see.
+        The run folder; one that worker processes cannot see is refused.
     retries : int
         How often a task may be repeated: as often it may take a worker of this machine with it, and a few times more.
     modules : sequence of str
@@ -148,16 +148,16 @@ def open_engine(
             yield engine
     elif isinstance(config, KubernetesCluster):
         with _import_kubernetes()(
-            config, run_url.rstrip("/").rpartition("/")[2], allowed_failures=retries + ALLOWED_FAILURES, modules=modules
+            config, run_url, allowed_failures=retries + ALLOWED_FAILURES, modules=modules
         ) as engine:
             yield engine
     elif isinstance(config, SlurmCluster):
         from radps.execution.slurm.opening import open_slurm
 
-        with open_slurm(config, modules, allowed_failures=retries + ALLOWED_FAILURES) as engine:
+        with open_slurm(config, run_url, allowed_failures=retries + ALLOWED_FAILURES, modules=modules) as engine:
             yield engine
     else:
-        with open_running(config.address, config.timeout, modules) as engine:
+        with open_running(config.address, config.timeout, run_url=run_url, modules=modules) as engine:
             yield engine
 
 

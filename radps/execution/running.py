@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import platform
 from collections.abc import Iterator, Sequence
 
-import dask
 from distributed import Client
 
-import radps
 from radps.errors import ClusterError
 from radps.execution.client import OnClient, first_line
-from radps.execution.user_code import send_user_code
+from radps.execution.readiness import make_ready
 
 
 @contextlib.contextmanager
-def open_running(address: str, timeout_s: float, modules: Sequence[str] = ()) -> Iterator[OnClient]:
-    """Connect to a scheduler, and check that its workers run the same software.
+def open_running(
+    address: str, timeout_s: float, *, run_url: str = "", modules: Sequence[str] = ()
+) -> Iterator[OnClient]:
+    """Connect to a scheduler, and check that its workers are ready for the run.
 
     Parameters
     ----------
@@ -25,13 +24,13 @@ def open_running(address: str, timeout_s: float, modules: Sequence[str] = ()) ->
         Of the scheduler.
     timeout_s : float
         How long to wait for its answer, and as long again for the first of its workers [s].
-    modules : sequence of str
-        The user's own modules, sent to workers that do not have them.
+    run_url, modules : str, sequence of str
+        See :func:`~radps.execution.readiness.make_ready`.
 
     Raises
     ------
     ClusterError
-        No answer, no workers, other versions than here, or other modules of the user.
+        No answer, or no workers that are ready.
     """
     try:
         client = Client(address, timeout=timeout_s, set_as_default=False)
@@ -43,59 +42,6 @@ def open_running(address: str, timeout_s: float, modules: Sequence[str] = ()) ->
     with client:
         with contextlib.suppress(TimeoutError):  # the next line says that there are none
             client.wait_for_workers(1, timeout_s)
-        check_versions(client, address)
-        send_user_code(client, modules, f"the cluster at {address}")
-        yield OnClient(client, f"the cluster at {address}")
-
-
-def check_versions(client: Client, address: str) -> None:
-    """Compare the software of scheduler and workers with that of this process.
-
-    Raises
-    ------
-    ClusterError
-        Names every difference in the versions of Python (major.minor), dask, distributed and radps.
-    """
-    found = client.get_versions()
-    here = own_versions()
-    try:
-        radps_versions = client.run(own_versions)
-    except ModuleNotFoundError as error:
-        raise ClusterError(
-            f"the workers at {address} have no radps ({error}); install radps {radps.__version__} in their environment"
-        ) from error
-    if not radps_versions:
-        raise ClusterError(f"the cluster at {address} has no workers; start some")
-    places = {f"worker {name}": versions for name, versions in radps_versions.items()}
-    packages = found["scheduler"]["packages"]
-    places["the scheduler"] = {
-        "python": ".".join(packages["python"].split(".")[:2]),
-        "dask": packages["dask"],
-        "distributed": packages["distributed"],
-    }
-    differences = sorted(
-        {
-            f"{name} {version} at {place}, {here[name]} here"
-            for place, versions in places.items()
-            for name, version in versions.items()
-            if version != here[name]
-        }
-    )
-    if differences:
-        raise ClusterError(
-            f"the software at {address} differs from here: {'; '.join(differences)}; "
-            "install the same versions on both sides"
-        )
-
-
-def own_versions() -> dict[str, str]:
-    """Return the versions that have to be the same in all processes of a cluster."""
-    # A worker runs this: what it needs is there already.
-    import distributed
-
-    return {
-        "python": ".".join(platform.python_version_tuple()[:2]),
-        "dask": dask.__version__,
-        "distributed": distributed.__version__,
-        "radps": radps.__version__,
-    }
+        place = f"the cluster at {address}"
+        make_ready(client, place, run_url=run_url, modules=modules)
+        yield OnClient(client, place)

@@ -14,7 +14,8 @@ from pydantic_core import PydanticSerializationError
 from radps.context.model import Context
 from radps.context.records import Outcome
 from radps.context.shared_fields import written_fields
-from radps.errors import ClusterLostError, StageError, TaskTimeoutError
+from radps.data.projections import find_largest_task
+from radps.errors import ClusterLostError, StageError, TaskTimeoutError, WorkerKilledError
 from radps.execution.engine import Engine, Order, Stop, StoppedError
 from radps.graph_tasks.shapes import Keep
 from radps.node_tasks.guard import TaskEnd, TaskEvent
@@ -83,7 +84,8 @@ class StepWork:
         outcome: Outcome | None = None
         error: BaseException | None = None
         try:
-            outcome = check_outcome(self._drive(context), self._step)
+            with find_largest_task() as largest:
+                outcome = check_outcome(self._drive(context), self._step)
         except (Exception, SystemExit) as raised:
             if isinstance(raised, BdbQuit) and not self.engine.concurrent:
                 raise KeyboardInterrupt from None  # the user left a debugger in the stage
@@ -93,6 +95,8 @@ class StepWork:
                     f"it ran longer than {self._step.policy.timeout:g} s; give it more time (timeout of the step), or "
                     "more workers"
                 )
+            elif isinstance(raised, WorkerKilledError) and largest.what:
+                error = self._task_error = WorkerKilledError(f"{raised}. In this step {largest}")
         # An error that the stage itself raises, after it has caught that of a task, is of no task.
         return StepEnded(self._step.id, outcome, error, self._failed_task if error is self._task_error else "")
 

@@ -17,6 +17,7 @@ from dask.delayed import Delayed
 from pydantic import Field
 
 from radps import Context, Outcome, StageParams
+from radps.context.planning import require_memory
 from radps.context.records import DataGroup, OutcomeStatus, ProductKind, ProductRecord, QAScore
 from radps.data import stores
 from radps.graph_tasks.shapes import Keep, map_chunks, reduce_tree, run_task
@@ -341,6 +342,7 @@ def _die(number: int, marker: str, always: bool) -> int:
 
 def kills_worker(context: Context, params: DeadlyParams) -> Delayed:
     """Kill the worker of one of six tasks."""
+    require_memory(context, "a task that dies", 2**20)
     parts = map_chunks(context, _die, range(6), params.marker, params.always, name="die")
     return run_task(context, _report, reduce_tree(context, _add, parts, name="add"), "", name="report")
 

@@ -199,7 +199,7 @@ def run_steps(
 ) -> dict[str, dict[str, Any]]:
     """Run steps on an observation; return the projection and the peak of each, and what they are of."""
     meter = MeasuredProcess.meter = Meter()
-    logger = logging.getLogger("radps.data.chunks")
+    logger = logging.getLogger("radps.data.projections")
     logger.setLevel(logging.DEBUG)
     logger.addHandler(meter)
     listed = [{"id": name, "stage": stage, "params": params} for name, stage, params in steps]

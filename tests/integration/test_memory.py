@@ -104,13 +104,15 @@ WIDE = {
 def test_workers_of_little_more_than_the_projection_are_enough(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG, "radps.data.chunks")
+    caplog.set_level(logging.DEBUG, "radps.data.projections")
     url = str(tmp_path / "run")
     image = {"image_size": 720, "cell_size": "3 arcsec", "n_terms": 2, "threshold": "5 mJy", "max_cycles": 3}
     steps = [{"simulate": {"observation": WIDE}}, "import_data", {"image_continuum": image}, "subtract_model", "export"]
     cluster = {"kind": "local", "workers": 2, "memory_limit": WORKER_BYTES}
     run = radps.run({"run": url, "cluster": cluster, "steps": steps}, progress=False)
-    projections = [record.args[2] for record in caplog.records if record.name == "radps.data.chunks" and record.args]
+    projections = [
+        record.args[2] for record in caplog.records if record.name == "radps.data.projections" and record.args
+    ]
     assert 0.85 * memory_of_task(WORKER_BYTES) < max(projections) <= memory_of_task(WORKER_BYTES)
     tasks = [
         task

@@ -18,13 +18,17 @@ import os
 import secrets
 import shutil
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
 import radps
+from radps.context.records import StepState
+from radps.errors import ClusterError, RadpsError
+from radps.execution.clusters import open_engine, parse_cluster
 
 
 class Place(NamedTuple):
@@ -38,6 +42,20 @@ class Place(NamedTuple):
         """Return what kubectl says in the namespace."""
         command = ["kubectl", "--namespace", self.namespace, *words]
         return subprocess.run(command, input=text, capture_output=True, text=True, check=True, timeout=120).stdout
+
+    def wait_for(self, what: str, seconds: float, is_so: Callable[[], object]) -> None:
+        """Wait until something is so."""
+        deadline = time.monotonic() + seconds
+        while not is_so():
+            assert time.monotonic() < deadline, what
+            time.sleep(0.5)
+
+    def is_done(self, run: Path, step: str) -> bool:
+        """Return True if a step of a run is done."""
+        try:
+            return radps.open_run(str(run)).context.steps[step].state is StepState.DONE
+        except (RadpsError, KeyError):
+            return False
 
     def volumes(self) -> list[dict[str, Any]]:
         """Return what all pods mount, as the config writes it."""
@@ -60,6 +78,13 @@ class Place(NamedTuple):
             "volumes": self.volumes(),
             **fields,
         }
+
+    def refusal(self, run: str = "", **changes: Any) -> tuple[str, float]:
+        """Return why a cluster is not ready for a run, and after how long that was known [s]."""
+        start = time.monotonic()
+        with pytest.raises(ClusterError) as error, open_engine(parse_cluster(self.cluster(**changes)), run):
+            pass
+        return str(error.value), time.monotonic() - start
 
     def start_pod(self, name: str, *command: str, service_account: str = "default") -> None:
         """Start a pod that runs a command of the image once."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import pytest
 import yaml
 
 import radps
+from radps.context.model import Context, Workspace
 from radps.data.demo_observation import demo_observation
-from radps.errors import ClusterError
 from radps.execution.clusters import open_engine, parse_cluster
+from radps.graph_tasks.shapes import map_chunks, reduce_tree
 
 pytestmark = pytest.mark.kubernetes
 
@@ -36,18 +38,8 @@ def config_of(run: Path, cluster: Any) -> dict[str, Any]:
 
 def wait_until_nothing_is_left(place: Any) -> None:
     """Wait until the pods of a cluster are gone; Kubernetes gives them half a minute to end."""
-    deadline = time.monotonic() + 120
-    while left := place.kubectl("get", KINDS, "-l", "dask.org/cluster-name", "-o", "name").split():
-        assert time.monotonic() < deadline, left
-        time.sleep(1)
-
-
-def refusal(place: Any, **changes: Any) -> tuple[str, float]:
-    """Return why a cluster does not start, and after how long that was known [s]."""
-    start = time.monotonic()
-    with pytest.raises(ClusterError) as error, open_engine(parse_cluster(place.cluster(**changes)), "/tmp/refused"):
-        pass
-    return str(error.value), time.monotonic() - start
+    left = ["get", KINDS, "-l", "dask.org/cluster-name", "-o", "name"]
+    place.wait_for("nothing is left", 120, lambda: not place.kubectl(*left).split())
 
 
 def test_pods_and_this_process_give_the_same_bits(place: Any) -> None:
@@ -68,14 +60,25 @@ def test_pods_and_this_process_give_the_same_bits(place: Any) -> None:
 
 def test_workers_that_adapt_come_with_the_work(place: Any) -> None:
     cluster = parse_cluster(place.cluster(workers=None, adapt={"minimum": 1, "maximum": 2}))
-    with open_engine(cluster, "/tmp/adapt") as engine:
+    pods = ["get", "pods", "-l", "dask.org/component=worker", "--field-selector=status.phase=Running", "-o", "name"]
+
+    def count() -> int:
+        return len(place.kubectl(*pods).split())
+
+    with open_engine(cluster) as engine:
         assert engine.resources().slots == 2
-        assert place.kubectl("get", "daskautoscalers", "-o", "name").startswith("daskautoscaler")
+        names = Context(run_id="r").at(Workspace(url="/nowhere", step="adapt"))
+        graph = reduce_tree(names, len, map_chunks(names, time.sleep, [1.0] * 120), fan_in=120)
+        with ThreadPoolExecutor() as pool:
+            work = pool.submit(engine.compute, graph)
+            place.wait_for("a second worker", 100, lambda: count() == 2)
+            assert work.result(timeout=200) == 120
+        place.wait_for("one worker again", 120, lambda: count() == 1)
     wait_until_nothing_is_left(place)
 
 
 def test_an_image_that_is_nowhere_is_named_within_a_minute(place: Any) -> None:
-    text, seconds = refusal(place, image="nowhere.invalid/radps:1")
+    text, seconds = place.refusal(image="nowhere.invalid/radps:1")
     assert "cannot get its image 'nowhere.invalid/radps:1'" in text
     assert "check cluster.image" in text
     assert seconds < 60  # the promise of the docs
@@ -83,7 +86,7 @@ def test_an_image_that_is_nowhere_is_named_within_a_minute(place: Any) -> None:
 
 
 def test_pods_that_no_node_takes_are_named_within_a_minute(place: Any) -> None:
-    text, seconds = refusal(place, scheduler={"cpu": 1000})
+    text, seconds = place.refusal(scheduler={"cpu": 1000})
     assert "Insufficient cpu" in text
     assert "ask for less cpu and memory" in text
     assert seconds < 60
@@ -93,7 +96,7 @@ def test_pods_that_no_node_takes_are_named_within_a_minute(place: Any) -> None:
 def test_a_quota_is_named_within_a_minute(place: Any) -> None:
     place.kubectl("create", "quota", "small", "--hard=pods=0")
     try:
-        text, seconds = refusal(place)
+        text, seconds = place.refusal()
     finally:
         place.kubectl("delete", "quota", "small")
     assert "exceeded quota: small" in text
@@ -103,7 +106,7 @@ def test_a_quota_is_named_within_a_minute(place: Any) -> None:
 
 
 def test_a_namespace_that_is_not_there_is_named(place: Any) -> None:
-    text, _ = refusal(place, namespace="radps-nowhere")
+    text, _ = place.refusal(namespace="radps-nowhere")
     assert text.startswith("Kubernetes has no namespace 'radps-nowhere'")
     assert "kubectl create namespace radps-nowhere" in text
 

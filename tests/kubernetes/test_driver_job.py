@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import pytest
 import yaml
 
 import radps
-from radps.errors import RadpsError
 
 pytestmark = pytest.mark.kubernetes
 
@@ -31,13 +29,6 @@ def manifest(config: Path) -> str:
     return yaml.safe_dump_all(objects)
 
 
-def wait_for(what: str, seconds: float, is_so: Any) -> None:
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline, what
-        time.sleep(1)
-
-
 def test_a_driver_job_that_is_deleted_and_created_again_goes_on(place: Any) -> None:
     place.kubectl("apply", "-f", str(ROOT / "configs" / "kubernetes" / "rbac.yaml"))
     run, config = place.folder / "job", place.folder / "job.yaml"
@@ -47,20 +38,13 @@ def test_a_driver_job_that_is_deleted_and_created_again_goes_on(place: Any) -> N
     text = manifest(config)
     place.kubectl("apply", "--dry-run=server", "-f", "-", text=text)
     place.kubectl("apply", "-f", "-", text=text)
-    wait_for("the first step is done", 200, lambda: is_done(run, "simulate"))
+    place.wait_for("the first step is done", 200, lambda: place.is_done(run, "simulate"))
     place.kubectl("delete", "job", "radps-job", "--wait=true")
-    assert not is_done(run, "set_model")  # else there was nothing to go on with
+    assert not place.is_done(run, "set_model")  # else there was nothing to go on with
     first = radps.open_run(str(run)).context.steps["simulate"]
     place.kubectl("apply", "-f", "-", text=text)
     job = ["get", "job", "radps-job", "-o", "jsonpath={.status.succeeded}"]
-    wait_for("the Job has succeeded", 240, lambda: place.kubectl(*job) == "1")
+    place.wait_for("the Job has succeeded", 240, lambda: place.kubectl(*job) == "1")
     context = radps.open_run(str(run)).context
     assert context.steps["set_model"].state == "done"
     assert context.steps["simulate"] == first
-
-
-def is_done(run: Path, step: str) -> bool:
-    try:
-        return radps.open_run(str(run)).context.steps[step].state == "done"
-    except (RadpsError, KeyError):
-        return False

@@ -68,6 +68,21 @@ class KubernetesApi:
         with self._explained(f"delete {kind} {name}"), contextlib.suppress(kr8s.NotFoundError):
             self._object({"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": name}}).delete()
 
+    def may(self, verb: str, resource: str, group: str = "") -> bool:
+        """Return True if this driver may do something to the objects of a kind in the namespace, or nobody knows."""
+        plural, _, part = resource.partition("/")
+        wanted = {"namespace": self.namespace, "verb": verb, "group": group, "resource": plural, "subresource": part}
+        spec = {"metadata": {}, "spec": {"resourceAttributes": wanted}}
+        kind = new_class("SelfSubjectAccessReview", "authorization.k8s.io/v1", namespaced=False, asyncio=False)
+        try:
+            with self._explained("create selfsubjectaccessreviews"):
+                review = kind(spec, api=self._api)
+                review.create()
+        except ClusterError:  # some clusters allow nobody to ask
+            logger.info("cannot ask Kubernetes what is allowed", exc_info=True)
+            return True
+        return bool(review.raw["status"]["allowed"])
+
     def phase(self, name: str) -> str:
         """Return what the operator says of a cluster; empty if it has not seen it."""
         with self._explained(f"get DaskCluster {name}"):

@@ -15,7 +15,8 @@ from typing import Any
 from radps.execution.environment import WORKER_ENVIRONMENT
 from radps.execution.kubernetes.model import KubernetesCluster, Pod
 
-API_VERSION = "kubernetes.dask.org/v1"
+API_GROUP = "kubernetes.dask.org"
+API_VERSION = f"{API_GROUP}/v1"
 COMM_PORT = 8786
 HTTP_PORT = 8787
 CLUSTER_LABEL = "dask.org/cluster-name"

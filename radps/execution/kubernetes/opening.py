@@ -31,8 +31,8 @@ from radps.execution.kubernetes.objects import (
     scheduler_address,
 )
 from radps.execution.kubernetes.problems import describe_pods, find_problems
-from radps.execution.running import check_versions
-from radps.execution.user_code import send_user_code
+from radps.execution.kubernetes.rights import check_rights
+from radps.execution.readiness import make_ready
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ _CONNECT_TIMEOUT_S = 30.0
 
 @contextlib.contextmanager
 def open_kubernetes(
-    config: KubernetesCluster, run_name: str, *, allowed_failures: int = 3, modules: Sequence[str] = ()
+    config: KubernetesCluster, run_url: str = "", *, allowed_failures: int = 3, modules: Sequence[str] = ()
 ) -> Iterator[OnClient]:
     """Start a cluster on Kubernetes, and delete it at the end.
 
@@ -53,12 +53,10 @@ def open_kubernetes(
     ----------
     config : KubernetesCluster
         Of the config.
-    run_name : str
-        Becomes a part of the cluster's name.
     allowed_failures : int
         How many workers a task may take with it before it is given up.
-    modules : sequence of str
-        The user's own modules, sent to workers that do not have them.
+    run_url, modules : str, sequence of str
+        See :func:`~radps.execution.readiness.make_ready`. The run gives the cluster its name, too.
 
     Raises
     ------
@@ -66,17 +64,18 @@ def open_kubernetes(
         Kubernetes, the operator or the pods do not do what they should, in their own words; nothing is left behind.
     """
     api = KubernetesApi(config.namespace)
-    name = new_cluster_name(run_name)
+    forwards = _forwards(config)
+    check_rights(api, config, forwards=forwards)
+    name = new_cluster_name(run_url.rstrip("/").rpartition("/")[2])
     place = f"the cluster {name} on Kubernetes"
     with contextlib.ExitStack() as stack:
         stack.enter_context(_created(api, config, name, allowed_failures))
         deadline = time.monotonic() + config.start_timeout
         _Watch(api, name, deadline).wait_for("scheduler")
-        comm, dashboard = _addresses(stack, api, config, name)
+        comm, dashboard = _addresses(stack, api, config, name, forwards=forwards)
         client = stack.enter_context(_connected(comm, config.tls, place))
         _Watch(api, name, deadline).wait_for("worker", lambda: bool(_workers(client)))
-        check_versions(client, f"image {config.image!r}")
-        send_user_code(client, modules, place)
+        make_ready(client, f"{place} (image {config.image!r})", run_url=run_url, modules=modules)
         yield OnClient(
             client,
             f"{_size(config)} of {name} on Kubernetes",
@@ -178,13 +177,19 @@ def _is_ready(pod: Object) -> bool:
     return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
 
+def _forwards(config: KubernetesCluster) -> bool:
+    """Return True if the scheduler is reached by a port-forward: by default if this process is no pod."""
+    if config.port_forward is None:
+        return "KUBERNETES_SERVICE_HOST" not in os.environ
+    return config.port_forward
+
+
 def _addresses(
-    stack: contextlib.ExitStack, api: KubernetesApi, config: KubernetesCluster, name: str
+    stack: contextlib.ExitStack, api: KubernetesApi, config: KubernetesCluster, name: str, *, forwards: bool
 ) -> tuple[str, str]:
     """Return where this process finds the scheduler, and a person its dashboard."""
-    inside = "KUBERNETES_SERVICE_HOST" in os.environ
     comm = scheduler_address(config, name, api.namespace)
-    if not (not inside if config.port_forward is None else config.port_forward):
+    if not forwards:
         return comm, f"http://{name}-scheduler.{api.namespace}.svc:{HTTP_PORT}/status"
     service = f"{name}-scheduler"
     port = stack.enter_context(api.forward(service, COMM_PORT))

@@ -2,7 +2,7 @@
 
 1. The script of a job is shown to the queue (``sbatch --test-only``): what it refuses, it refuses before anything runs.
 2. The scheduler starts in this process, with keys of this run, and the jobs are submitted.
-3. The first worker is waited for; then it is compared with this process: versions, the user's code.
+3. The first worker is waited for; then it is compared with this process: versions, run folder, the user's code.
 4. At the end the jobs are cancelled.
 """
 
@@ -25,9 +25,8 @@ from distributed import Client, Security
 from radps.errors import ClusterError
 from radps.execution.client import OnClient, first_line
 from radps.execution.environment import WORKER_ENVIRONMENT
-from radps.execution.running import check_versions
+from radps.execution.readiness import make_ready
 from radps.execution.slurm.model import SlurmCluster, cluster_arguments
-from radps.execution.user_code import send_user_code
 
 logger = logging.getLogger(__name__)
 
@@ -36,23 +35,25 @@ _ROLES = ("client", "scheduler", "worker")
 
 
 @contextlib.contextmanager
-def open_slurm(config: SlurmCluster, modules: Sequence[str] = (), *, allowed_failures: int = 3) -> Iterator[OnClient]:
+def open_slurm(
+    config: SlurmCluster, run_url: str = "", *, allowed_failures: int = 3, modules: Sequence[str] = ()
+) -> Iterator[OnClient]:
     """Start a scheduler here and workers in jobs of Slurm; the jobs are cancelled at the end.
 
     Parameters
     ----------
     config : SlurmCluster
         Of the config.
-    modules : sequence of str
-        The user's own modules, sent to workers that do not have them.
     allowed_failures : int
         How many workers a task may take with it before it is given up.
+    run_url, modules : str, sequence of str
+        See :func:`~radps.execution.readiness.make_ready`.
 
     Raises
     ------
     ClusterError
-        There is no dask-jobqueue or no Slurm here, the queue refuses the job, no worker comes in time, or its software
-        differs.
+        There is no dask-jobqueue or no Slurm here, the queue refuses the job, no worker comes in time, or it is not
+        ready.
     """
     cluster_class = _load_cluster_class()
     if shutil.which("sbatch") is None:
@@ -76,8 +77,7 @@ def open_slurm(config: SlurmCluster, modules: Sequence[str] = (), *, allowed_fai
             cluster.scale(config.most_workers)
         where = f"{config.most_workers} worker processes in jobs of Slurm"
         _wait_for_worker(client, config)
-        check_versions(client, cluster.scheduler_address)
-        send_user_code(client, modules, where)
+        make_ready(client, where, run_url=run_url, modules=modules)
         yield OnClient(
             client,
             where,
