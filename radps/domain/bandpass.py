@@ -82,6 +82,32 @@ def center_phases(table: GainTable) -> GainTable:
     return table._replace(gains=np.where(table.flags, table.gains, table.gains * turn))
 
 
+def measure_misfit(solved: GainTable, used: GainTable) -> float:
+    """Return by how much a bandpass differs from the solutions of single channels beyond their noise, relative.
+
+    Parameters
+    ----------
+    solved : GainTable
+        Solutions channel by channel.
+    used : GainTable
+        What is made of them, at the same channels: averaged, smoothed, or polynomials.
+
+    Returns
+    -------
+    float
+        Root of the mean of ``|used - solved|^2 / |solved|^2``, less the mean of ``1 / snr^2`` and twice its error; 0
+        where nothing is left, or no channel is unflagged in both.
+    """
+    good = ~(solved.flags | used.flags) & (solved.snr > 0)
+    if not good.any():
+        return 0.0
+    difference = np.abs(used.gains[good] / solved.gains[good] - 1) ** 2
+    noise = 1 / solved.snr[good] ** 2
+    # The square of a complex error has an exponential distribution: its scatter is its mean.
+    allowed = noise.mean() + 2 * math.sqrt(float((noise**2).sum())) / noise.size
+    return math.sqrt(max(0.0, float(difference.mean() - allowed)))
+
+
 def expand_bandpass(table: GainTable, frequency_hz: NDArray[np.float64]) -> GainTable:
     """Interpolate a bandpass of groups of channels to channels, linear in amplitude and phase.
 

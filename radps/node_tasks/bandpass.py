@@ -13,6 +13,7 @@ from radps.domain.bandpass import (
     choose_averaging,
     expand_bandpass,
     fit_bandpass,
+    measure_misfit,
     smooth_bandpass,
 )
 from radps.domain.gains import GainOptions, GainTable
@@ -78,7 +79,7 @@ def finish_bandpass(
         table = smooth_bandpass(table, rule.width) if rule.kind == "smoothed" else table
         table = expand_bandpass(table, frequency_hz) if found else table
     solutions.save_solution(url, Solution(solution.description, table, solution.fields, solution.scans))
-    return summarise_gains(table, "channel")
+    return summarise_gains(table, "channel")._replace(misfit=measure_misfit(solution.table, table))
 
 
 def _join_groups(groups: Sequence[GainTable]) -> GainTable:

@@ -49,6 +49,8 @@ class SolveSummary(NamedTuple):
     """Unflagged solutions of each antenna."""
     outliers: float = 0.0
     """Mean part of the data that robust solutions found off, over the cells with data; 0 if nobody looked."""
+    misfit: float | None = None
+    """Of a bandpass that is averaged, smoothed or fitted: its difference to single channels beyond noise, relative."""
 
 
 class ScanGains(NamedTuple):

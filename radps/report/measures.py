@@ -15,6 +15,7 @@ _MEANINGS = {
     "flagged fraction": "Part of the data of a field that is flagged after the step; what is lost raises the noise.",
     "flagged": "Part of the solutions that found too little signal; their data are lost when the table is applied.",
     "data far off the": "Data that a robust solution weighed down or left out; they are not flagged by it.",
+    "misfit of the bandpass": "What polynomials, smoothing or averages do not follow; it stays in the data.",
     "signal-to-noise of": "Median of the solutions: 20 is an error of 3 degrees, 5 one of 11.",
     "scatter of gain amplitudes": "What amplitudes of an antenna do in time: its receiver, the weather, its pointing.",
     "change of gain phases": "What the atmosphere does between two solutions; targets are interpolated over it.",

@@ -26,7 +26,7 @@ from radps.domain.solution_statistics import flag_outlying_gains, measure_scatte
 from radps.errors import DataError
 from radps.node_tasks.calibration import MergedGains, ScanGains, SolveSummary, merge_scan_gains, summarise_gains
 from radps.node_tasks.delays import DelaySummary
-from radps.stages._solution_scores import median_snr, score_outliers, score_scatter, score_snr
+from radps.stages._solution_scores import median_snr, score_misfit, score_outliers, score_scatter, score_snr
 
 
 class WindowPlan(NamedTuple):
@@ -99,6 +99,7 @@ def finish_window(
                 else []
             ),
             score_snr(plan.window, "bandpass", median_snr(bandpass)),
+            *([] if bandpass.misfit is None else [score_misfit(plan.window, bandpass.misfit)]),
             score_snr(plan.window, "gain", median_snr(solved)),
             *score_scatter(plan.window, scatter),
         ),

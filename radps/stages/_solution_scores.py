@@ -46,6 +46,20 @@ def score_outliers(window: str, kind: str, summary: SolveSummary) -> QAScore:
     )
 
 
+def score_misfit(window: str, misfit: float) -> QAScore:
+    """Score by how much an averaged, smoothed or fitted bandpass differs from single channels beyond their noise."""
+    return score_between(
+        "misfit of the bandpass",
+        100 * misfit,
+        unit="%",
+        good=2.0,
+        bad=20.0,
+        applies_to=window,
+        scope=ScoreScope.WINDOW,
+        hint="a higher degree of the polynomials, fewer channels together, delays first, or flag the edges of the band",
+    )
+
+
 def score_scatter(window: str, scatter: Mapping[str, Any]) -> list[QAScore]:
     """Score what gains scatter by: the median of the antennas, with the name of the worst; none of a single solution.
 

@@ -247,6 +247,8 @@ def test_bandpasses_of_every_kind_are_flat_after_the_delays(delayed: Bench, band
     assert table.gains.shape == (1, 9, 16, 2)
     assert bench.after("apply_calibration").error(TARGET) < 1e-6
     assert bench.outcome.summary["spw0"]["bandpass"]["solutions"] == 9 * 16 * 2
+    (misfit,) = [one for one in bench.outcome.qa if one.name == "misfit of the bandpass"]
+    assert misfit.value < 0.01
 
 
 @pytest.mark.slow

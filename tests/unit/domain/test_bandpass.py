@@ -14,6 +14,7 @@ from radps.domain.bandpass import (
     choose_averaging,
     expand_bandpass,
     fit_bandpass,
+    measure_misfit,
     smooth_bandpass,
 )
 from radps.domain.gains import GainOptions, GainTable, solve_bandpass
@@ -177,3 +178,17 @@ def test_centred_phases_have_a_mean_of_zero_and_keep_their_differences() -> None
     np.testing.assert_allclose(turned, turned[0], rtol=1e-12)
     np.testing.assert_array_equal(found.gains[flags], table.gains[flags])
     assert not np.allclose(found.gains[good], table.gains[good])
+
+
+def test_the_misfit_is_what_a_bandpass_misses_beyond_noise() -> None:
+    solved = make_table(noise=0.03)
+    # Cubics follow the truth, and the noise is none of their faults.
+    assert measure_misfit(solved, fit_bandpass(solved, 3, 3)) < 0.01
+    # A constant amplitude misses by what it does: known of the truth.
+    constant = fit_bandpass(solved, 0, 3)
+    missed = float(np.sqrt(np.mean(np.abs(constant.gains[0] / true_gains() - 1) ** 2)))
+    assert missed > 0.04
+    assert measure_misfit(solved, constant) == pytest.approx(missed, rel=0.1)
+    nothing = solved._replace(flags=np.ones_like(solved.flags))
+    assert measure_misfit(solved, nothing) == 0.0
+    assert measure_misfit(solved, solved) == 0.0

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from radps.node_tasks.calibration import SolveSummary
-from radps.stages._solution_scores import median_snr, score_scatter, score_snr
+from radps.stages._solution_scores import median_snr, score_misfit, score_scatter, score_snr
 
 
 def summary(snr: tuple[float, ...], has_data: tuple[bool, ...]) -> SolveSummary:
@@ -47,3 +47,9 @@ def test_the_scatter_is_scored_and_the_worst_antenna_named() -> None:
 
 def test_a_single_solution_has_no_scatter() -> None:
     assert score_scatter("L", scatter(amplitude_rms=None, phase_step_deg=None)) == []
+
+
+def test_the_misfit_of_a_bandpass_is_scored() -> None:
+    found = score_misfit("L", 0.11)
+    assert (found.value, found.score) == (pytest.approx(11.0), pytest.approx(0.5))
+    assert "a higher degree of the polynomials" in found.message
