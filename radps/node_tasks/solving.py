@@ -143,14 +143,17 @@ def predict_model(block: Block, data: VisibilityChunk, model: FieldModel) -> NDA
     The shape is (time, baseline, channel, 1), the same in both hands, or (time, baseline, channel, hand) where the
     model is polarized: linear feeds see it turned by their parallactic angle.
     """
-    uvw_m, shape = data.uvw_m.reshape(-1, 3), (*data.uvw_m.shape[:2], len(data.frequency_hz))
+    shape = (*data.uvw_m.shape[:2], len(data.frequency_hz))
     if model.feeds is None:
-        return predict_field(uvw_m, data.frequency_hz, model).reshape(*shape, 1)
-    stokes = predict_polarized(uvw_m, data.frequency_hz, model)
-    stokes = StokesModel(*(plane.reshape(shape) for plane in stokes))
+        return predict_field(data.uvw_m.reshape(-1, 3), data.frequency_hz, model).reshape(*shape, 1)
     is_linear = bool({"XX", "YY"} & set(data.polarizations))
     angle = find_parallactic_angle(block.address.store, model.feeds, data.time_s) if is_linear else None
-    return to_parallel_hands(stokes, data.polarizations, angle)
+    hands = np.empty((*shape, len(data.polarizations)), np.complex128)
+    for number, rows in enumerate(data.uvw_m):  # one by one: four Stokes parameters of all would double the memory
+        stokes = StokesModel(*(part[np.newaxis] for part in predict_polarized(rows, data.frequency_hz, model)))
+        now = None if angle is None else angle[number : number + 1]
+        hands[number] = to_parallel_hands(stokes, data.polarizations, now)[0]
+    return hands
 
 
 def _load_piece(
