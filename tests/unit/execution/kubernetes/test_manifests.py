@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from radps.commands.kubernetes import manifest_command
 from radps.execution.kubernetes.model import KubernetesCluster
@@ -59,6 +62,19 @@ def test_the_dask_job_is_that_of_the_shipped_config(capsys: pytest.CaptureFixtur
     assert printed == shipped, (
         "print it anew: radps-run kubernetes manifest --dask-job configs/kubernetes/demo.yaml, below the comment"
     )
+
+
+def test_the_image_pins_all_that_radps_needs() -> None:
+    pinned = {}
+    for line in (FOLDER / "constraints.txt").read_text().splitlines():
+        if not line.startswith("#"):
+            name, _, version = line.partition("==")
+            pinned[name] = version
+    project = tomllib.loads((FOLDER.parents[1] / "pyproject.toml").read_text())["project"]
+    extras = [text for name in ("kubernetes", "rfi", "s3") for text in project["optional-dependencies"][name]]
+    for text in (*project["dependencies"], *extras):
+        requirement = Requirement(text)
+        assert requirement.specifier.contains(pinned[canonicalize_name(requirement.name)]), text
 
 
 def clusters_in_the_docs() -> list[KubernetesCluster]:
