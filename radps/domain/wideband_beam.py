@@ -21,7 +21,7 @@ two thirds. The equations of 2. leave what two terms cut off without a beam, 0.2
 to 0.004.
 
 It fails where the beam is not what the formulae say: squinted, turned with the dish, or in its sidelobes. Noise of the
-slope goes into I_0: at half power over two thirds of bandwidth it adds 4 % to the noise of J_0 / A.
+slope goes into I_0: at half power its noise is that of J_0 / A and 4 % over 32 % of bandwidth, 15 % over two thirds.
 
 References
 ----------
