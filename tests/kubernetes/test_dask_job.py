@@ -36,9 +36,14 @@ def test_a_run_is_a_dask_job_whose_dashboard_is_found(place: Any) -> None:
     place.kubectl("apply", "-f", "-", text=text)
     place.kubectl("apply", "-f", str(FOLDER / "ingress.yaml"))
     of_service = ["get", "endpoints", "radps-dashboard", "-o", "jsonpath={.subsets[*].addresses[*].ip}"]
-    of_scheduler = ["get", "pods", "-l", "dask.org/component=scheduler", "-o", "jsonpath={.items[*].status.podIP}"]
-    wait_for("the service leads to the scheduler", 90, lambda: place.kubectl(*of_service))
-    assert place.kubectl(*of_service) == place.kubectl(*of_scheduler)
+    of_run = "dask.org/component=scheduler,dask.org/cluster-name=radps-as-dask-job"
+    of_scheduler = ["get", "pods", "-l", of_run, "-o", "jsonpath={.items[*].status.podIP}"]
+
+    def leads_to_the_scheduler() -> bool:
+        address = place.kubectl(*of_scheduler)
+        return bool(address) and place.kubectl(*of_service) == address
+
+    wait_for("the service leads to the scheduler", 90, leads_to_the_scheduler)
     job = ["get", "daskjob", "radps-as-dask-job", "-o", "jsonpath={.status.jobStatus}"]
     wait_for("the DaskJob has ended", 240, lambda: place.kubectl(*job) in ("Successful", "Failed"))
     logs = place.kubectl("logs", "radps-as-dask-job-runner")

@@ -25,7 +25,7 @@ def make_certificates(folder: Path) -> str:
 def test_a_run_is_encrypted(place: Any, tmp_path: Path) -> None:
     place.kubectl("apply", "-f", "-", text=make_certificates(tmp_path / "ours"))
     cluster = place.cluster(tls={"secret": "radps-tls", "folder": str(tmp_path / "ours")})
-    with open_engine(parse_cluster(cluster), "/tmp/encrypted") as engine:
+    with open_engine(parse_cluster(cluster), str(place.folder / "encrypted")) as engine:
         client: Any = engine._client  # type: ignore[attr-defined]
         addresses = list(client.scheduler_info(n_workers=-1)["workers"])
         assert addresses
@@ -40,6 +40,6 @@ def test_certificates_of_somebody_else_are_turned_away(place: Any, tmp_path: Pat
     cluster = place.cluster(tls={"secret": "radps-tls", "folder": str(tmp_path / "theirs")})
     with (
         pytest.raises(ClusterError, match=r"runs, and does not answer at tls://.* and cluster\.tls on both sides"),
-        open_engine(parse_cluster(cluster), "/tmp/strangers"),
+        open_engine(parse_cluster(cluster), str(place.folder / "strangers")),
     ):
         pass

@@ -70,5 +70,5 @@ def test_what_a_container_before_the_workers_says_is_found(place: Any) -> None:
     fails = [{"name": "fetch", "command": ["sh", "-c", "echo no such repository; exit 3"]}]
     config = parse_cluster(place.cluster(init_containers=fails))
     message = r"ended with exit code 3 \(Error\); see `kubectl logs \S+ --container fetch --previous`"
-    with pytest.raises(ClusterError, match=message), open_engine(config, "/tmp/refused"):
+    with pytest.raises(ClusterError, match=message), open_engine(config, str(place.folder / "refused")):
         pass
