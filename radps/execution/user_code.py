@@ -29,6 +29,8 @@ from radps.errors import ClusterError
 _ARCHIVE = "radps-user-code"
 """Start of the names of the archives that are sent."""
 
+_SCHEDULER = "the scheduler"
+
 
 class _Found(NamedTuple):
     """A module as one process of the cluster finds it."""
@@ -78,10 +80,12 @@ def send_user_code(client: Client, modules: Sequence[str], where: str) -> None:
         return
     found = _look(client, code)
     _refuse_others(code, found)
-    if not any(True for _ in _differences(code, found)):
+    missing_at = {process for process, _, _ in _differences(code, found)}
+    if not missing_at:
         return
     plugin = UserCode(_make_archive(code, where))
-    client.run_on_scheduler(_put_on_path, plugin.archive, plugin.name)
+    if _SCHEDULER in missing_at:  # one in this process has all, and this process shall go on with the files
+        client.run_on_scheduler(_put_on_path, plugin.archive, plugin.name)
     client.register_plugin(plugin, name=plugin.name)
     for process, file, place in _differences(code, _look(client, code)):
         raise ClusterError(
@@ -111,7 +115,7 @@ def _look(client: Client, code: Iterable[CodeFile]) -> dict[str, dict[str, _Foun
     arguments = [file.module for file in code], (socket.gethostname(), os.getpid())
     processes: dict[str, Any] = {f"worker {key}": found for key, found in client.run(find_modules, *arguments).items()}
     # The scheduler unpacks the graphs, and imports what is in them.
-    processes["the scheduler"] = client.run_on_scheduler(find_modules, *arguments)
+    processes[_SCHEDULER] = client.run_on_scheduler(find_modules, *arguments)
     return {name: {module: _Found(*one) for module, one in found.items()} for name, found in processes.items()}
 
 

@@ -42,6 +42,7 @@ def wait_until_nothing_is_left(place: Any) -> None:
     place.wait_for("nothing is left", 120, lambda: not place.kubectl(*left).split())
 
 
+@pytest.mark.slow
 def test_pods_and_this_process_give_the_same_bits(place: Any) -> None:
     radps.run(config_of(place.folder / "here", "none"), progress=False)
     radps.run(config_of(place.folder / "pods", place.cluster(workers=2)), progress=False)
@@ -58,6 +59,7 @@ def test_pods_and_this_process_give_the_same_bits(place: Any) -> None:
     wait_until_nothing_is_left(place)
 
 
+@pytest.mark.slow
 def test_workers_that_adapt_come_with_the_work(place: Any) -> None:
     cluster = parse_cluster(place.cluster(workers=None, adapt={"minimum": 1, "maximum": 2}))
     pods = ["get", "pods", "-l", "dask.org/component=worker", "--field-selector=status.phase=Running", "-o", "name"]
@@ -85,6 +87,7 @@ def test_an_image_that_is_nowhere_is_named_within_a_minute(place: Any) -> None:
     wait_until_nothing_is_left(place)
 
 
+@pytest.mark.slow
 def test_pods_that_no_node_takes_are_named_within_a_minute(place: Any) -> None:
     text, seconds = place.refusal(scheduler={"cpu": 1000})
     assert "Insufficient cpu" in text
@@ -152,6 +155,7 @@ def waits(context: Context, params: Params) -> Delayed:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("component", ["worker", "scheduler"])
 def test_a_run_goes_on_when_a_pod_is_lost(place: Any, component: str) -> None:
     (place.folder / "waiting_stage.py").write_text(STAGE)

@@ -101,6 +101,7 @@ def test_a_task_that_needs_more_than_its_pod_is_named_with_its_projection(place:
     assert "In this step a greedy task was projected to take up to 100 MiB" in text
 
 
+@pytest.mark.slow
 def test_a_run_whose_driver_is_killed_goes_on_with_another_cluster(place: Any) -> None:
     run, config = place.folder / "killed", place.folder / "killed.yaml"
     steps = [
@@ -112,10 +113,11 @@ def test_a_run_whose_driver_is_killed_goes_on_with_another_cluster(place: Any) -
         "apply_calibration",
     ]
     # Nobody deletes what a killed driver leaves: the operator does, when the scheduler has been idle for long enough.
-    cluster = place.cluster(idle_timeout="20 s")
+    cluster = place.cluster(idle_timeout="30 s")
     config.write_text(yaml.safe_dump({"run": str(run), "cluster": cluster, "steps": steps}))
     driver = start_driver(config)
-    place.wait_for("the first step is done", 150, lambda: place.is_done(run, "simulate"))
+    place.wait_for("a step is done", 150, lambda: place.is_done(run, "simulate") or driver.poll() is not None)
+    assert driver.poll() is None, driver.communicate()[0]
     driver.kill()
     driver.communicate()
     (left,) = place.kubectl("get", "daskclusters", "-o", "name").split()

@@ -84,6 +84,7 @@ def test_products_on_a_shared_volume_are_those_of_one_process(place: Any, expect
     assert {path.name: path.read_bytes() for path in (run / "products").rglob("*.fits")} == expected
 
 
+@pytest.mark.slow
 def test_products_in_a_bucket_are_those_of_one_process(
     place: Any, expected: dict[str, bytes], bucket: dict[str, str]
 ) -> None:
@@ -92,7 +93,6 @@ def test_products_in_a_bucket_are_those_of_one_process(
         key=KEYS["AWS_ACCESS_KEY_ID"],
         secret=KEYS["AWS_SECRET_ACCESS_KEY"],
         endpoint_url=bucket["AWS_ENDPOINT_URL"],
-        client_kwargs={"region_name": "us-east-1"},
     )
     deadline = time.monotonic() + 60
     while True:  # the server is there a little after its pod

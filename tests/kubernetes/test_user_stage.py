@@ -12,7 +12,7 @@ from radps.context.records import StepState
 from radps.workflows.reading import load_workflow
 from radps.workflows.run import run_workflow
 
-pytestmark = pytest.mark.kubernetes
+pytestmark = [pytest.mark.kubernetes, pytest.mark.slow]
 
 STAGE = '''
 import socket

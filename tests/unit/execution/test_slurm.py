@@ -214,6 +214,8 @@ def test_a_run_by_way_of_the_queue_is_that_of_one_process(queue: Path, tmp_path:
     with open_engine(workflow.cluster, workflow.run, modules=[user_stages]) as engine:
         assert engine.resources().slots == 2, "the one that has come counts, and the one that may come"
         context = run_workflow(workflow, engine=engine)
+    # The scheduler is in this process, which goes on with the files, where they can be edited.
+    assert not any("radps-user-code" in place for place in sys.path)
     here = run_workflow(load_workflow({**config, "run": str(tmp_path / "here"), "cluster": "none"}))
     assert context.steps["squares"].outcome == here.steps["squares"].outcome
     patience = time.monotonic() + 20

@@ -272,6 +272,7 @@ def test_priority_and_resources_of_a_step_reach_the_scheduler(
 ) -> None:
     makes, go = tmp_path / "made", tmp_path / "go"
     step = {
+        "id": "asks",  # the scheduler may still know tasks of the test before
         "stage": "user_stages:waits",
         "params": {"makes": str(makes), "until": str(go)},
         "priority": 7,
@@ -284,10 +285,10 @@ def test_priority_and_resources_of_a_step_reach_the_scheduler(
     waiting = one_worker._client.run_on_scheduler(_asked_for)
     go.touch()
     thread.join()
-    assert found[0].steps["a"].state is StepState.DONE
-    assert {name: asked for name, asked in waiting.items() if name.startswith("a.")} == {
-        "a.wait-1": (-7, {"GPU": 1}),
-        "a.end-1": (-7, {"GPU": 1}),
+    assert found[0].steps["asks"].state is StepState.DONE
+    assert {name: asked for name, asked in waiting.items() if name.startswith("asks.")} == {
+        "asks.wait-1": (-7, {"GPU": 1}),
+        "asks.end-1": (-7, {"GPU": 1}),
     }
 
 
