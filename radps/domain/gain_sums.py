@@ -68,11 +68,15 @@ def accumulate_gain_sums(
     """
     n_intervals = int(interval.max(initial=-1)) + 1 if n_intervals is None else n_intervals
     n_channels = int(channel.max(initial=-1)) + 1
-    shape = (n_intervals, visibilities.shape[1], n_channels, visibilities.shape[3])
-    sums = GainSums(np.zeros(shape, np.complex128), np.zeros(shape), np.zeros(n_intervals), np.zeros(n_intervals))
+    sums = empty_gain_sums((n_intervals, visibilities.shape[1], n_channels, visibilities.shape[3]))
     model = align_model(model, visibilities.ndim)
     _accumulate(visibilities, model, flags, weights, np.asarray(time_s, np.float64), interval, channel, *sums)
     return sums
+
+
+def empty_gain_sums(shape: tuple[int, ...]) -> GainSums:
+    """Return sums of no data, of shape (interval, baseline, channel, polarization)."""
+    return GainSums(np.zeros(shape, np.complex128), np.zeros(shape), np.zeros(shape[0]), np.zeros(shape[0]))
 
 
 def add_gain_sums(first: GainSums, second: GainSums) -> GainSums:
@@ -120,6 +124,24 @@ def align_model(model: NDArray[Any], n_dimensions: int) -> NDArray[Any]:
 
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]
+def measure_datum(
+    value: np.complex128, expected: np.complex128, flag: bool, weight: np.float64
+) -> tuple[bool, np.float64]:
+    """Return True if a visibility is usable, and the square of its model."""
+    power = expected.real * expected.real + expected.imag * expected.imag
+    usable = bool(
+        not flag
+        and weight > 0
+        and np.isfinite(weight)
+        and np.isfinite(value.real)
+        and np.isfinite(value.imag)
+        and power > 0
+        and np.isfinite(power)
+    )
+    return usable, power
+
+
+@numba.njit(cache=True)  # type: ignore[untyped-decorator]
 def _accumulate(
     visibilities: NDArray[Any],
     model: NDArray[Any],
@@ -148,15 +170,11 @@ def _accumulate(
                 if k < 0:
                     continue
                 for p in range(n_polarizations):
-                    weight = np.float64(weights[t, b, c, p])
                     value = np.complex128(visibilities[t, b, c, p])
-                    if flags[t, b, c, p] or not weight > 0 or not np.isfinite(weight):
-                        continue
-                    if not (np.isfinite(value.real) and np.isfinite(value.imag)):
-                        continue
                     expected = np.complex128(model[t * step_t, b * step_b, c * step_c, p * step_p])
-                    power = expected.real * expected.real + expected.imag * expected.imag
-                    if not (power > 0 and np.isfinite(power)):
+                    weight = np.float64(weights[t, b, c, p])
+                    usable, power = measure_datum(value, expected, flags[t, b, c, p], weight)
+                    if not usable:
                         continue
                     vis_model[i, b, k, p] += weight * (value * expected.conjugate())
                     model_power[i, b, k, p] += weight * power

@@ -41,7 +41,14 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from radps.domain.gain_sums import GainSums, accumulate_gain_sums, add_gain_sums, align_model
+from radps.domain.gain_sums import (
+    GainSums,
+    accumulate_gain_sums,
+    add_gain_sums,
+    align_model,
+    empty_gain_sums,
+    measure_datum,
+)
 from radps.domain.stefcal import GainOptions, Robustness, solve_cell
 
 HUBER_CONSTANT = 1.5011
@@ -120,8 +127,7 @@ def sum_robustly(
         counts = np.zeros((n_intervals, n_channels, n_hands, _N_BINS), np.uint32)
         for piece in load():
             _count_residuals(*_arrays(piece), antenna1, antenna2, gains, solved, counts)
-        shape = sums.vis_model.shape
-        sums = GainSums(np.zeros(shape, np.complex128), np.zeros(shape), np.zeros(n_intervals), np.zeros(n_intervals))
+        sums = empty_gain_sums(sums.vis_model.shape)
         n_data, n_off = np.zeros((2, n_intervals, n_channels, n_hands), np.int64)
         judged = (antenna1, antenna2, gains, solved, _find_scales(counts))
         for piece in load():
@@ -177,22 +183,6 @@ def _find_scales(counts: NDArray[np.uint32]) -> NDArray[np.float64]:
 
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]
-def _datum(value: np.complex128, expected: np.complex128, flag: bool, weight: np.float64) -> tuple[bool, np.float64]:
-    """Return True if a visibility is usable, as for sums of all data; and the square of its model."""
-    power = expected.real * expected.real + expected.imag * expected.imag
-    usable = bool(
-        not flag
-        and weight > 0
-        and np.isfinite(weight)
-        and np.isfinite(value.real)
-        and np.isfinite(value.imag)
-        and power > 0
-        and np.isfinite(power)
-    )
-    return usable, power
-
-
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
 def _count_residuals(
     visibilities: NDArray[Any],
     model: NDArray[Any],
@@ -228,7 +218,7 @@ def _count_residuals(
                     value = np.complex128(visibilities[t, b, c, p])
                     expected = np.complex128(model[t * step_t, b * step_b, c * step_c, p * step_p])
                     weight = np.float64(weights[t, b, c, p])
-                    usable, _ = _datum(value, expected, flags[t, b, c, p], weight)
+                    usable, _ = measure_datum(value, expected, flags[t, b, c, p], weight)
                     if not usable:
                         continue
                     off = abs(value - gains[n, i, k, p] * gains[n, j, k, p].conjugate() * expected)
@@ -278,7 +268,7 @@ def _reweigh(
                     value = np.complex128(visibilities[t, b, c, p])
                     expected = np.complex128(model[t * step_t, b * step_b, c * step_c, p * step_p])
                     weight = np.float64(weights[t, b, c, p])
-                    usable, power = _datum(value, expected, flags[t, b, c, p], weight)
+                    usable, power = measure_datum(value, expected, flags[t, b, c, p], weight)
                     if not usable:
                         continue
                     if i != j and solved[n, i, k, p] and solved[n, j, k, p]:

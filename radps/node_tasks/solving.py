@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from radps.data.stores import load_array
 from radps.data.urls import join_url
 from radps.data.visibilities import VisibilityChunk
-from radps.domain.gains import GainOptions, GainSums, place_empty_intervals
+from radps.domain.gain_sums import GainSums, empty_gain_sums, place_empty_intervals
+from radps.domain.gains import GainOptions
 from radps.domain.polarization import StokesModel, parallel_hands, to_parallel_hands
 from radps.domain.robust_gains import GainData, sum_robustly
 from radps.domain.solution_intervals import SolutionInterval, number_intervals
@@ -104,7 +105,7 @@ def sum_scan_channels(part: ScanPart, interval: SolutionInterval) -> ScanSums:
     n_intervals = int(number.max()) + 1
     data = part.pieces[0].load(())
     shape = (n_intervals, len(data.antenna1), len(frequency_hz), len(parallel_hands(data.polarizations)))
-    total = GainSums(np.zeros(shape, np.complex128), np.zeros(shape), np.zeros(n_intervals), np.zeros(n_intervals))
+    total = empty_gain_sums(shape)
     for piece in part.pieces:
         cut = number[piece.times[0] - part.times.start : piece.times[1] - part.times.start]
         found = _load_piece(piece, part, cut, n_intervals, by_channel=True).accumulate()
