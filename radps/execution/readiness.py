@@ -47,7 +47,7 @@ def make_ready(client: Client, where: str, *, run_url: str = "", modules: Sequen
     """
     check_versions(client, where)
     if run_url:
-        check_run_folder(client, where, run_url)
+        check_shared_folder(client, where, run_url)
     send_user_code(client, modules, where)
 
 
@@ -104,7 +104,7 @@ def own_versions() -> dict[str, str]:
     }
 
 
-def check_run_folder(client: Client, where: str, run_url: str) -> None:
+def check_shared_folder(client: Client, where: str, run_url: str) -> None:
     """See that the driver and all workers read in the run folder what the others write.
 
     Raises

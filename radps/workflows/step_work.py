@@ -97,6 +97,7 @@ class StepWork:
                 )
             elif isinstance(raised, WorkerKilledError) and largest.what:
                 error = self._task_error = WorkerKilledError(f"{raised}. In this step {largest}")
+                error.__cause__ = raised
         # An error that the stage itself raises, after it has caught that of a task, is of no task.
         return StepEnded(self._step.id, outcome, error, self._failed_task if error is self._task_error else "")
 

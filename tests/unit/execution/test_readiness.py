@@ -12,7 +12,7 @@ from distributed import Client, LocalCluster
 from radps.errors import ClusterError
 from radps.execution import readiness
 from radps.execution.client import OnClient
-from radps.execution.readiness import answer_in_folder, check_run_folder, check_versions, make_ready
+from radps.execution.readiness import answer_in_folder, check_shared_folder, check_versions, make_ready
 
 
 class FarClient:
@@ -59,21 +59,21 @@ def test_a_worker_with_another_folder_at_the_same_path_is_named(tmp_path: Path) 
         r"for the driver \(0 of 1 workers were in order\); take a folder on a volume"
     )
     with pytest.raises(ClusterError, match=message):
-        check_run_folder(client, "the cluster", str(tmp_path))
+        check_shared_folder(client, "the cluster", str(tmp_path))
     assert not list(tmp_path.iterdir())
 
 
 def test_a_worker_that_may_not_write_is_quoted(tmp_path: Path) -> None:
     client: Any = FarClient({"tcp://10.0.0.1:4": "PermissionError: [Errno 13] Permission denied"})
     with pytest.raises(ClusterError, match=r"does not have the run folder .*: PermissionError: \[Errno 13\]"):
-        check_run_folder(client, "the cluster", str(tmp_path))
+        check_shared_folder(client, "the cluster", str(tmp_path))
 
 
 def test_a_driver_that_may_not_write_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     client: Any = FarClient({})
     with pytest.raises(ClusterError, match=r"cannot write to the run folder .*/file/run \(\w+: .*give another one"):
-        check_run_folder(client, "the cluster", str(tmp_path / "file" / "run"))
+        check_shared_folder(client, "the cluster", str(tmp_path / "file" / "run"))
 
 
 def test_a_worker_says_what_is_wrong_with_a_folder(cluster: OnClient, tmp_path: Path) -> None:
