@@ -18,6 +18,7 @@ import os
 import secrets
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -49,6 +50,17 @@ class Place(NamedTuple):
         while not is_so():
             assert time.monotonic() < deadline, what
             time.sleep(0.5)
+
+    def start_driver(self, config: Path, **environment: str) -> subprocess.Popen[str]:
+        """Start `radps-run` on a config, outside of the cluster."""
+        command = [sys.executable, "-W", "ignore", "-m", "radps", "run", str(config), "--quiet"]
+        return subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, **environment},
+        )
 
     def is_done(self, run: Path, step: str) -> bool:
         """Return True if a step of a run is done."""

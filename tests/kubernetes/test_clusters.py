@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -120,11 +118,9 @@ def test_a_driver_in_a_pod_works_with_the_shipped_role(place: Any) -> None:
     config = place.folder / "role.yaml"
     config.write_text(yaml.safe_dump(config_of(run, place.cluster(workers=None, adapt={"minimum": 1, "maximum": 2}))))
     place.start_pod("driver-of-role", "radps-run", str(config), "--quiet", service_account="radps-driver")
-    deadline = time.monotonic() + 240
-    while (phase := place.kubectl("get", "pod", "driver-of-role", "-o", "jsonpath={.status.phase}")) != "Succeeded":
-        assert phase != "Failed", place.kubectl("logs", "driver-of-role")
-        assert time.monotonic() < deadline, place.kubectl("logs", "driver-of-role")
-        time.sleep(1)
+    phase = ["get", "pod", "driver-of-role", "-o", "jsonpath={.status.phase}"]
+    place.wait_for("the driver has ended", 240, lambda: place.kubectl(*phase) in ("Succeeded", "Failed"))
+    assert place.kubectl(*phase) == "Succeeded", place.kubectl("logs", "driver-of-role")
     assert radps.open_run(str(run)).context.steps["apply_calibration"].state == "done"
     wait_until_nothing_is_left(place)
 
@@ -162,18 +158,14 @@ def test_a_run_goes_on_when_a_pod_is_lost(place: Any, component: str) -> None:
     run, config = place.folder / f"lost-{component}", place.folder / f"lost-{component}.yaml"
     content = {"run": str(run), "cluster": place.cluster(), "steps": ["waiting_stage:waits"]}
     config.write_text(yaml.safe_dump(content))
-    driver = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-m", "radps", "run", str(config), "--quiet"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    driver = place.start_driver(config)
     events = run / "events.jsonl"
-    deadline = time.monotonic() + 120
-    while not (events.exists() and len(events.read_text().splitlines()) >= 10):
+
+    def works() -> bool:
         assert driver.poll() is None, driver.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.5)
+        return events.exists() and len(events.read_text().splitlines()) >= 10
+
+    place.wait_for("tasks are done", 120, works)
     place.kubectl("delete", "pod", "--wait=false", "-l", f"dask.org/component={component}")
     text, _ = driver.communicate(timeout=240)
     assert driver.returncode == 0, text

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,6 @@ pytestmark = pytest.mark.kubernetes
 
 FOLDER = Path(__file__).parents[2] / "configs" / "kubernetes"
 FILES = sorted(path.name for path in FOLDER.glob("*.yaml") if path.name not in ("demo.yaml", "operator-values.yaml"))
-
-
-def wait_for(what: str, seconds: float, is_so: Any) -> None:
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline, what
-        time.sleep(1)
 
 
 def test_a_run_is_a_dask_job_whose_dashboard_is_found(place: Any) -> None:
@@ -43,13 +35,13 @@ def test_a_run_is_a_dask_job_whose_dashboard_is_found(place: Any) -> None:
         address = place.kubectl(*of_scheduler)
         return bool(address) and place.kubectl(*of_service) == address
 
-    wait_for("the service leads to the scheduler", 90, leads_to_the_scheduler)
+    place.wait_for("the service leads to the scheduler", 90, leads_to_the_scheduler)
     job = ["get", "daskjob", "radps-as-dask-job", "-o", "jsonpath={.status.jobStatus}"]
-    wait_for("the DaskJob has ended", 240, lambda: place.kubectl(*job) in ("Successful", "Failed"))
+    place.wait_for("the DaskJob has ended", 240, lambda: place.kubectl(*job) in ("Successful", "Failed"))
     logs = place.kubectl("logs", "radps-as-dask-job-runner")
     assert place.kubectl(*job) == "Successful", logs
     assert radps.open_run(str(run)).context.steps["flag"].state == "done"
-    wait_for("its cluster is deleted", 60, lambda: not place.kubectl("get", "daskclusters", "-o", "name"))
+    place.wait_for("its cluster is deleted", 60, lambda: not place.kubectl("get", "daskclusters", "-o", "name"))
 
 
 @pytest.mark.parametrize("file", FILES)

@@ -6,8 +6,6 @@ import contextlib
 import hashlib
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -93,7 +91,7 @@ def test_a_task_that_needs_more_than_its_pod_is_named_with_its_projection(place:
     config = place.folder / "greedy.yaml"
     steps = ["greedy_stage:greedy"]
     config.write_text(yaml.safe_dump({"run": str(place.folder / "greedy"), "cluster": place.cluster(), "steps": steps}))
-    driver = start_driver(config)
+    driver = place.start_driver(config)
     text = " ".join(driver.communicate(timeout=240)[0].split())
     assert driver.returncode == 1, text
     assert "step 'greedy' (stage greedy_stage:greedy) failed: task 'greedy.take-1' took its worker with it" in text
@@ -115,13 +113,13 @@ def test_a_run_whose_driver_is_killed_goes_on_with_another_cluster(place: Any) -
     # Nobody deletes what a killed driver leaves: the operator does, when the scheduler has been idle for long enough.
     cluster = place.cluster(idle_timeout="30 s")
     config.write_text(yaml.safe_dump({"run": str(run), "cluster": cluster, "steps": steps}))
-    driver = start_driver(config)
+    driver = place.start_driver(config)
     place.wait_for("a step is done", 150, lambda: place.is_done(run, "simulate") or driver.poll() is not None)
     assert driver.poll() is None, driver.communicate()[0]
     driver.kill()
     driver.communicate()
     (left,) = place.kubectl("get", "daskclusters", "-o", "name").split()
-    again = start_driver(config)
+    again = place.start_driver(config)
     text, _ = again.communicate(timeout=300)
     assert again.returncode == 0, text
     here = place.folder / "killed-here"
@@ -130,11 +128,6 @@ def test_a_run_whose_driver_is_killed_goes_on_with_another_cluster(place: Any) -
     place.wait_for(
         "the first cluster is gone", 180, lambda: left not in place.kubectl("get", "daskclusters", "-o", "name")
     )
-
-
-def start_driver(config: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-W", "ignore", "-m", "radps", "run", str(config), "--quiet"]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def digests(run: Path) -> dict[str, str]:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,11 +36,11 @@ def products_config(run: str, cluster: Any) -> dict[str, Any]:
     return {"run": run, "cluster": cluster, "steps": steps}
 
 
-def start_driver(config: Path, **environment: str) -> None:
-    """Run a config by the command line."""
-    command = [sys.executable, "-W", "ignore", "-m", "radps", "run", str(config), "--quiet"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=400, env={**os.environ, **environment})
-    assert ended.returncode == 0, ended.stdout + ended.stderr
+def run_driver(place: Any, config: Path, **environment: str) -> None:
+    """Run a config by the command line, to its end."""
+    driver = place.start_driver(config, **environment)
+    text, _ = driver.communicate(timeout=400)
+    assert driver.returncode == 0, text
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +77,7 @@ def bucket(place: Any) -> Iterator[dict[str, str]]:
 def test_products_on_a_shared_volume_are_those_of_one_process(place: Any, expected: dict[str, bytes]) -> None:
     run, config = place.folder / "products-volume", place.folder / "volume.yaml"
     config.write_text(yaml.safe_dump(products_config(str(run), place.cluster(workers=2))))
-    start_driver(config)
+    run_driver(place, config)
     assert {path.name: path.read_bytes() for path in (run / "products").rglob("*.fits")} == expected
 
 
@@ -94,17 +91,17 @@ def test_products_in_a_bucket_are_those_of_one_process(
         secret=KEYS["AWS_SECRET_ACCESS_KEY"],
         endpoint_url=bucket["AWS_ENDPOINT_URL"],
     )
-    deadline = time.monotonic() + 60
-    while True:  # the server is there a little after its pod
-        try:
+
+    def makes_bucket() -> bool:
+        with contextlib.suppress(OSError):  # the server is there a little after its pod
             store.mkdir("radps")
-            break
-        except OSError:
-            assert time.monotonic() < deadline
-            time.sleep(1)
+            return True
+        return False
+
+    place.wait_for("the server is there", 60, makes_bucket)
     config = place.folder / "bucket.yaml"
     cluster = place.cluster(workers=1, env=bucket, secrets=["s3-keys"])
     config.write_text(yaml.safe_dump(products_config("s3://radps/run", cluster)))
-    start_driver(config, **bucket, **KEYS)
+    run_driver(place, config, **bucket, **KEYS)
     files = {path.rpartition("/")[2]: store.cat_file(path) for path in store.find("radps/run/products")}
     assert {name: content for name, content in files.items() if name.endswith(".fits")} == expected
