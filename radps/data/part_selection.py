@@ -1,7 +1,7 @@
 """Which parts of data sets are imported: what the user asks for, and what no stage could use is left out.
 
-1. Fields, windows and intents decide over whole parts, scans over the times of a part. Each word of a selection has to
-   fit to something in one of the data sets at least.
+1. Fields, windows and intents decide over whole parts, scans over the times of a part, antennas over its baselines
+   (:mod:`radps.data.antenna_selection`). Each word of a selection has to fit to something in one of the data sets.
 2. Without a selection of windows, those are left out that are there for the observatory: radiometers and total-power
    detectors, which have no cross-correlations (ALMA's WVR and SQLD), and windows of one channel that are the average of
    another window of the data set (ALMA's CH_AVG).
@@ -24,6 +24,7 @@ from typing import NamedTuple
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from radps.data.antenna_selection import check_antenna_words, select_antennas
 from radps.data.measurement_set import MeasurementSetDescription
 from radps.data.sources import SourcePart
 from radps.errors import DataError, SelectionError
@@ -57,6 +58,8 @@ class DataSelection(BaseModel):
     """Names, or ranges of numbers (``"4~9"``)."""
     intents: tuple[str, ...] = ()
     """MSv4 intents or their beginnings, as ``OBSERVE_TARGET``."""
+    antennas: tuple[str, ...] = ()
+    """Names or patterns (``DA*``); those with ``!`` are left out (``!CM*``)."""
 
 
 class SelectedParts(NamedTuple):
@@ -72,6 +75,8 @@ def select_parts(
     datasets: Sequence[tuple[str, Sequence[SourcePart]]],
     selection: DataSelection,
     intents: Mapping[str, Sequence[str]] | None = None,
+    *,
+    is_first: bool = True,
 ) -> SelectedParts:
     """Choose parts of data sets.
 
@@ -82,6 +87,8 @@ def select_parts(
     selection : DataSelection
     intents : mapping, optional
         Field -> MSv4 scan intents, in place of those of the data.
+    is_first : bool
+        False: the words of the selection were found in other data sets before, and need not fit to something in these.
 
     Returns
     -------
@@ -96,10 +103,12 @@ def select_parts(
     """
     given = dict(intents or {})
     parts = [(title, number, part) for title, own in datasets for number, part in enumerate(own)]
-    _check_words("fields", selection.fields, _field_texts(parts), fnmatch.fnmatchcase)
-    _check_words("windows", selection.windows, _window_texts(datasets), fnmatch.fnmatchcase)
-    _check_words("scans", selection.scans, _scan_texts(parts), _is_scan)
-    _check_words("intents", selection.intents, _intent_texts(parts, given), _begins)
+    if is_first:
+        _check_words("fields", selection.fields, _field_texts(parts), fnmatch.fnmatchcase)
+        _check_words("windows", selection.windows, _window_texts(datasets), fnmatch.fnmatchcase)
+        _check_words("scans", selection.scans, _scan_texts(parts), _is_scan)
+        _check_words("intents", selection.intents, _intent_texts(parts, given), _begins)
+        check_antenna_words([part for _, _, part in parts], selection.antennas)
     left_out: list[str] = []
     chosen = []
     for title, own in datasets:
@@ -107,11 +116,13 @@ def select_parts(
         kept = _select_windows(title, own, kept, selection.windows, left_out)
         kept = _select_intents(title, kept, selection.intents, given, left_out)
         kept = _select_scans(kept, selection.scans)
+        kept = select_antennas(title, kept, selection.antennas) if kept else kept
         if not kept:
             raise SelectionError(
                 f"nothing of the data set {title} is selected by fields {_words(selection.fields)}, windows "
-                f"{_words(selection.windows)}, scans {_words(selection.scans)} and intents {_words(selection.intents)} "
-                "together; widen the selection, or leave the data set out of data.path"
+                f"{_words(selection.windows)}, scans {_words(selection.scans)}, intents {_words(selection.intents)} "
+                f"and antennas {_words(selection.antennas)} together; widen the selection, or leave the data set out "
+                "of data.path"
             )
         _check_moving(title, kept)
         _check_mosaics(title, kept, given)

@@ -231,7 +231,7 @@ def create_partitions(
     # A copy that an attempt before has made holds nothing but what was asked for then.
     parts = {one.name: _describe(one, "base" if one.is_imported else data_group) for one in datasets}
     new = [(one.name, parts[one.name]) for one in datasets if not one.is_imported]
-    selected = select_parts(new, selection, intents)
+    selected = select_parts(new, selection, intents, is_first=len(new) == len(datasets))
     parts.update(selected.datasets)
     joined = join_parts(list(parts.items()), intents, matching, min_overlap)
     copied = [one for one in joined.partitions if not (one.is_kept and (keep or datasets[one.dataset].is_imported))]

@@ -48,6 +48,7 @@ from radps.graph_tasks.shapes import map_chunks, reduce_tree, run_task
 from radps.node_tasks.cube_imaging import ImagingRules, PrimaryBeamRule
 from radps.node_tasks.image_stores import ImageStores
 from radps.node_tasks.samples import Source, WeightingRule, add_densities, save_density, sum_density
+from radps.stages._dishes import find_dish_diameter
 from radps.stages.base import StageParams
 from radps.units import Angle, FluxDensity
 
@@ -213,10 +214,9 @@ def make_rules(
     scales = None if params.scales == "auto" else params.scales
     if scales is not None and params.deconvolver is Deconvolver.MULTISCALE:
         check_scales(scales, grid.shape)
-    diameters = {antenna.diameter_m for antenna in observation.antennas if antenna.diameter_m > 0}
-    corrected = PrimaryBeamRule(
-        observation.telescope, diameters.pop() if len(diameters) == 1 else None, params.primary_beam_cutoff
-    )
+    beam = None
+    if params.primary_beam_correction:
+        beam = PrimaryBeamRule(observation.telescope, find_dish_diameter(observation), params.primary_beam_cutoff)
     return ImagingRules(
         grid=grid,
         weighting=weighting,
@@ -234,7 +234,7 @@ def make_rules(
             threshold=params.threshold,
             n_sigma=params.n_sigma,
         ),
-        primary_beam=corrected if params.primary_beam_correction else None,
+        primary_beam=beam,
     )
 
 

@@ -81,6 +81,7 @@ CASA_PARAMETERS = {
     "restfreq": ("rest_frequency",),
     "veltype": ("velocity_convention",),
     "nterms": ("n_terms",),
+    "antenna": ("antennas",),
     "spw": ("windows", "spectral_windows", "channels"),
     "solint": ("solution_interval",),
     "calmode": ("mode",),

@@ -88,6 +88,9 @@ class Params(StageParams):
     intents: tuple[str, ...] = ()
     """Import what was observed for one of these: flux, bandpass, phase, target, or beginnings of MSv4 intents; empty =
     all but what was observed for nothing but pointing, focus, atmosphere or setup."""
+    antennas: tuple[str, ...] = ()
+    """Antennas to import, by name or pattern (``"DA*"``), or with ``!`` those to leave out (``"!CM*"``); empty = all.
+    Both antennas of a baseline have to be chosen (CASA's ``antenna="DA*&&"``); the context knows no others."""
     virtual_windows: VirtualMatching = "overlap"
     """Spectral windows of different data sets are one virtual window if they have the same channels ("exact"), or if
     their bands overlap ("overlap")."""
@@ -141,6 +144,7 @@ def import_data(context: Context, params: Params) -> Generator[Delayed, Any, Out
             windows=params.windows,
             scans=params.scans,
             intents=tuple(INTENT_WORDS.get(word, word) for word in params.intents),
+            antennas=params.antennas,
         ),
     )
     copies = _copy(context, jobs, plan, recipes)
@@ -264,7 +268,7 @@ def _outcome(
     observation = _observation(context, params, plan, jobs)
     n_in_place = sum(not one.is_copied and not jobs[one.dataset].is_imported for one in plan.partitions)
     silent = _silent_antennas(plan, copied if n_in_place == 0 else None)
-    fraction = None if copied is None else 1 - copied.n_flagged / max(1, copied.n_visibilities - copied.n_missing)
+    fraction = None if copied is None else _unflagged_fraction(copied)
     n_visibilities = sum(int(np.prod(partition.shape)) for partition in plan.partitions)
     n_windows = len(observation.windows)
     windows = f"{n_windows} spectral window{'s' * (n_windows > 1)}"
@@ -352,6 +356,12 @@ def _scores(observation: Observation, fraction: float | None, agreement: float |
             )
         )
     return tuple(scores)
+
+
+def _unflagged_fraction(copied: CopySummary) -> float:
+    """Return the part of the data that is not flagged, of those that there are."""
+    n_data = copied.n_visibilities - copied.n_missing
+    return 1 - (copied.n_flagged - copied.n_missing) / n_data if n_data else 0.0
 
 
 def _known(intents: Sequence[str]) -> bool:

@@ -128,7 +128,7 @@ def test_intents_of_the_config_count(description: MeasurementSetDescription) -> 
         ),
         (
             {"fields": ("J1",), "intents": ("OBSERVE_TARGET",)},
-            r"nothing of the data set uid is selected by fields J1, windows \(all\), scans \(all\) and intents OBS",
+            r"nothing of the data set uid is selected by fields J1, windows \(all\), scans \(all\), intents OBS",
         ),
     ],
 )

@@ -114,7 +114,7 @@ def test_the_polynomial_of_p_band_has_four_terms() -> None:
 def test_unknown_telescopes_and_cutoffs_are_named() -> None:
     with pytest.raises(DataError, match=r"no primary beam for telescope 'GMRT' at 1\.4 GHz without the one diameter"):
         primary_beam(GRID, 1.4e9, "GMRT")
-    with pytest.raises(DataError, match=r"'ALMA' at 100 GHz .*data set of the antennas of one diameter"):
+    with pytest.raises(DataError, match=r"'ALMA' at 100 GHz .*import the antennas of one diameter"):
         primary_beam(GRID, 100e9, "ALMA")
     with pytest.raises(DataError, match=r"cutoff 0\.01: allowed are 0\.03"):
         primary_beam(GRID, 1.4e9, "VLA", cutoff=0.01)

@@ -45,7 +45,7 @@ def failure(folder: Path, paths: list[Path], **changes: Any) -> str:
 
 
 def test_a_uvfits_file_becomes_an_observation(tmp_path: Path, datasets: ModuleType) -> None:
-    datasets.write_uvfits(tmp_path / "NGC 1.fits")
+    truth = datasets.write_uvfits(tmp_path / "NGC 1.fits")
     intents = {"3C286": ["flux", "bandpass"], "N5921_2": ["target"]}
     context, _ = run(tmp_path, [tmp_path / "NGC 1.fits"], intents=intents)
     observation = context.require_observation()
@@ -70,6 +70,8 @@ def test_a_uvfits_file_becomes_an_observation(tmp_path: Path, datasets: ModuleTy
     assert "no usable data of VA04" in outcome.message
     assert outcome.summary["antennas_without_data"] == ["VA04"]
     assert outcome.summary["missing"] == 10
+    (unflagged,) = [score.value for score in outcome.qa if score.name == "unflagged data"]
+    assert unflagged == pytest.approx(np.mean(truth.samples[..., 2] > 0))
     assert outcome.summary["integration_times_s"] == [30.0]
 
 
@@ -150,6 +152,28 @@ def test_data_of_the_user_are_used_in_place_or_copied(tmp_path: Path) -> None:
         for first, second in zip(*data, strict=True):
             np.testing.assert_array_equal(first, second)
     assert stamps == {path: path.stat().st_mtime_ns for path in source.rglob("*")}
+
+
+@pytest.mark.parametrize("kind", ["uvfits", "msv2"])
+def test_baselines_of_chosen_antennas_are_imported_as_they_are(tmp_path: Path, datasets: ModuleType, kind: str) -> None:
+    source = tmp_path / "data"
+    (datasets.write_uvfits if kind == "uvfits" else datasets.write_msv2)(source)
+    data: list[dict[tuple[str, str, str], Any]] = []
+    for name, wanted in (("all", ()), ("some", ("VA*", "!VA02"))):
+        context, _ = run(tmp_path / name, [source], antennas=wanted)
+        bound = context.at(_place(tmp_path / name))
+        data.append({})
+        for one in context.require_observation().partitions:
+            found = load_visibilities(bound.address(one))
+            ends = [stores.load_array(f"{bound.address(one).store}/baseline_antenna{n}_name").tolist() for n in (1, 2)]
+            for number, (first, second) in enumerate(zip(*ends, strict=True)):
+                data[-1][one.field, first, second] = (found.visibilities[:, number], found.uvw_m[:, number])
+    everything, some = data
+    assert set(some) == {key for key in everything if "VA02" not in key}
+    assert len(some) < len(everything)
+    for key, arrays in some.items():
+        np.testing.assert_array_equal(arrays[0], everything[key][0])
+        np.testing.assert_array_equal(arrays[1], everything[key][1])
 
 
 def test_a_run_in_memory(datasets: ModuleType, tmp_path: Path) -> None:
