@@ -24,6 +24,7 @@ CASA ``applycal``: ``interp="linear"``, ``"nearest"``, ``"linearPD"`` and ``"nea
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numba
@@ -31,6 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from radps.domain.gains import GainTable
+from radps.domain.polarization import find_receptors
 from radps.errors import SelectionError
 
 
@@ -142,6 +144,8 @@ def apply_gains(
     gain_flags: NDArray[np.bool_],
     antenna1: NDArray[np.integer[Any]],
     antenna2: NDArray[np.integer[Any]],
+    polarizations: Sequence[str],
+    *,
     calibrate_weights: bool = False,
 ) -> CorrectedVisibilities:
     """Divide the gains out of visibilities.
@@ -149,16 +153,18 @@ def apply_gains(
     Parameters
     ----------
     visibilities : ndarray of complex, shape (time, baseline, channel, correlation)
-        One or two parallel hands, or four correlations in the order of the Stokes of the telescope
-        (RR, RL, LR, LL or XX, XY, YX, YY).
+        Of circular or linear feeds.
     flags : ndarray of bool, same shape
         True = do not use.
     weights : ndarray of float, same shape
         1 / sigma^2 [Jy^-2].
     gains, gain_flags : ndarray, shape (time, antenna, channel, hand)
-        From :func:`interpolate_gains`; axes of length 1 hold for all. As many hands as parallel hands of the data.
+        From :func:`interpolate_gains`; axes of length 1 hold for all. The hands are those of
+        :func:`~radps.domain.polarization.parallel_hands`: RR before LL, XX before YY.
     antenna1, antenna2 : ndarray of int, shape (baseline,)
         Antenna indices.
+    polarizations : sequence of str
+        Names of the correlations, in the order that the data have: MSv2 ``RR, RL, LR, LL``, UVFITS ``RR, LL, RL, LR``.
     calibrate_weights : bool
         True: scale the weights to the corrected data (CASA ``calwt``).
 
@@ -170,9 +176,17 @@ def apply_gains(
     Raises
     ------
     SelectionError
-        If the hands of the gains do not fit the correlations of the data.
+        If the gains have another number of hands than the data.
+    DataError
+        If there is no parallel hand, or a correlation is of a receptor without one.
     """
-    hand1, hand2 = _hands(visibilities.shape[3], gains.shape[3])
+    hand1, hand2 = find_receptors(polarizations)
+    n_hands = len({*hand1.tolist(), *hand2.tolist()})
+    if gains.shape[3] != n_hands or visibilities.shape[3] != len(polarizations):
+        raise SelectionError(
+            f"gains of {gains.shape[3]} hands for data of {visibilities.shape[3]} correlations, "
+            f"{', '.join(polarizations)}, of {n_hands} hands: solve the same hands that are to be corrected"
+        )
     corrected = np.empty_like(visibilities)
     new_flags = np.empty_like(flags, dtype=np.bool_)
     new_weights = np.empty_like(weights)
@@ -254,18 +268,6 @@ def _interpolate_axis(
     return (
         np.ascontiguousarray(np.moveaxis(new_gains.reshape(*shape, len(wanted)), -1, axis)),
         np.ascontiguousarray(np.moveaxis(new_flags.reshape(*shape, len(wanted)), -1, axis)),
-    )
-
-
-def _hands(n_correlations: int, n_hands: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the hand of the first and of the second antenna of every correlation."""
-    if n_correlations == 4 and n_hands == 2:
-        return np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])
-    if n_correlations == n_hands and n_correlations in (1, 2):
-        return np.arange(n_hands), np.arange(n_hands)
-    raise SelectionError(
-        f"gains of {n_hands} hands for data of {n_correlations} correlations; allowed are 1 for 1, 2 for 2 and "
-        "2 for 4: solve the same hands that are to be corrected"
     )
 
 

@@ -235,6 +235,38 @@ def parallel_hands(polarizations: Sequence[str]) -> list[int]:
     return found
 
 
+def find_receptors(polarizations: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return which hand's gain each correlation has at its first, and at its second antenna.
+
+    ``RL`` is receptor R of the first antenna with receptor L of the second one.
+
+    Parameters
+    ----------
+    polarizations : sequence of str
+        Names along the polarization axis, in any order.
+
+    Returns
+    -------
+    tuple of ndarray of int, shape (polarization,)
+        Places in :func:`parallel_hands`.
+
+    Raises
+    ------
+    DataError
+        If there is no parallel hand, or a correlation is of a receptor without one.
+    """
+    names = [str(name) for name in polarizations]
+    receptors = [names[hand][0] for hand in parallel_hands(names)]
+    lost = [name for name in names if not set(name) <= set(receptors)]
+    if lost:
+        raise DataError(
+            f"no gains for {', '.join(lost)} of the polarizations {names}: the parallel hand of each receptor is "
+            "needed; select data with both"
+        )
+    first, second = (np.array([receptors.index(name[place]) for name in names]) for place in (0, -1))
+    return first, second
+
+
 def to_parallel_hands(
     model: StokesModel, polarizations: Sequence[str], parallactic_angle_rad: NDArray[np.float64] | None = None
 ) -> NDArray[np.complex128]:

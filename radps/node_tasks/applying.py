@@ -63,6 +63,7 @@ def divide_tables(data: VisibilityChunk, tables: Sequence[AppliedTable], *, cali
         gains.flags,
         data.antenna1,
         data.antenna2,
+        data.polarizations,
         calibrate_weights=calibrate_weights,
     )
     return data._replace(visibilities=corrected.visibilities, flags=corrected.flags, weights=corrected.weights)

@@ -568,6 +568,28 @@ def test_linear_feeds_are_calibrated_alike(make_bench: Callable[..., Bench]) -> 
     assert np.nanmax(difference_from_truth(bench, TARGET)) < 1e-6
 
 
+def test_correlations_in_the_order_of_uvfits_get_the_gains_of_their_receptors(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    url, names = str(tmp_path_factory.mktemp("run")), ["RR", "LL", "RL", "LR"]
+    model = STEADY.model_copy(update={"polarizations": "RR RL LR LL"})
+    truth = simulate_observation(f"{url}/sim.ps.zarr", model, chunks=CHUNKS)
+    for group in truth.partitions.values():
+        for variable in ("VISIBILITY", "polarization"):
+            array = stores.open_array(stores.join_url(group, variable), "r+")
+            array[...] = array[...][..., [model.polarization_names.index(name) for name in names]]
+    context = Context(
+        run_id="test", workspace=Workspace(url=url, resources=Resources(slots=2)), dataset_paths=("sim.ps.zarr",)
+    )
+    bench = Bench(model, context).after("import_data").after("flag").calibrated()
+    data = bench.load(TARGET)
+    assert list(data.polarizations) == names
+    sky = true_visibilities(model, TARGET)[..., np.newaxis]
+    hands = np.where(data.flags, 0, data.visibilities - sky)[..., :2]
+    assert np.abs(hands).max() < 3e-6 * np.abs(sky).max()
+    assert not data.flags[:, data.antenna1 != data.antenna2][..., :2].any()
+
+
 def test_two_spectral_windows_are_calibrated_each_by_itself(tmp_path_factory: pytest.TempPathFactory) -> None:
     url = str(tmp_path_factory.mktemp("run"))
     low_band = STEADY.band.model_copy(update={"name": "low", "start_frequency": 1.38e9, "n_channels": 8})

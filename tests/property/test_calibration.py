@@ -68,6 +68,7 @@ def test_applying_gains_takes_back_what_they_did(seed: int, n_correlations: int,
         np.zeros(gains.shape, np.bool_),
         first,
         second,
+        {1: ["RR"], 2: ["RR", "LL"], 4: ["RR", "RL", "LR", "LL"]}[n_correlations],
         calibrate_weights=calibrate_weights,
     )
     np.testing.assert_allclose(found.visibilities, truth, rtol=1e-12)

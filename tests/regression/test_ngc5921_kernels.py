@@ -135,6 +135,7 @@ def calibration(observation: Observation) -> Calibration:
         *at_data,
         data.antenna1,
         data.antenna2,
+        ("RR", "LL"),
         calibrate_weights=True,
     )
     channels = np.zeros(len(data.frequency_hz), np.bool_)

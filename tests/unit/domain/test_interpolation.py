@@ -207,17 +207,32 @@ def draw_data(n_correlations: int, seed: int = 1) -> tuple[Any, ...]:
 
 
 @pytest.mark.parametrize(
-    ("n_correlations", "hands"), [(1, [(0, 0)]), (2, [(0, 0), (1, 1)]), (4, [(0, 0), (0, 1), (1, 0), (1, 1)])]
+    "polarizations",
+    [
+        ["YY"],
+        ["RR", "LL"],
+        ["LL", "RR"],
+        ["XX", "XY", "YX", "YY"],
+        ["RR", "LL", "RL", "LR"],  # the order of UVFITS
+    ],
 )
 @pytest.mark.parametrize("calibrate_weights", [False, True])
-def test_gains_are_divided_out_of_every_correlation(
-    n_correlations: int, hands: list[tuple[int, int]], calibrate_weights: bool
-) -> None:
-    visibilities, flags, weights, gains, gain_flags = draw_data(n_correlations)
+def test_gains_are_divided_out_of_every_correlation(polarizations: list[str], calibrate_weights: bool) -> None:
+    visibilities, flags, weights, gains, gain_flags = draw_data(len(polarizations))
     found = apply_gains(
-        visibilities, flags, weights, gains, gain_flags, ANTENNA1, ANTENNA2, calibrate_weights=calibrate_weights
+        visibilities,
+        flags,
+        weights,
+        gains,
+        gain_flags,
+        ANTENNA1,
+        ANTENNA2,
+        polarizations,
+        calibrate_weights=calibrate_weights,
     )
-    for correlation, (first, second) in enumerate(hands):
+    receptors = [receptor for receptor in "RLXY" if 2 * receptor in polarizations]
+    for correlation, name in enumerate(polarizations):
+        first, second = (receptors.index(receptor) for receptor in name)
         product = gains[..., first][:, ANTENNA1] * gains[..., second][:, ANTENNA2].conj()
         # complex64 data
         np.testing.assert_allclose(
@@ -235,7 +250,7 @@ def test_data_without_a_gain_are_flagged_counted_and_left_as_they_are() -> None:
     visibilities, flags, weights, gains, gain_flags = draw_data(2)
     gain_flags[1, 2, :, 0] = True
     gains[0, 3, 1, 1] = 0.0
-    found = apply_gains(visibilities, flags, weights, gains, gain_flags, ANTENNA1, ANTENNA2)
+    found = apply_gains(visibilities, flags, weights, gains, gain_flags, ANTENNA1, ANTENNA2, ["RR", "LL"])
     lost = np.zeros(flags.shape, np.bool_)
     for t, b, c, p in np.ndindex(flags.shape):
         antennas = (ANTENNA1[b], ANTENNA2[b])
@@ -249,7 +264,7 @@ def test_one_gain_holds_for_all_times_and_channels() -> None:
     visibilities, flags, weights, gains, gain_flags = draw_data(2)
     one, one_flag = gains[:1, :, :1], gain_flags[:1, :, :1]
     shape = gains.shape
-    found = apply_gains(visibilities, flags, weights, one, one_flag, ANTENNA1, ANTENNA2)
+    found = apply_gains(visibilities, flags, weights, one, one_flag, ANTENNA1, ANTENNA2, ["RR", "LL"])
     repeated = apply_gains(
         visibilities,
         flags,
@@ -258,6 +273,7 @@ def test_one_gain_holds_for_all_times_and_channels() -> None:
         np.broadcast_to(one_flag, shape).copy(),
         ANTENNA1,
         ANTENNA2,
+        ["RR", "LL"],
     )
     np.testing.assert_array_equal(found.visibilities, repeated.visibilities)
 
@@ -265,23 +281,26 @@ def test_one_gain_holds_for_all_times_and_channels() -> None:
 def test_gains_that_are_one_view_for_all_antennas_are_read_as_such() -> None:
     visibilities, flags, weights, gains, _ = draw_data(2)
     same = np.broadcast_to(gains[:1, :1, :1, :1], gains.shape)
-    found = apply_gains(visibilities, flags, weights, same, np.zeros(same.shape, np.bool_), ANTENNA1, ANTENNA2)
+    no_flags = np.zeros(same.shape, np.bool_)
+    found = apply_gains(visibilities, flags, weights, same, no_flags, ANTENNA1, ANTENNA2, ["XX", "YY"])
     np.testing.assert_allclose(found.visibilities, visibilities / abs(gains[0, 0, 0, 0]) ** 2, rtol=3e-7)
 
 
 def test_arguments_are_not_changed() -> None:
     data = draw_data(2)
     copies = [np.copy(array) for array in data]
-    apply_gains(*data, ANTENNA1, ANTENNA2, calibrate_weights=True)
+    apply_gains(*data, ANTENNA1, ANTENNA2, ["RR", "LL"], calibrate_weights=True)
     for array, copy in zip(data, copies, strict=True):
         np.testing.assert_array_equal(array, copy)
 
 
-@pytest.mark.parametrize(("n_correlations", "n_hands"), [(4, 1), (2, 1), (1, 2), (3, 2)])
-def test_gains_of_other_hands_are_refused(n_correlations: int, n_hands: int) -> None:
-    shape = (1, len(ANTENNA1), 1, n_correlations)
+@pytest.mark.parametrize(
+    ("polarizations", "n_hands"), [(["RR", "RL", "LR", "LL"], 1), (["RR", "LL"], 1), (["RR"], 2), (["XX", "YY"], 3)]
+)
+def test_gains_of_other_hands_are_refused(polarizations: list[str], n_hands: int) -> None:
+    shape = (1, len(ANTENNA1), 1, len(polarizations))
     gains = np.ones((1, N_ANTENNAS, 1, n_hands), np.complex128)
-    with pytest.raises(SelectionError, match=f"gains of {n_hands} hands for data of {n_correlations} correlations"):
+    with pytest.raises(SelectionError, match=f"gains of {n_hands} hands for data of {len(polarizations)} correlations"):
         apply_gains(
             np.ones(shape, np.complex64),
             np.zeros(shape, np.bool_),
@@ -290,4 +309,5 @@ def test_gains_of_other_hands_are_refused(n_correlations: int, n_hands: int) -> 
             np.zeros(gains.shape, np.bool_),
             ANTENNA1,
             ANTENNA2,
+            polarizations,
         )

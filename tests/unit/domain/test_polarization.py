@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from radps.domain.polarization import (
     StokesModel,
+    find_receptors,
     find_recipes,
     parallel_hands,
     to_parallel_hands,
@@ -100,6 +101,30 @@ def test_parallel_hands_are_found_by_name() -> None:
     assert parallel_hands(["YY"]) == [0]
     with pytest.raises(DataError, match="no parallel hands"):
         parallel_hands(["RL", "LR"])
+
+
+@pytest.mark.parametrize(
+    ("polarizations", "first", "second"),
+    [
+        (["RR", "RL", "LR", "LL"], [0, 0, 1, 1], [0, 1, 0, 1]),
+        (["RR", "LL", "RL", "LR"], [0, 1, 0, 1], [0, 1, 1, 0]),
+        (["YY", "XX"], [1, 0], [1, 0]),
+        (["LL"], [0], [0]),
+    ],
+)
+def test_receptors_of_correlations_are_found_by_name(
+    polarizations: list[str], first: list[int], second: list[int]
+) -> None:
+    found = find_receptors(polarizations)
+    assert found[0].tolist() == first
+    assert found[1].tolist() == second
+
+
+def test_a_correlation_of_a_receptor_without_parallel_hand_has_no_gain() -> None:
+    with pytest.raises(
+        DataError, match=r"no gains for RL of the polarizations \['RR', 'RL'\]: the parallel hand of each"
+    ):
+        find_receptors(["RR", "RL"])
 
 
 CIRCULAR, LINEAR = ["RR", "RL", "LR", "LL"], ["XX", "XY", "YX", "YY"]
