@@ -11,8 +11,9 @@ r"""Visibilities of a model image that need not be centred on the phase centre o
 3. :func:`predict_model_image` is the sum over pixels of brightness times ``exp(+2 pi i (u l + v m + w (n - 1)))`` by
    ducc0's wgridder, each channel by itself, so that a channel does not depend on which others are predicted with it,
    times the spectrum, which is the same for all pixels.
-4. :func:`predict_taylor_images` takes Taylor terms of the brightness, ``I(f) = sum over t of I_t ((f - f0) / f0)^t``,
-   and all channels in one transform a term: the faster way for large images of a continuum.
+4. :func:`predict_taylor_images` takes Taylor terms of the brightness as continuum images have them
+   (:mod:`radps.domain.multiterm`), ``I(f) = sum over t of I_t ln(f / f0)^t``, and all channels in one transform a term:
+   the faster way for large images of a continuum.
 
 References
 ----------
@@ -28,6 +29,7 @@ from numpy.typing import NDArray
 
 from radps.domain.geometry import ImageGrid
 from radps.domain.gridding import DEFAULT_EPSILON, Image, predict
+from radps.domain.multiterm import spectral_powers
 from radps.errors import DataError
 
 EPSILON = 1e-7
@@ -150,10 +152,10 @@ def predict_taylor_images(
         The images have another shape than the grid.
     """
     visibilities = np.zeros((len(uvw_m), len(frequency_hz)), np.complex128)
-    offset = (frequency_hz - reference_frequency_hz) / reference_frequency_hz
-    for term, image in enumerate(images):
-        if term == 0 or image.any():
+    powers = spectral_powers(frequency_hz, reference_frequency_hz, len(images))
+    for image, factors in zip(images, powers, strict=True):
+        if image.any():
             transformed = predict(image, uvw_m, frequency_hz, place.grid, center=place.center, epsilon=epsilon)
-            for channel, factor in enumerate(offset**term):  # one by one: no second copy of all
+            for channel, factor in enumerate(factors):  # one by one: no second copy of all
                 visibilities[:, channel] += transformed[:, channel] * factor
     return visibilities

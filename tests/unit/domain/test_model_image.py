@@ -7,6 +7,7 @@ import pytest
 
 from radps.domain.geometry import ImageGrid
 from radps.domain.model_image import place_image, predict_model_image, predict_taylor_images
+from radps.domain.multiterm import predict_terms, spectral_powers
 from radps.domain.sky import Component, direction_cosines, predict_components, sky_position
 from radps.errors import DataError
 
@@ -60,19 +61,22 @@ def test_an_image_about_another_place_is_refused() -> None:
         place_image(GRID, l, m)
 
 
-def test_taylor_terms_are_a_series_in_frequency() -> None:
+def test_taylor_terms_are_a_series_in_the_logarithm_of_frequency() -> None:
     rng = np.random.default_rng(7)
     uvw = rng.normal(scale=(600.0, 600.0, 200.0), size=(30, 3))
     place = place_image(GRID, *direction_cosines(*directions(GRID, (1.0, 0.6)), 1.0, 0.6))
     terms = np.zeros((2, *GRID.shape), np.float32)
     terms[:, 10, 40], terms[:, 30, 20] = (1.0, -0.7), (0.5, 0.2)
     found = predict_taylor_images(terms, uvw, FREQUENCY, place, 1.4e9)
-    x = FREQUENCY / 1.4e9 - 1
+    x = np.log(FREQUENCY / 1.4e9)
     exact = sum(
         (terms[0, i, j] + terms[1, i, j] * x)
         * predict_components(uvw, FREQUENCY, [Component(GRID.l[i], GRID.m[j], 1.0)])
         for i, j in ((10, 40), (30, 20))
     )
     assert np.abs(found - exact).max() < 3e-5  # single precision: 1e-5 of 1.5 Jy
+    powers = spectral_powers(FREQUENCY, 1.4e9, 2)  # as continuum images have them
+    imaged = predict_terms(terms, uvw, FREQUENCY, GRID, powers, epsilon=1e-5, w_term=True)
+    assert np.abs(found - imaged).max() < 3e-5
     flat = predict_taylor_images(terms[:1], uvw, FREQUENCY, place, 1.4e9)
     assert np.abs(flat - exact).max() > 0.05
