@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from radps.data import stores
+from radps.domain.geometry import SPEED_OF_LIGHT_M_S
 from radps.errors import DataError
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ TILE_PIXELS = 2048
 BEAM_VARIABLE = "BEAM_FIT_PARAMS_SKY"
 WEIGHT_VARIABLE = "VISIBILITY_NORMALIZATION"
 
-LIGHT_SPEED = 299792458.0
 _MJD_OF_UNIX_ZERO = 40587.0
 _OBSERVERS = {"LSRK": "lsrk", "LSRD": "lsrd", "GEO": "gcrs"}
 
@@ -393,7 +393,7 @@ def _write_coordinates(url: str, description: ImageDescription) -> None:
         "reference_frequency": {"attrs": reference, "data": float(frequency[0]), "dims": []},
         "channel_width": _quantity(description.channel_width_hz),
     }
-    velocity = LIGHT_SPEED * (1.0 - frequency / rest)
+    velocity = SPEED_OF_LIGHT_M_S * (1.0 - frequency / rest)
     time = {"type": "time", "units": "d", "scale": "utc", "format": "mjd"}
     mjd = description.time_s / 86400.0 + _MJD_OF_UNIX_ZERO
     # Products that need the coordinate of a one-pixel axis find its step here.

@@ -35,6 +35,7 @@ from radps.data.uvfits import (
     read_units,
     scaling,
 )
+from radps.domain.earth import DAY_S, UNIX_EPOCH_JD
 from radps.errors import DataError
 
 if TYPE_CHECKING:
@@ -43,9 +44,7 @@ if TYPE_CHECKING:
 SCAN_GAP_S = 300.0
 """A pause longer than this begins a new scan, as a change of the field does (CASA `importuvfits` does the same)."""
 
-_UNIX_EPOCH_JD = 2440587.5
-_DAY_S = 86400.0
-_LIMIT_S = 150 * 365.25 * _DAY_S
+_LIMIT_S = 150 * 365.25 * DAY_S
 """Dates further than this from 1970 are no dates."""
 _POLARIZATIONS = {
     1: "I", 2: "Q", 3: "U", 4: "V",
@@ -192,7 +191,7 @@ class _Parameters:
 
     def times(self) -> npt.NDArray[np.float64]:
         """Return the time of each row, in the time system of the file [unix s]."""
-        time_s = self.load("DATE", _UNIX_EPOCH_JD) * _DAY_S
+        time_s = self.load("DATE", UNIX_EPOCH_JD) * DAY_S
         wrong = np.count_nonzero(~(np.abs(time_s) < _LIMIT_S))
         if wrong:
             raise DataError(
@@ -259,9 +258,9 @@ def _to_utc(time_s: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     from astropy.time import Time  # 0.5 s to import
 
     unique, inverse = np.unique(time_s, return_inverse=True)
-    atomic = Time(_UNIX_EPOCH_JD + np.floor(unique / _DAY_S), np.mod(unique, _DAY_S) / _DAY_S, format="jd", scale="tai")
+    atomic = Time(UNIX_EPOCH_JD + np.floor(unique / DAY_S), np.mod(unique, DAY_S) / DAY_S, format="jd", scale="tai")
     # The difference alone, as a count of days would cost digits.
-    leap_s = np.round(((atomic.utc.jd1 - atomic.jd1) + (atomic.utc.jd2 - atomic.jd2)) * _DAY_S, 6)
+    leap_s = np.round(((atomic.utc.jd1 - atomic.jd1) + (atomic.utc.jd2 - atomic.jd2)) * DAY_S, 6)
     return np.asarray((unique + leap_s)[inverse])
 
 

@@ -5,20 +5,18 @@
 2. The axes of (u, v, w) are built on the celestial sphere: w towards the source, u to the east, v to the north (ICRS;
    FK5 at J2000 differs by 0.02 arcsec). The aberration of light by the Earth's orbit turns them by up to
    20 arcsec; the rotation is the smallest one that takes the true to the apparent direction.
-3. IAU 2006/2000A precession and nutation and the Earth rotation angle bring the axes to the Earth (ERFA).
+3. Precession, nutation and the Earth rotation angle bring the axes to the Earth (:mod:`radps.domain.earth`).
 4. In the convention of MSv4 data, as written by CASA, ::
 
        uvw = position(antenna1) - position(antenna2), along (u, v, w)
 
    and a source at direction cosines (l, m) has the visibility S exp(+2 pi i (u l + v m + w (n - 1))).
 
-Against CASA's simulator (VLA C configuration) uvw agree to 5 mm in 3.4 km. Polar motion (0.3 arcsec) is left out, and
-UT1 - UTC is zero unless given: the tables of them change with time, and simulated data must not.
+Against CASA's simulator (VLA C configuration) uvw agree to 5 mm in 3.4 km.
 
 References
 ----------
 Thompson, Moran & Swenson 2017, Interferometry and Synthesis in Radio Astronomy, section 4.1.
-Urban & Seidelmann 2013, Explanatory Supplement to the Astronomical Almanac, chapters 6 and 7 (IAU 2006/2000A).
 Woan & Duffett-Smith 1990, A&A 240, 577 (smallest rotation).
 """
 
@@ -31,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from radps.domain.array_tables import ALMA_CONFIGURATIONS, ALMA_PADS_M, MEERKAT_ANTENNAS_M
+from radps.domain.earth import celestial_to_earth, orbital_velocity
 from radps.errors import SelectionError
 
 VlaConfiguration = Literal["A", "B", "C", "D"]
@@ -128,10 +127,6 @@ _ALMA_DIAMETERS_M = {"C-1": 12.0, "C-4": 12.0, "C-7": 12.0, "7m": 7.0}
 _VLA_CENTER_M = np.mean([VLA_PADS_M[pad] for pad in ("N01", "E01", "W01")], axis=0)
 """ITRF of the middle of the VLA: between its innermost pads."""
 
-_DAY_S = 86400.0
-_UNIX_EPOCH_JD = 2440587.5
-_TT_MINUS_UTC_S = 69.184
-"""TT - UTC since 2017. Precession and aberration need it to minutes only, so that no table of leap seconds is read."""
 _LIGHT_AU_PER_DAY = 173.1446326846693
 
 
@@ -371,12 +366,8 @@ def _spread(positions_m: NDArray[np.float64], n_antennas: int | None, array: str
 
 def _axes_on_earth(time_s: NDArray[np.float64], ra_rad: float, dec_rad: float, ut1_utc_s: float) -> NDArray[np.float64]:
     """Return the (u, v, w) axes in ITRF, shape (time, axis, xyz)."""
-    days = np.floor(time_s / _DAY_S)
-    fraction = time_s / _DAY_S - days
-    day_jd = _UNIX_EPOCH_JD + days
-    terrestrial = fraction + _TT_MINUS_UTC_S / _DAY_S
-    to_earth = erfa.c2t06a(day_jd, terrestrial, day_jd, fraction + ut1_utc_s / _DAY_S, 0.0, 0.0)
-    velocity = erfa.epv00(day_jd, terrestrial)[1]["v"] / _LIGHT_AU_PER_DAY
+    to_earth = celestial_to_earth(time_s, ut1_utc_s)
+    velocity = orbital_velocity(time_s) / _LIGHT_AU_PER_DAY
 
     w = np.array([np.cos(ra_rad) * np.cos(dec_rad), np.sin(ra_rad) * np.cos(dec_rad), np.sin(dec_rad)])
     u = np.array([-np.sin(ra_rad), np.cos(ra_rad), 0.0])

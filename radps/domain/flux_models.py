@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from radps.domain.sky import SPEED_OF_LIGHT
+from radps.domain.geometry import SPEED_OF_LIGHT_M_S
 from radps.errors import ModelError
 
 SCALE = "Perley-Butler 2017"
@@ -36,7 +36,6 @@ SCALE = "Perley-Butler 2017"
 
 _MATCH_RADIUS_RAD = math.radians(2.0 / 60.0)
 """A field within 2 arcmin of a calibrator is that one: pointing centres are rounded, and none has a neighbour."""
-
 
 _POINT_LOSS = 0.05
 """Part of the flux density that may be missing on a baseline, if a model is still to be a point."""
@@ -215,7 +214,7 @@ def longest_point_baseline(size_rad: float, frequency_hz: float) -> float:
     if size_rad == 0:
         return math.inf
     wavelengths = math.sqrt(-4 * math.log(2) * math.log(1 - _POINT_LOSS)) / (math.pi * size_rad)
-    return wavelengths * SPEED_OF_LIGHT / frequency_hz
+    return wavelengths * SPEED_OF_LIGHT_M_S / frequency_hz
 
 
 def _separation_rad(model: FluxModel, right_ascension_rad: float, declination_rad: float) -> float:

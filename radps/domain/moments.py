@@ -9,9 +9,9 @@
 4. The flux density of a plane is the sum of its pixels that count, over the area of its beam in pixels
    (:func:`integrate_plane`). Times dv, over all channels, it is the line flux (:func:`integrate_spectrum`).
 
-Velocities are in the frame of the frequencies, of one of three conventions: radio c (1 - f / f_rest), optical
-c (f_rest / f - 1), relativistic c (f_rest^2 - f^2) / (f_rest^2 + f^2). Of the last two channels of even width in
-frequency are of uneven width in velocity (:func:`compute_velocity_widths`).
+Velocities are in the frame of the frequencies, of one of three conventions (:mod:`radps.domain.spectral_frames`). In
+the optical and the relativistic one channels of even width in frequency are of uneven width in velocity
+(:func:`compute_velocity_widths`).
 
 Masks: of the CLEAN, or where the plane, smoothed to a beam ``SMOOTHING`` times as wide, is above a cut in units of the
 noise of the smoothed plane (:func:`find_smoothed_mask`); so the faint outskirts count, and
@@ -30,23 +30,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from astropy import units
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter
 
-from radps.domain.geometry import SPEED_OF_LIGHT_M_S
+from radps.domain.beam import SIGMA_TO_FWHM
+from radps.domain.spectral_frames import DopplerConvention, velocity_of_frequency
 from radps.domain.statistics import robust_rms
 from radps.errors import DataError
 
-DopplerConvention = Literal["radio", "optical", "relativistic"]
-
 SMOOTHING = 2.0
 """Beam of a smoothed plane over that of the plane."""
-
-_FWHM_TO_SIGMA = 1 / math.sqrt(8 * math.log(2))
 
 
 class MomentSums(NamedTuple):
@@ -95,44 +91,6 @@ class IntegratedSpectrum(NamedTuple):
     """Channels with data."""
 
 
-def compute_radio_velocity(frequency_hz: ArrayLike, rest_frequency_hz: float) -> NDArray[np.float64]:
-    """Return velocities of the radio convention [km/s], c (1 - f / f_rest), in the shape of the frequencies.
-
-    Parameters
-    ----------
-    frequency_hz : array_like of float
-        Frequencies [Hz].
-    rest_frequency_hz : float
-        Rest frequency of the line [Hz].
-
-    Raises
-    ------
-    DataError
-        If the rest frequency is not a positive number.
-    """
-    _check_rest_frequency(rest_frequency_hz)
-    return SPEED_OF_LIGHT_M_S / 1e3 * (1 - np.asarray(frequency_hz, np.float64) / rest_frequency_hz)
-
-
-def compute_velocity_width(channel_width_hz: ArrayLike, rest_frequency_hz: float) -> NDArray[np.float64]:
-    """Return widths of channels as velocities [km/s], always positive.
-
-    Parameters
-    ----------
-    channel_width_hz : array_like of float
-        Widths of channels [Hz], of either sign.
-    rest_frequency_hz : float
-        Rest frequency of the line [Hz].
-
-    Raises
-    ------
-    DataError
-        If the rest frequency is not a positive number.
-    """
-    _check_rest_frequency(rest_frequency_hz)
-    return SPEED_OF_LIGHT_M_S / 1e3 * np.abs(np.asarray(channel_width_hz, np.float64)) / rest_frequency_hz
-
-
 def find_channels_between(velocity_km_s: ArrayLike, limits_km_s: tuple[float, float]) -> tuple[int, int]:
     """Return the half-open range of channels whose velocities lie between two, both included; maybe empty.
 
@@ -171,13 +129,7 @@ def compute_velocity(
     DataError
         If the rest frequency is not a positive number.
     """
-    if convention == "radio":
-        return compute_radio_velocity(frequency_hz, rest_frequency_hz)
-    _check_rest_frequency(rest_frequency_hz)
-    doppler = {"optical": units.doppler_optical, "relativistic": units.doppler_relativistic}[convention]
-    frequency = np.asarray(frequency_hz, np.float64) * units.Hz
-    velocity = frequency.to_value(units.km / units.s, equivalencies=doppler(rest_frequency_hz * units.Hz))
-    return np.asarray(velocity, np.float64)
+    return velocity_of_frequency(frequency_hz, rest_frequency_hz, convention) / 1e3
 
 
 def compute_velocity_widths(
@@ -193,8 +145,6 @@ def compute_velocity_widths(
     DataError
         If the rest frequency is not a positive number.
     """
-    if convention == "radio":
-        return np.full(np.shape(frequency_hz), compute_velocity_width(channel_width_hz, rest_frequency_hz))
     centre, half = np.asarray(frequency_hz, np.float64), channel_width_hz / 2
     first, last = (compute_velocity(centre + side, rest_frequency_hz, convention) for side in (-half, half))
     return np.abs(last - first)
@@ -215,7 +165,7 @@ def find_smoothed_mask(plane: NDArray[np.float32], beam_pixels: float, n_sigma: 
     valid = np.isfinite(plane)
     smoothed = np.where(valid, plane, 0).astype(np.float64)
     if math.isfinite(beam_pixels):
-        width = beam_pixels * math.sqrt(SMOOTHING**2 - 1) * _FWHM_TO_SIGMA
+        width = beam_pixels * math.sqrt(SMOOTHING**2 - 1) / SIGMA_TO_FWHM
         smoothed = gaussian_filter(smoothed, width, mode="constant")
     found: NDArray[np.bool_] = valid & (smoothed > n_sigma * robust_rms(smoothed[valid]))
     return found
@@ -396,13 +346,6 @@ def integrate_spectrum(
     total = float(per_channel.sum())
     mean = float((per_channel * velocity[valid]).sum()) / total if total > 0 else math.nan
     return IntegratedSpectrum(total, mean, int(valid.sum()))
-
-
-def _check_rest_frequency(rest_frequency_hz: float) -> None:
-    if not (math.isfinite(rest_frequency_hz) and rest_frequency_hz > 0):
-        raise DataError(
-            f"rest frequency {rest_frequency_hz} Hz: velocities need a positive one, such as 1420405752 Hz for HI"
-        )
 
 
 def _divide(

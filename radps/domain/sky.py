@@ -29,10 +29,8 @@ import numba as nb
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from radps.domain.geometry import SPEED_OF_LIGHT_M_S
 from radps.errors import ModelError
-
-SPEED_OF_LIGHT = 299792458.0
-"""Metres per second (exact, by the definition of the metre)."""
 
 _GAUSSIAN_EXPONENT = np.pi**2 / (4 * np.log(2))
 _FWHM_EXPONENT = 4 * np.log(2)
@@ -298,9 +296,9 @@ def _predict(
     imag = np.empty(n_channels)
     amplitude = np.empty(n_channels)
     for row in range(uvw_m.shape[0]):
-        u = uvw_m[row, 0] / SPEED_OF_LIGHT
-        v = uvw_m[row, 1] / SPEED_OF_LIGHT
-        w = uvw_m[row, 2] / SPEED_OF_LIGHT
+        u = uvw_m[row, 0] / SPEED_OF_LIGHT_M_S
+        v = uvw_m[row, 1] / SPEED_OF_LIGHT_M_S
+        w = uvw_m[row, 2] / SPEED_OF_LIGHT_M_S
         real[:] = 0.0
         imag[:] = 0.0
         for k in range(geometry.shape[0]):

@@ -21,12 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from radps.domain.gains import GainTable
+from radps.domain.statistics import MAD_TO_SIGMA
 
 MIN_SOLUTIONS = 5
 """Solutions that outliers are looked for among."""
-
-_MAD_TO_SIGMA = 1.4826
-"""Standard deviation over median absolute deviation of a normal distribution."""
 
 
 class GainScatter(NamedTuple):
@@ -69,7 +67,7 @@ def flag_outlying_gains(table: GainTable, fields: Sequence[str], n_sigma: float)
         amplitude = np.abs(table.gains[place])
         deviation = np.abs(amplitude - np.median(amplitude))
         error = np.median(amplitude / (np.sqrt(2) * table.snr[place]))
-        flags[place] = deviation > n_sigma * max(_MAD_TO_SIGMA * float(np.median(deviation)), float(error))
+        flags[place] = deviation > n_sigma * max(MAD_TO_SIGMA * float(np.median(deviation)), float(error))
     n_outliers = int(np.count_nonzero(flags & ~table.flags))
     return table._replace(flags=flags, gains=np.where(flags, 1.0, table.gains)), n_outliers
 

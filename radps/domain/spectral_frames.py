@@ -12,10 +12,11 @@
    line of sight, one frame after the other. The transverse Doppler shift, 5e-9, is left out as there.
 3. The factor from one frame to another is the ratio of the two.
 
-UT1 is taken for UTC and the pole of the Earth does not wander, so that no table that changes with time is read: 4 cm/s.
+UT1 is taken for UTC and the pole of the Earth does not wander (:mod:`radps.domain.earth`): 4 cm/s.
 The direction may be ICRS or FK5 (J2000); they differ by 0.02 arcsec.
 
-Velocities of a line of rest frequency f0: radio v = c (1 - f / f0), optical v = c (f0 / f - 1).
+Velocities of a line of rest frequency f0: radio v = c (1 - f / f0), optical v = c (f0 / f - 1), relativistic
+v = c (f0^2 - f^2) / (f0^2 + f^2).
 
 References
 ----------
@@ -25,12 +26,13 @@ Sun's motion, which neither casacore nor this module takes).
 
 from __future__ import annotations
 
+import math
 from typing import Literal, NamedTuple
 
-import erfa  # type: ignore[import-untyped]
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from radps.domain.earth import DAY_S, celestial_to_earth, orbital_velocity
 from radps.domain.geometry import SPEED_OF_LIGHT_M_S
 from radps.errors import DataError
 
@@ -38,6 +40,7 @@ SpectralFrame = Literal["TOPO", "GEO", "BARY", "LSRK", "LSRD"]
 SPECTRAL_FRAMES: tuple[SpectralFrame, ...] = ("TOPO", "GEO", "BARY", "LSRK", "LSRD")
 
 VelocityConvention = Literal["radio", "optical"]
+DopplerConvention = Literal["radio", "optical", "relativistic"]
 
 LSRK_VELOCITY_M_S = (-289.99707, 17317.26479, -10001.41200)
 """Of the kinematic standard of rest against the barycentre, along the ICRS axes (astropy's ``LSRK``)."""
@@ -45,13 +48,9 @@ LSRK_VELOCITY_M_S = (-289.99707, 17317.26479, -10001.41200)
 LSRD_VELOCITY_M_S = (638.23064, 14585.42448, -7801.15724)
 """Of the dynamical standard of rest (astropy's ``LSRD``)."""
 
-_DAY_S = 86400.0
-_UNIX_EPOCH_JD = 2440587.5
-_TT_MINUS_UTC_S = 69.184
-"""TT - UTC since 2017; the velocity of the Earth changes by 6 mm/s in a second."""
 _ROTATION_RAD_S = 7.292115146706979e-5
 """Of the Earth against the stars."""
-_AU_PER_DAY_M_S = 149597870700.0 / _DAY_S
+_AU_PER_DAY_M_S = 149597870700.0 / DAY_S
 
 
 class DopplerRule(NamedTuple):
@@ -107,11 +106,27 @@ def frequency_of_velocity(
 
 
 def velocity_of_frequency(
-    frequency_hz: NDArray[np.float64] | float, rest_frequency_hz: float, convention: VelocityConvention
+    frequency_hz: ArrayLike, rest_frequency_hz: float, convention: DopplerConvention
 ) -> NDArray[np.float64]:
-    """Return the velocity [m/s] that a line has at a frequency [Hz]."""
+    """Return the velocity [m/s] that a line has at a frequency [Hz].
+
+    Raises
+    ------
+    DataError
+        If the rest frequency is not a positive number.
+    """
+    if not (math.isfinite(rest_frequency_hz) and rest_frequency_hz > 0):
+        raise DataError(
+            f"rest frequency {rest_frequency_hz} Hz: velocities need a positive one, such as 1420405752 Hz for HI"
+        )
     ratio = np.asarray(frequency_hz, np.float64) / rest_frequency_hz
-    return np.asarray(SPEED_OF_LIGHT_M_S * ((1.0 - ratio) if convention == "radio" else (1.0 / ratio - 1.0)))
+    if convention == "radio":
+        beta = 1.0 - ratio
+    elif convention == "optical":
+        beta = 1.0 / ratio - 1.0
+    else:
+        beta = (1.0 - ratio**2) / (1.0 + ratio**2)
+    return np.asarray(SPEED_OF_LIGHT_M_S * beta)
 
 
 def _shift(time_s: NDArray[np.float64], rule: DopplerRule, frame: str) -> NDArray[np.float64]:
@@ -129,13 +144,9 @@ def _velocity(time_s: NDArray[np.float64], position_m: NDArray[np.float64], fram
     constant = {"BARY": (0.0, 0.0, 0.0), "LSRK": LSRK_VELOCITY_M_S, "LSRD": LSRD_VELOCITY_M_S}.get(frame)
     if constant is not None:
         return np.broadcast_to(np.array(constant), (time_s.size, 3))
-    days = np.floor(time_s / _DAY_S)
-    fraction = time_s / _DAY_S - days
-    day_jd = _UNIX_EPOCH_JD + days
-    terrestrial = fraction + _TT_MINUS_UTC_S / _DAY_S
-    orbit = np.asarray(erfa.epv00(day_jd, terrestrial)[1]["v"]) * _AU_PER_DAY_M_S
+    orbit = orbital_velocity(time_s) * _AU_PER_DAY_M_S
     if frame == "GEO":
         return orbit
-    to_earth = erfa.c2t06a(day_jd, terrestrial, day_jd, fraction, 0.0, 0.0)
+    to_earth = celestial_to_earth(time_s)
     rotation = _ROTATION_RAD_S * np.array([-position_m[1], position_m[0], 0.0])
     return np.asarray(orbit + sum(to_earth[:, axis, :] * rotation[axis] for axis in range(3)))

@@ -23,7 +23,6 @@ from radps.data.stores import create_group, join_url, require_parents, save_arra
 from radps.domain.beam import RestoringBeam
 from radps.domain.geometry import ImageGrid
 from radps.domain.moments import (
-    DopplerConvention,
     MomentSums,
     add_plane_to_moments,
     compute_moments,
@@ -37,6 +36,7 @@ from radps.domain.moments import (
     measure_edges,
     merge_moment_sums,
 )
+from radps.domain.spectral_frames import DopplerConvention
 from radps.domain.statistics import image_statistics
 
 VARIABLES = {"SKY_MOMENT_0": "Jy/beam km/s", "SKY_MOMENT_1": "km/s", "SKY_MOMENT_2": "km/s"}

@@ -20,7 +20,7 @@ from radps.data.urls import join_url
 from radps.data.visibilities import load_baselines
 from radps.domain.array import horizontal_direction, local_positions
 from radps.domain.geometry import SPEED_OF_LIGHT_M_S
-from radps.domain.moments import compute_radio_velocity
+from radps.domain.moments import compute_velocity
 from radps.domain.solver import StopReason
 from radps.errors import RadpsError
 from radps.node_tasks.model_comparison import N_CELLS, ModelSums
@@ -335,4 +335,4 @@ def _name_channel(frequency_hz: float, rest_frequency_hz: float | None) -> str:
     """Return the radio velocity of a channel, or its frequency."""
     if rest_frequency_hz is None or not rest_frequency_hz > 0:
         return f"{frequency_hz / 1e6:.3f} MHz"
-    return f"{float(compute_radio_velocity(frequency_hz, rest_frequency_hz)):.1f} km/s"
+    return f"{float(compute_velocity(frequency_hz, rest_frequency_hz)):.1f} km/s"

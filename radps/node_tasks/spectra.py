@@ -19,7 +19,6 @@ from radps.data.stores import join_url, require_parents, save_array
 from radps.domain.beam import RestoringBeam
 from radps.domain.geometry import ImageGrid
 from radps.domain.moments import (
-    DopplerConvention,
     compute_velocity,
     compute_velocity_widths,
     integrate_spectrum,
@@ -33,6 +32,7 @@ from radps.domain.spectra import (
     measure_line_free,
     measure_region,
 )
+from radps.domain.spectral_frames import DopplerConvention
 from radps.domain.statistics import robust_rms
 from radps.node_tasks.products import ProductFile, measure_file
 

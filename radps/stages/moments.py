@@ -20,7 +20,8 @@ from radps.data.images import image_bytes
 from radps.data.stores import check_free_bytes
 from radps.domain.beam import RestoringBeam
 from radps.domain.geometry import ImageGrid
-from radps.domain.moments import DopplerConvention, compute_velocity, find_channels_between
+from radps.domain.moments import compute_velocity, find_channels_between
+from radps.domain.spectral_frames import DopplerConvention
 from radps.errors import ContextError, SelectionError
 from radps.graph_tasks.shapes import map_chunks, reduce_tree, run_task
 from radps.node_tasks.moments import (

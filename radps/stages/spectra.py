@@ -16,8 +16,8 @@ from radps.context.model import Context
 from radps.context.planning import require_memory
 from radps.context.records import ImageRecord, Outcome, OutcomeStatus, PlannedImage, ProductKind, ProductRecord
 from radps.domain.geometry import ImageGrid
-from radps.domain.moments import DopplerConvention
 from radps.domain.sky import direction_cosines
+from radps.domain.spectral_frames import DopplerConvention
 from radps.errors import SelectionError
 from radps.graph_tasks.shapes import map_chunks, reduce_tree, run_task
 from radps.node_tasks.spectra import (

@@ -14,7 +14,8 @@ from radps.domain.flux_models import (
     get_flux_model,
     longest_point_baseline,
 )
-from radps.domain.sky import SPEED_OF_LIGHT, Component, mean_amplitude
+from radps.domain.geometry import SPEED_OF_LIGHT_M_S
+from radps.domain.sky import Component, mean_amplitude
 from radps.errors import ModelError
 
 CASA_FLUXES_JY = [
@@ -128,7 +129,7 @@ def test_a_source_is_a_point_up_to_the_baseline_on_which_it_loses_a_twentieth() 
 
 def test_the_mean_amplitude_of_two_points_is_that_over_all_directions() -> None:
     pair = [Component(0.01, 0.0, 3.0), Component(0.0, 0.0, 1.0)]
-    baseline_m = 3 / 0.01 * SPEED_OF_LIGHT / 1.4e9  # three fringes
+    baseline_m = 3 / 0.01 * SPEED_OF_LIGHT_M_S / 1.4e9  # three fringes
     angle = np.linspace(0, 2 * np.pi, 100_000, endpoint=False)
     expected = np.abs(1 + 3 * np.exp(2j * np.pi * 3 * np.sin(angle))).mean()
     # a smooth periodic function: the mean of 90 samples is exact but for harmonics from the 90th on

@@ -13,13 +13,10 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from radps.domain.moments import (
-    DopplerConvention,
     MomentSums,
     add_plane_to_moments,
     compute_moments,
-    compute_radio_velocity,
     compute_velocity,
-    compute_velocity_width,
     compute_velocity_widths,
     create_moment_sums,
     find_channels_between,
@@ -30,6 +27,7 @@ from radps.domain.moments import (
     measure_edges,
     merge_moment_sums,
 )
+from radps.domain.spectral_frames import DopplerConvention
 from radps.domain.statistics import robust_rms
 from radps.errors import DataError
 
@@ -57,11 +55,11 @@ def gaussian_cube(
 
 
 def test_velocities_are_of_the_radio_convention() -> None:
-    assert compute_radio_velocity(HI_HZ, HI_HZ) == 0
+    assert compute_velocity(HI_HZ, HI_HZ) == 0
     frequencies = HI_HZ * (1 - np.array([1000.0, -300.0]) / 299_792.458)
-    np.testing.assert_allclose(compute_radio_velocity(frequencies, HI_HZ), [1000.0, -300.0], rtol=1e-9)
-    # 24.414 kHz at 1420.406 MHz, either order of the channels
-    np.testing.assert_allclose(compute_velocity_width([24414.0625, -24414.0625], HI_HZ), 5.15289, rtol=1e-5)
+    np.testing.assert_allclose(compute_velocity(frequencies, HI_HZ), [1000.0, -300.0], rtol=1e-9)
+    # 24.414 kHz at 1420.406 MHz; channels that descend have the same width
+    np.testing.assert_allclose(compute_velocity_widths(frequencies, -24414.0625, HI_HZ), 5.15289, rtol=1e-5)
 
 
 def test_moments_of_gaussian_lines_are_their_integral_centre_and_width() -> None:
@@ -175,8 +173,8 @@ def test_channels_without_data_are_left_out() -> None:
 @pytest.mark.parametrize(
     ("call", "text"),
     [
-        (lambda: compute_radio_velocity(1e9, 0.0), "rest frequency 0.0 Hz"),
-        (lambda: compute_velocity_width(1e3, math.nan), "rest frequency nan Hz"),
+        (lambda: compute_velocity(1e9, 0.0), "rest frequency 0.0 Hz"),
+        (lambda: compute_velocity_widths(1e9, 1e3, math.nan), "rest frequency nan Hz"),
         (
             lambda: add_plane_to_moments(create_moment_sums((2, 2)), np.ones((2, 3), np.float32), 0.0, 1.0, cut=0.0),
             r"plane of shape \(2, 3\)",
@@ -206,7 +204,7 @@ def test_the_line_flux_of_casas_cube_of_ngc_5921(shared_data: Path) -> None:
     area = math.pi / (4 * math.log(2)) * beams.prod(axis=1) / math.radians(15 / 3600) ** 2
     with np.load(reference / "pb17_nocalwt_images_crop.npz") as crops:
         cube = crops["ngc5921_cube_clean_briggs__image"]
-    width = compute_velocity_width(np.full(len(cube), 24414.0625), HI_HZ)
+    width = compute_velocity_widths(np.full(len(cube), HI_HZ), 24414.0625, HI_HZ)
     planes = [integrate_plane(plane, size, cut=0.009) for plane, size in zip(cube, area, strict=True)]
     spectrum = integrate_spectrum([plane.flux_jy for plane in planes], np.zeros(len(cube)), width)
     # the crop lacks 6 of the 452 pixels that count, noise peaks at the rim: 0.2 %

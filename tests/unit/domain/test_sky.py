@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from radps.domain.geometry import SPEED_OF_LIGHT_M_S
 from radps.domain.sky import (
-    SPEED_OF_LIGHT,
     Component,
     component_flux,
     direction_cosines,
@@ -30,7 +30,7 @@ def draw_uvw(seed: int = 1, scale_m: float = 1000.0) -> NDArray[np.float64]:
 
 def phase_of(uvw_m: NDArray[np.float64], frequency_hz: float, l: float, m: float) -> NDArray[np.float64]:
     """Return the phase of docs/conventions.md: + 2 pi (u l + v m + w (n - 1))."""
-    u, v, w = uvw_m.T * frequency_hz / SPEED_OF_LIGHT
+    u, v, w = uvw_m.T * frequency_hz / SPEED_OF_LIGHT_M_S
     return 2 * np.pi * (u * l + v * m + w * (math.sqrt(1 - l**2 - m**2) - 1))
 
 
@@ -69,7 +69,7 @@ def test_a_gaussian_is_the_transform_of_its_image(position_angle: float) -> None
     component = Component(l0, m0, 2.0, major_rad=major, minor_rad=minor, position_angle_rad=position_angle)
     found = predict_components(uvw, FREQUENCY, [component])
     for channel, frequency in enumerate(FREQUENCY):
-        u, v, _ = uvw.T * frequency / SPEED_OF_LIGHT
+        u, v, _ = uvw.T * frequency / SPEED_OF_LIGHT_M_S
         kernel = np.exp(2j * np.pi * (u[:, None, None] * l + v[:, None, None] * m))
         expected = 2.0 * np.sum(image * kernel, axis=(1, 2)) * np.exp(2j * np.pi * (u * l0 + v * m0))
         # the sum over pixels of a smooth function that ends at 1e-8 of its peak
