@@ -262,6 +262,7 @@ class PlaneProblem:
         self._psf: NDArray[np.float32] | None = None
         self._beam = NO_BEAM
         self._update: _UpdateTools | None = None
+        self._sidelobe_level: float | None = None
         self._goal = self._expected_peak = 0.0
         self._best = _State(math.inf, self.model, self.residual, self._accuracy)
 
@@ -326,8 +327,9 @@ class PlaneProblem:
             if not mask.any() and float(np.abs(self.residual).max()) <= lowest * mask_noise(self.residual, mask):
                 return
             self._update = self._prepare_update()
-        sidelobes = find_sidelobe_level(self.psf, self.beam, self.grid)
-        self.mask = update_auto_mask(self.residual, mask, self.beam, self.grid, sidelobes, options)
+        if self._sidelobe_level is None:
+            self._sidelobe_level = find_sidelobe_level(self.psf, self.beam, self.grid)
+        self.mask = update_auto_mask(self.residual, mask, self.beam, self.grid, self._sidelobe_level, options)
 
     def refine_residual(self) -> None:
         """Bring the residual to full accuracy, if an early cycle left it coarser."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,20 +87,14 @@ def load_stokes_samples(sources: Sequence[Source], stokes: Sequence[str]) -> tup
 
 def weigh_samples(samples: Samples, rule: WeightingRule, grid: ImageGrid) -> NDArray[np.float32]:
     """Return imaging weights, (row, channel); without a common density, of each channel by itself."""
-    density = None if rule.density_url is None else load_array(rule.density_url)
-    columns = [
-        imaging_weights(
-            samples.uvw_m,
-            samples.frequency_hz[channel : channel + 1],
-            samples.weights[:, channel : channel + 1],
-            grid,
-            weighting=rule.weighting,
-            robust=rule.robust,
-            density=density,
-        )
-        for channel in range(len(samples.frequency_hz))
-    ]
-    return np.concatenate(columns, axis=1)
+    uvw_m, frequency_hz, weights = samples.uvw_m, samples.frequency_hz, samples.weights
+    how: dict[str, Any] = {"weighting": rule.weighting, "robust": rule.robust}
+    if rule.density_url is not None:
+        return imaging_weights(uvw_m, frequency_hz, weights, grid, **how, density=load_array(rule.density_url))
+    columns = [slice(channel, channel + 1) for channel in range(len(frequency_hz))]
+    return np.concatenate(
+        [imaging_weights(uvw_m, frequency_hz[one], weights[:, one], grid, **how) for one in columns], axis=1
+    )
 
 
 def sum_density(source: Source, grid: ImageGrid) -> NDArray[np.float64]:
