@@ -16,7 +16,6 @@ import numpy.typing as npt
 
 from radps.errors import DataError
 
-MODERN_FRAMES = ("icrs", "fk5")
 _VLA_EPOCH = 1979.9
 _STEP_ARCMIN = 1.0
 

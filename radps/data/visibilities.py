@@ -220,12 +220,6 @@ def write_chunk(url: str, data: npt.NDArray[Any], *, times: slice = ALL, channel
     stores.write_region(url, (times, ALL, channels, ALL), data)
 
 
-def chunk_shape(address: VisibilityAddress) -> tuple[int, int]:
-    """Return integrations and channels of a zarr chunk of the visibilities."""
-    chunks = stores.open_array(address.visibility).chunks
-    return chunks[0], chunks[2]
-
-
 def _load_or_empty(url: str, region: tuple[slice, ...], is_wanted: bool, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     if not is_wanted:
         return np.zeros((0,) * len(region), dtype=dtype)

@@ -41,7 +41,7 @@ from numpy.typing import NDArray
 from scipy.fft import next_fast_len
 
 from radps.domain.gains import GainSums
-from radps.domain.interpolation import InterpolatedGains, InterpolationMethod, parse_method
+from radps.domain.interpolation import InterpolatedGains, InterpolationMethod, interpolate_series, parse_method
 from radps.domain.reference_antennas import order_reference_antennas, unit_phasors
 from radps.domain.solver import StopReason
 from radps.domain.stefcal import GainOptions, GainSolution, select_baselines, solve_cell
@@ -270,11 +270,8 @@ def interpolate_delays(
         if not valid.any():
             continue
         missing[antenna, hand] = False
-        solved, values = table.time_s[valid], table.delays_s[valid, antenna, 0, hand]
-        if method is InterpolationMethod.LINEAR:
-            delays[:, antenna, hand] = np.interp(wanted, solved, values)
-        else:
-            delays[:, antenna, hand] = values[np.abs(wanted[:, np.newaxis] - solved).argmin(axis=1)]
+        values = table.delays_s[valid, antenna, 0, hand]
+        delays[:, antenna, hand] = interpolate_series(wanted, table.time_s[valid], values, method)
     offset_hz = np.asarray(frequency_hz, np.float64) - table.frequency_hz[0]
     gains = np.exp(2j * np.pi * delays[:, :, np.newaxis] * offset_hz[:, np.newaxis])
     shape = (len(time_s), n_antennas, len(frequency_hz), n_hands)

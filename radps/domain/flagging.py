@@ -63,27 +63,6 @@ class FlagStatistics(NamedTuple):
     polarization_after: NDArray[np.int64]
     """Flagged after, shape (polarization,)."""
 
-    @property
-    def fraction_before(self) -> float:
-        """Flagged fraction before; 0 without data."""
-        return self.n_before / max(self.n_data, 1)
-
-    @property
-    def fraction_after(self) -> float:
-        """Flagged fraction after; 0 without data."""
-        return self.n_after / max(self.n_data, 1)
-
-    @property
-    def antenna_fraction_after(self) -> NDArray[np.float64]:
-        """Flagged fraction of each antenna; 1 for antennas without data, which are of no use either."""
-        fraction: NDArray[np.float64] = np.divide(
-            self.antenna_after,
-            self.antenna_data,
-            out=np.ones(len(self.antenna_data)),
-            where=self.antenna_data > 0,
-        )
-        return fraction
-
 
 def flag_autocorrelations(antenna1: NDArray[np.integer[Any]], antenna2: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
     """Flag the baselines of an antenna with itself.

@@ -24,6 +24,7 @@ CASA ``applycal``: ``interp="linear"``, ``"nearest"``, ``"linearPD"`` and ``"nea
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -217,6 +218,21 @@ def parse_method(method: InterpolationMethod | str, axis: str) -> InterpolationM
         raise SelectionError(f"interpolation along {axis}: found {method!r}, allowed are {allowed}") from None
 
 
+def interpolate_series(
+    wanted: NDArray[np.float64],
+    solved: NDArray[np.float64],
+    values: NDArray[np.float64],
+    method: InterpolationMethod,
+) -> NDArray[np.float64]:
+    """Return real values at coordinates, from those at ``solved``, which ascend; held before the first, after the last.
+
+    Of two solutions that are equally near, the earlier one is the nearest.
+    """
+    if method is InterpolationMethod.LINEAR:
+        return np.asarray(np.interp(wanted, solved, values))
+    return np.asarray(values[np.abs(wanted[:, np.newaxis] - solved).argmin(axis=1)])
+
+
 def _phase_delay_factors(
     table: GainTable, time_s: NDArray[np.float64], frequency_hz: float, method: InterpolationMethod
 ) -> NDArray[np.complex128]:
@@ -233,11 +249,8 @@ def _phase_delay_factors(
         valid = ~table.flags[:, antenna, 0, hand]
         if not valid.any():
             continue
-        solved, values = table.time_s[valid], np.unwrap(np.angle(table.gains[valid, antenna, 0, hand]))
-        if method is InterpolationMethod.LINEAR:
-            phase[:, antenna, 0, hand] = np.interp(wanted, solved, values)
-        else:
-            phase[:, antenna, 0, hand] = values[np.abs(wanted[:, np.newaxis] - solved).argmin(axis=1)]
+        unwrapped = np.unwrap(np.angle(table.gains[valid, antenna, 0, hand]))
+        phase[:, antenna, 0, hand] = interpolate_series(wanted, table.time_s[valid], unwrapped, method)
     factors: NDArray[np.complex128] = np.exp(1j * (frequency_hz / table.frequency_hz[0] - 1.0) * phase)
     return factors
 
@@ -258,9 +271,10 @@ def _interpolate_axis(
     columns = np.moveaxis(gains, axis, -1)[..., order]
     column_flags = np.moveaxis(flags, axis, -1)[..., order]
     shape = columns.shape[:-1]
+    n_rows = math.prod(shape)  # a table may have no solution at all: -1 would not be told
     new_gains, new_flags = _interpolate_columns(
-        np.ascontiguousarray(columns.reshape(-1, len(solved))),
-        np.ascontiguousarray(column_flags.reshape(-1, len(solved))),
+        np.ascontiguousarray(columns.reshape(n_rows, len(solved))),
+        np.ascontiguousarray(column_flags.reshape(n_rows, len(solved))),
         np.asarray(solved, np.float64)[order],
         np.asarray(wanted, np.float64),
         method is InterpolationMethod.LINEAR,

@@ -24,7 +24,7 @@ Hamaker, Bregman & Sault 1996, A&AS 117, 137. Hamaker & Bregman 1996, A&AS 117, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -34,9 +34,6 @@ from radps.errors import DataError
 
 PARALLEL_HANDS = (("RR", "LL"), ("XX", "YY"), ("I", "I"))
 """Pairs of correlations whose mean is Stokes I."""
-
-
-StokesName = Literal["I", "Q", "U", "V"]
 
 
 class _Recipe(NamedTuple):

@@ -134,6 +134,7 @@ def test_without_any_solution_the_gains_are_flagged() -> None:
     found = along_time([5.0, 6.0], [0.0, 10.0], [0.0, 5.0], flags=[True, True])
     assert found.flags.all()
     np.testing.assert_array_equal(found.gains, 1.0)
+    assert along_time(np.zeros(0), [], [0.0, 5.0]).flags.all()
 
 
 def test_solutions_at_the_times_of_the_data_are_taken_as_they_are() -> None:
