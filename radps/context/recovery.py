@@ -7,8 +7,8 @@ a newer history entry                   the entry: a crash came between the two 
 context.json damaged or missing         the newest history entry, which is what was committed; only progress is lost
 newest history entry missing, damaged   context.json; the entry is written anew
 both damaged                            nobody can know: an error that names the newest entry that is good
-context.json good, but settled steps    an error: it was edited by hand, or is of another run; only steps that wait
-differ from its history entry           or run may differ, which is progress
+context.json good, but settled steps    an error: it was edited by hand, or is of another run; only steps that wait,
+differ from its history entry           run or are skipped may differ, which is progress
 ======================================  ============================================================================
 
 What is replaced is kept beside its place under a name that ends in ``.damaged``.
@@ -29,8 +29,8 @@ from radps.errors import ContextError
 
 CONTEXT = "context.json"
 HISTORY = "history"
-_SETTLED = (StepState.DONE, StepState.FAILED, StepState.BLOCKED, StepState.STOPPED, StepState.SKIPPED)
-"""A step in such a state was committed with it."""
+_SETTLED = (StepState.DONE, StepState.FAILED, StepState.BLOCKED, StepState.STOPPED)
+"""A step in such a state was committed with it; one that is skipped may be so by the plan alone."""
 
 
 class Findings(NamedTuple):
@@ -172,7 +172,7 @@ def _edited_parts(context: Context, entry: Context) -> list[str]:
     ]
     if context.run_id != entry.run_id:
         parts.append("run_id")
-    # Whatever waits and runs, the rest is the fold over the outcomes of the steps.
+    # Whatever waits, runs or is skipped, the rest is the fold over the outcomes of the steps.
     fold = context.with_records(context.steps.values())
     return parts + [name for name in type(context).model_fields if getattr(context, name) != getattr(fold, name)]
 

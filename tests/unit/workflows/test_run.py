@@ -453,6 +453,30 @@ def test_a_skipped_step_of_a_run_that_was_cut_short_is_skipped_in_the_end(folder
     assert read_events(str(folder))[-1].fields["state"] == "done"
 
 
+class Onlooker(Silent):
+    """Reads the run folder when a step begins, as `radps-run status` of another process."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.seen: dict[str, dict[str, str]] = {}
+
+    def started(self, step: StepRecord) -> None:
+        found = RunStore(str(self._folder)).load()
+        self.seen[step.id] = {name: str(record.state) for name, record in found.steps.items()}
+
+
+def test_a_run_whose_plan_skips_a_step_can_be_looked_at(folder: Path) -> None:
+    steps = [
+        {"id": "a", "stage": "user_stages:squares"},
+        {"id": "alarm", "stage": "user_stages:direct", "when": "failure"},
+        {"id": "b", "stage": "user_stages:direct", "after": ["a"]},
+    ]
+    run_workflow(workflow(folder, *steps), selection=Selection(until="a"))
+    onlooker = Onlooker(folder)
+    run_workflow(workflow(folder, *steps), observer=onlooker)
+    assert onlooker.seen == {"b": {"a": "done", "alarm": "skipped", "b": "running"}}
+
+
 class Unreachable(InProcess):
     """An engine that has no workers, as often as it is told."""
 
