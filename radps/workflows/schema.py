@@ -19,7 +19,9 @@ from pydantic.json_schema import models_json_schema
 
 from radps.context.model import Context
 from radps.execution.clusters import ClusterConfig
+from radps.node_tasks.faults import Faults
 from radps.stages.base import find_stage, stage_names
+from radps.workflows.policy import StepPolicy, When
 from radps.workflows.runs import RunList
 from radps.workflows.status import Status
 
@@ -53,6 +55,8 @@ def _workflow() -> dict[str, Any]:
     keys, definitions = models_json_schema([(model, "validation") for model in models.values()], ref_template=reference)
     params = {name: keys[model, "validation"] for name, model in models.items()}
     cluster = TypeAdapter(ClusterConfig).json_schema(ref_template=reference)
+    policy = StepPolicy.model_json_schema(ref_template=reference)
+    faults = Faults.model_json_schema(ref_template=reference)
     named = {name: {"anyOf": [{"type": "null"}, schema]} for name, schema in params.items()}
     short = {"type": "object", "minProperties": 1, "maxProperties": 1, "properties": named}
     short["patternProperties"] = {_OWN_STAGE["pattern"]: {"type": ["object", "null"]}}
@@ -76,18 +80,20 @@ def _workflow() -> dict[str, Any]:
                 **_TEXTS,
                 "description": "Installed packages whose versions count; see docs/user-stages.md.",
             },
+            "defaults": _optional(policy),
+            "faults": _optional(faults),
             "steps": {
                 "type": "array",
                 "minItems": 1,
-                "items": {"anyOf": [_stage(), short, _long_step(params)]},
+                "items": {"anyOf": [_stage(), short, _long_step(params, policy["properties"])]},
             },
         },
-        "$defs": {**definitions.get("$defs", {}), **cluster.get("$defs", {})},
+        "$defs": {**definitions.get("$defs", {}), **cluster.get("$defs", {}), **faults.get("$defs", {})},
     }
 
 
-def _long_step(params: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema of a step in its long form: the parameters depend on the stage."""
+def _long_step(params: dict[str, Any], policy: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a step in its long form: the parameters depend on the stage; how it is run does not."""
     branches = [
         {
             "if": {"properties": {"stage": {"const": name}}, "required": ["stage"]},
@@ -103,6 +109,11 @@ def _long_step(params: dict[str, Any]) -> dict[str, Any]:
             "id": {"type": "string", "pattern": "^[A-Za-z][A-Za-z0-9_-]*$"},
             "stage": _stage(),
             "after": {**_TEXTS, "description": "Steps that have to be done before; default: the one above."},
+            "when": {
+                "enum": [str(when) for when in When],
+                "description": "Run if they succeeded, if one failed, or always.",
+            },
+            **policy,
             "params": {"type": ["object", "null"]},
         },
         "allOf": branches,
@@ -130,6 +141,11 @@ def _data() -> dict[str, Any]:
 
 def _address() -> dict[str, Any]:
     return {"type": "string", "pattern": r"^(tcp|tls|ucx|wss?)://\S+$", "description": "a scheduler"}
+
+
+def _optional(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a part of a config that may be left empty."""
+    return {"anyOf": [{"type": "null"}, _without_definitions(schema)]}
 
 
 def _without_definitions(schema: dict[str, Any]) -> dict[str, Any]:

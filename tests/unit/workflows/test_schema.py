@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from radps.context.store import RunStore
+from radps.workflows import reading
 from radps.workflows.reading import load_workflow
 from radps.workflows.run import run_workflow
 from radps.workflows.schema import SCHEMAS, format_schema
@@ -51,10 +52,37 @@ def test_the_configs_are_valid(path: Path, config_schema: dict[str, Any]) -> Non
             "cluster": "tcp://host:8786",
             "data": {"path": ["a"], "intents": {"f": "flux"}},
         },
+        {
+            "run": "x",
+            "defaults": {"retries": 2, "retry_delay": "5 s"},
+            "faults": {"rate": 0.3, "seed": 7, "tasks": "clean_*", "kind": "slow", "delay": 1.5},
+            "steps": [
+                "flag",
+                {
+                    "id": "cube",
+                    "stage": "image_cube",
+                    "after": ["flag"],
+                    "when": "always",
+                    "retries": 3,
+                    "retry_delay": "1 min",
+                    "timeout": "2 h",
+                    "task_timeout": "30 min",
+                    "priority": 10,
+                    "resources": {"GPU": 1},
+                },
+            ],
+        },
+        {"run": "x", "defaults": None, "faults": None, "steps": ["flag"]},
     ],
 )
 def test_every_form_of_a_config_is_accepted(config: dict[str, Any], config_schema: dict[str, Any]) -> None:
     jsonschema.validate(config, config_schema)
+
+
+def test_the_schema_has_every_key_that_a_config_may_have(config_schema: dict[str, Any]) -> None:
+    long_step = config_schema["properties"]["steps"]["items"]["anyOf"][2]
+    assert set(config_schema["properties"]) == set(reading._TOP)
+    assert set(long_step["properties"]) == set(reading._STEP)
 
 
 @pytest.mark.parametrize(
@@ -67,6 +95,10 @@ def test_every_form_of_a_config_is_accepted(config: dict[str, Any], config_schem
         {"run": "x", "steps": [{"id": "a", "stage": "image_cube", "params": {"gain": 7}}]},
         {"run": "x", "steps": ["flag"], "cluster": {"kind": "local", "worker": 2}},
         {"run": "x", "steps": ["flag"], "more": 1},
+        {"run": "x", "steps": [{"id": "flag", "when": "never"}]},
+        {"run": "x", "steps": [{"id": "flag", "retries": -1}]},
+        {"run": "x", "steps": ["flag"], "defaults": {"retry": 2}},
+        {"run": "x", "steps": ["flag"], "faults": {"seed": 7}},
     ],
 )
 def test_a_wrong_config_is_refused(config: dict[str, Any], config_schema: dict[str, Any]) -> None:
