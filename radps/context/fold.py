@@ -39,7 +39,9 @@ def merge_line_free(
 
 
 def with_groups(observation: Observation, groups: dict[str, dict[str, DataGroup]]) -> Observation:
-    """Return the observation with new data groups in its partitions.
+    """Return the observation with new data groups in its partitions, the newest visibilities last.
+
+    A group that only gets new flags keeps its place: its visibilities are as old as they were.
 
     Raises
     ------
@@ -52,7 +54,13 @@ def with_groups(observation: Observation, groups: dict[str, dict[str, DataGroup]
             f"new data for unknown partitions {', '.join(sorted(unknown))}; known: {', '.join(sorted(known))}"
         )
     partitions = tuple(
-        partition.model_copy(update={"groups": {**partition.groups, **groups.get(partition.name, {})}})
+        partition.model_copy(update={"groups": _newest_last(partition.groups, groups.get(partition.name, {}))})
         for partition in observation.partitions
     )
     return observation.model_copy(update={"partitions": partitions})
+
+
+def _newest_last(old: dict[str, DataGroup], new: dict[str, DataGroup]) -> dict[str, DataGroup]:
+    """Return the groups with those that are new, or whose visibilities were made again, at the end."""
+    kept = {name: group for name, group in old.items() if name not in new or new[name].visibility == group.visibility}
+    return {**kept, **new}

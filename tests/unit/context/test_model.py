@@ -104,6 +104,27 @@ def test_new_data_groups_become_the_newest_and_leave_the_old_readable(context: C
     assert list(context.visibilities("target")[0].groups) == ["base"]  # the old context did not change
 
 
+def test_data_that_are_made_again_are_the_newest_and_data_with_new_flags_are_not(context: Context) -> None:
+    (star,) = context.visibilities("target")
+
+    def group(name: str, **changes: str) -> DataGroup:
+        return star.groups["base"].model_copy(update={"visibility": f"visibilities/{name}.zarr/star/V", **changes})
+
+    for name, groups in (
+        ("apply", {"corrected": group("apply-1")}),
+        ("subtract", {"continuum_subtracted": group("subtract-1")}),
+        ("flag", {"corrected": group("apply-1", flag="new"), "base": star.groups["base"]}),
+    ):
+        context = context.with_outcome(name, Outcome(groups={"star": groups}))
+    (star,) = context.visibilities("target")
+    assert list(star.groups) == ["base", "corrected", "continuum_subtracted"]
+    assert star.groups["corrected"].flag == "new"
+    context = context.with_outcome("apply_again", Outcome(groups={"star": {"corrected": group("apply_again-1")}}))
+    (star,) = context.visibilities("target")
+    assert list(star.groups) == ["base", "continuum_subtracted", "corrected"]
+    assert context.address(star).visibility == "memory://run/visibilities/apply_again-1.zarr/star/V"
+
+
 def test_the_fold_takes_only_what_is_done() -> None:
     flux = FluxDensityRecord(field="cal", flux_jy=2.5, error_jy=0.1, frequency_hz=1e9, origin="flux transfer")
     records = [
