@@ -145,14 +145,14 @@ def stages(
     name: Annotated[str | None, typer.Argument(metavar="[STAGE]", help="Show its parameters.")] = None,
 ) -> None:
     """List the stages, or the parameters of one."""
-    from radps.stages.base import find_stage, parameter_summaries, stage_summaries
+    from radps.stages.base import find_stage, parameter_meanings, stage_summaries
 
     if name is not None:
         with errors():
             from radps.terminal import make_console, show_parameters
 
             stage = find_stage(name)
-            show_parameters(make_console(), f"{stage.name}: {stage.doc}", parameter_summaries(stage))
+            show_parameters(make_console(), f"{stage.name}: {stage.doc}", parameter_meanings(stage))
         return
     summaries = stage_summaries()
     width = max(map(len, summaries))
@@ -216,6 +216,7 @@ def _load(
     settings_of: dict[str, dict[str, Any]] = {
         "local": {"workers": workers},
         "kubernetes": {"workers": workers, "adapt": None},
+        "slurm": {"workers": workers, "adapt": None},
     }
     return _with_cluster(workflow, "--workers", settings_of)
 

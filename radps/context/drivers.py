@@ -16,7 +16,7 @@ import time
 import psutil
 from pydantic import Field, ValidationError
 
-from radps.context.records import Record
+from radps.context.base import Record
 
 LEASE_S = 30.0
 """A driver that is silent for so long is dead."""
@@ -65,21 +65,25 @@ def parse_driver(text: bytes, lease_s: float = LEASE_S) -> Driver:
 
 def this_process(lease_s: float) -> Driver:
     """Return this process as a driver."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = str(os.getuid())
     now = time.time()
     return Driver(
         host=socket.gethostname(),
         pid=os.getpid(),
-        user=user,
+        user=find_user(),
         process_start_s=psutil.Process().create_time(),
         start_s=now,
         machine=this_machine(),
         lease_s=lease_s,
         beat_time_s=now,
     )
+
+
+def find_user() -> str:
+    """Return the name of the user, or the number where the machine knows no name, as in many containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def this_machine() -> str:

@@ -169,11 +169,17 @@ class _FileWriter:
             self.last_number = _last_number(tail)
 
     def _read_tail(self) -> bytes:
+        """Return the end of the file, with a whole line if there is one."""
         try:
             with open(self._path, "rb") as stream:
                 size = stream.seek(0, os.SEEK_END)
-                stream.seek(max(0, size - _TAIL_BYTES))
-                return stream.read()
+                length = _TAIL_BYTES
+                while True:
+                    stream.seek(max(0, size - length))
+                    tail = stream.read()
+                    if length >= size or _last_number(tail):
+                        return tail
+                    length *= 8  # the message of an error may be long
         except OSError:  # none yet; whether it can be written is found by writing
             return b""
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from pydantic import Field
 
-from radps.context.records import Record
+from radps.context.base import Record
 from radps.errors import ContextError, LockLostError
 
 logger = logging.getLogger(__name__)

@@ -5,21 +5,18 @@ Each attempt of a step records it; see :mod:`radps.context.lineage` for the chai
 
 from __future__ import annotations
 
-import getpass
 import os
 import platform
 import socket
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from radps.context.base import Record
+from radps.context.drivers import find_user
 from radps.context.git import GitState, read_git_state
 from radps.context.user_code import CodeFile, find_code
 from radps.context.versions import imported_versions
 from radps.data.stamps import stamp_data, stamp_file
-
-if TYPE_CHECKING:
-    from radps.context.records import StepRecord
 
 
 class InputData(Record):
@@ -72,7 +69,7 @@ def collect_provenance(
     versions: Mapping[str, str],
     data_paths: Iterable[str] = (),
     files: Iterable[str] = (),
-    ancestors: Iterable[StepRecord] = (),
+    steps_read: Iterable[StepRead] = (),
 ) -> Provenance:
     """Return the provenance of a step that begins now.
 
@@ -88,8 +85,8 @@ def collect_provenance(
         Data sets that the stage reads.
     files : iterable of str
         Files that its parameters name; those that are not there are left out.
-    ancestors : iterable of StepRecord
-        Records of all steps that it needs.
+    steps_read : iterable of StepRead
+        All steps that it needs, directly or not.
 
     Raises
     ------
@@ -114,18 +111,8 @@ def collect_provenance(
             InputData(path=path, size_bytes=stamp.size_bytes, sha256=stamp.digest, hashed=stamp.of)
             for path, stamp in stamps.items()
         ),
-        steps_read=tuple(
-            StepRead(step=record.id, attempt=record.attempt, fingerprint=record.fingerprint) for record in ancestors
-        ),
+        steps_read=tuple(steps_read),
     )
-
-
-def find_user() -> str:
-    """Return the name of the user, or the number where the machine knows no name, as in many containers."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return str(os.getuid())
 
 
 def _without_python(versions: Mapping[str, str]) -> dict[str, str]:

@@ -86,6 +86,8 @@ class OnClient:
         self._more_memory = more_memory
         self._listeners: dict[int, _Listener] = {}
         self._numbers = itertools.count()
+        self._submitting = threading.Lock()
+        """Dask's configuration, which each graph changes for its submission, is one for the threads of all steps."""
         client.register_plugin(TaskRecorder())
         client.subscribe_topic(TASKS, self._dispatch)
 
@@ -189,7 +191,7 @@ class OnClient:
         self, submit: Callable[..., list[Any]], graphs: list[Delayed], order: Order, stop: Stop | None
     ) -> list[Any]:
         """Submit graphs to be computed, wait for all of them, and return what ``submit`` returned."""
-        with _large_for_its_tasks(sum(len(graph.__dask_graph__()) for graph in graphs)):
+        with self._submitting, _large_for_its_tasks(sum(len(graph.__dask_graph__()) for graph in graphs)):
             submitted = submit(
                 graphs, retries=order.retries, priority=order.priority, resources=dict(order.resources) or None
             )

@@ -12,11 +12,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import psutil
+from dask.system import cpu_count
 from pydantic import BaseModel, Field, TypeAdapter
 
 from radps.data.urls import format_bytes
@@ -199,8 +199,8 @@ def local_shares(config: LocalMachine) -> tuple[int, int]:
 
 
 def count_cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0))
+    """Return the number of cores that this process may use: by its affinity, and by the limit of its container."""
+    return int(cpu_count())
 
 
 def memory_limit_bytes() -> int:

@@ -93,6 +93,8 @@ def _log_handlers_as_they_are() -> Iterator[None]:
     """Let dask silence what it prints itself, but not the log files of others, that of the run among them."""
     handlers = [one for one in logging.getLogger("distributed").handlers if type(one) is not logging.StreamHandler]
     levels = [handler.level for handler in handlers]
-    yield
-    for handler, level in zip(handlers, levels, strict=True):
-        handler.setLevel(level)
+    try:
+        yield
+    finally:
+        for handler, level in zip(handlers, levels, strict=True):
+            handler.setLevel(level)

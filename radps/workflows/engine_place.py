@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 
+from radps.errors import ClusterError
 from radps.execution.clusters import open_engine
 from radps.execution.engine import Engine
 from radps.stages.base import user_modules
@@ -77,9 +78,11 @@ class EnginePlace:
         return True
 
     def _close(self) -> None:
-        """Close what is open; what a dead cluster says to that is of no interest."""
+        """Close what is open; what a dead cluster says to that is of no interest, what is left behind is."""
         try:
             self._stack.close()
+        except ClusterError as error:
+            logger.warning("the cluster was not closed as it should be: %s", error)
         except Exception:
             logger.info("closing the cluster failed", exc_info=True)
         self._engine = self._given

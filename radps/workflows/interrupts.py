@@ -23,6 +23,8 @@ class Interrupts:
         self._allowed = False
         self._wanted = False
         self._is_handled = False
+        self._is_own_signal = False
+        """True from when :meth:`request` sends a signal until it is taken: it is no second wish of the user."""
 
     @contextlib.contextmanager
     def handled(self) -> Iterator[None]:
@@ -66,11 +68,13 @@ class Interrupts:
         self.by = str(by)
         self._wanted = True
         if self._allowed and self._is_handled:
-            # The main thread computes, and looks at nothing else.
+            # The main thread computes, and looks at nothing else. By the time it takes the signal it may be committing.
+            self._is_own_signal = True
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
     def _take(self, number: int, frame: object) -> None:
         self.by = self.by or signal.Signals(number).name
-        again, self._wanted = self._wanted, True
+        again = self._wanted and not self._is_own_signal
+        self._wanted, self._is_own_signal = True, False
         if self._allowed or again:
             raise KeyboardInterrupt

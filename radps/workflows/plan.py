@@ -9,7 +9,7 @@ from radps.context.damage import describe_damage
 from radps.context.fingerprint import code_stamp, data_stamp, files_stamp, fingerprint, inputs_differ, why_not_done
 from radps.context.html import html_table
 from radps.context.model import Context
-from radps.context.provenance import Provenance, collect_provenance
+from radps.context.provenance import Provenance, StepRead, collect_provenance
 from radps.context.records import StepRecord, StepState
 from radps.context.user_code import find_code
 from radps.context.versions import current_versions
@@ -152,13 +152,14 @@ def step_fingerprint(workflow: Workflow, step: Step, records: dict[str, StepReco
 def step_provenance(workflow: Workflow, step: Step, records: dict[str, StepRecord], cluster: str) -> Provenance:
     """Return the provenance of a step that begins now; ``cluster`` says in words where it is computed."""
     stage = find_stage(step.stage)
+    before = (records[ancestor.id] for ancestor in workflow.ancestors(step.id))
     return collect_provenance(
         stage_module=stage.module,
         cluster=cluster,
         versions=current_versions(workflow.dependencies),
         data_paths=workflow.data.path if stage.params_model.reads_data else (),
         files=step.params.files_read(),
-        ancestors=[records[ancestor.id] for ancestor in workflow.ancestors(step.id)],
+        steps_read=[StepRead(step=one.id, attempt=one.attempt, fingerprint=one.fingerprint) for one in before],
     )
 
 

@@ -155,6 +155,8 @@ def _walk(system: Any, url: str, path: str) -> Iterator[str]:
     except PermissionError:
         yield url
         return
+    except FileNotFoundError:
+        return  # removed since the folder around it was listed
     if _is_run(url, entries):
         yield url
         return

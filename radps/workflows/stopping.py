@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 import socket
 import time
 from typing import NamedTuple
 
+from radps.context.drivers import find_user
 from radps.context.store import RunStore
 from radps.data.urls import is_local
 from radps.errors import ContextError
@@ -73,8 +72,4 @@ def _state(store: RunStore) -> RunState:
 
 def _who_asks() -> str:
     """Return the user of this process, as the driver will report it."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = str(os.getuid())
-    return f"{user} on {socket.gethostname()}"
+    return f"{find_user()} on {socket.gethostname()}"

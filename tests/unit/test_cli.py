@@ -141,7 +141,7 @@ def test_a_dry_run_says_what_and_why_and_does_nothing(call, tmp_path: Path, fold
         (["{config}", "--cluster", "moon"], "--set cluster=moon: 'moon' is not a cluster"),
         (
             ["{config}", "--workers", "2"],
-            "--workers is for the cluster `local` or `kubernetes`, and this run uses 'none'; drop it",
+            "--workers is for the cluster `local` or `kubernetes` or `slurm`, and this run uses 'none'; drop it",
         ),
         (
             ["{config}", "--keep-cluster"],

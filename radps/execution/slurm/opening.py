@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import contextlib
-import getpass
 import logging
 import os
 import shutil
@@ -22,6 +21,7 @@ from typing import Any
 import dask
 from distributed import Client, Security
 
+from radps.context.drivers import find_user
 from radps.errors import ClusterError
 from radps.execution.client import OnClient, first_line
 from radps.execution.environment import WORKER_ENVIRONMENT
@@ -163,7 +163,7 @@ def _wait_for_worker(client: Client, config: SlurmCluster) -> None:
 def _describe_jobs() -> str:
     """Return what the queue says of the jobs, in brackets; nothing where it says nothing."""
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-        answer = _call("squeue", "--user", getpass.getuser(), "--name", "radps", "--noheader", "--format", "%i %T %r")
+        answer = _call("squeue", "--user", find_user(), "--name", "radps", "--noheader", "--format", "%i %T %r")
         if jobs := "; ".join(answer.stdout.split("\n")[:3]).strip("; "):
             return f" (squeue: {jobs})"
     return ""

@@ -53,6 +53,13 @@ def test_numbers_go_on_in_the_next_run(url: str) -> None:
     ]
 
 
+def test_numbers_go_on_after_a_message_that_is_longer_than_what_is_read_of_the_end(folder: Path) -> None:
+    for _ in range(2):
+        with EventLog(str(folder)) as log:
+            log.write("step.ended", message="x" * 3 * events._TAIL_BYTES)
+    assert [event.number for event in read_events(str(folder))] == [1, 2]
+
+
 @pytest.mark.parametrize("after", range(7))
 def test_only_events_after_a_number_are_read(url: str, after: int) -> None:
     for _ in range(3):

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import dask
 import numpy as np
 import pytest
 from distributed import Client, LocalCluster
@@ -21,7 +22,7 @@ from radps.data import stores
 from radps.errors import ClusterError
 from radps.execution import client as client_module
 from radps.execution.client import OnClient
-from radps.execution.engine import Engine, InProcess
+from radps.execution.engine import Engine, InProcess, Order
 from radps.execution.environment import ONE_THREAD
 from radps.execution.local import open_local
 from radps.execution.running import open_running
@@ -254,3 +255,32 @@ def test_many_tasks_are_no_reason_to_warn_but_data_in_a_graph_is(
     assert cluster.compute(reduce_tree(names, sum, map_chunks(names, abs, range(64)))) == sum(range(64))
     with pytest.warns(UserWarning, match="Sending large graph"):
         cluster.compute(run_task(names, len, "x" * 10_000))
+
+
+class Graph:
+    """As much of a graph as its size."""
+
+    def __dask_graph__(self) -> range:
+        return range(10**6)
+
+
+def test_two_steps_that_submit_at_the_same_time_leave_the_settings_of_dask_as_they_were(cluster: OnClient) -> None:
+    before = dask.config.get(client_module._LARGE_GRAPH)
+    begun, ended = threading.Event(), threading.Event()
+
+    def first(graphs: list[Any], **_: Any) -> list[Any]:
+        begun.set()
+        ended.wait(0.3)
+        return []
+
+    def second(graphs: list[Any], **_: Any) -> list[Any]:
+        ended.set()
+        time.sleep(0.1)
+        return []
+
+    with ThreadPoolExecutor(2) as pool:
+        one = pool.submit(cluster._run, first, [Graph()], Order(), None)
+        begun.wait(10.0)
+        pool.submit(cluster._run, second, [Graph()], Order(), None).result()
+        one.result()
+    assert dask.config.get(client_module._LARGE_GRAPH) == before

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 from typing import Any
 
+import dask.system
+import psutil
 import pytest
 from pydantic import ValidationError
 
@@ -78,7 +81,17 @@ def test_workers_without_room_are_refused(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_the_cores_are_those_that_the_process_may_use() -> None:
-    assert count_cores() == len(os.sched_getaffinity(0))
+    assert 1 <= count_cores() <= len(os.sched_getaffinity(0))
+
+
+def test_the_cores_of_a_container_are_those_of_its_quota(monkeypatch: pytest.MonkeyPatch) -> None:
+    quota = {"cpu.cfs_quota_us": "150000", "cpu.cfs_period_us": "100000"}
+    monkeypatch.setattr(dask.system, "open", lambda path, *_, **__: io.StringIO(quota[Path(path).name]), raising=False)
+    for module, name in ((os, "sched_getaffinity"), (os, "process_cpu_count"), (psutil.Process, "cpu_affinity")):
+        monkeypatch.setattr(
+            module, name, lambda *_, name=name: 64 if "count" in name else list(range(64)), raising=False
+        )
+    assert count_cores() == 2
 
 
 @pytest.mark.parametrize(("text", "expected"), [("1000000", 1_000_000), ("max", None)])

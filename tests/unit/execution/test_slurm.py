@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import sys
 import time
@@ -200,7 +201,15 @@ def test_an_interface_that_is_not_there_is_told(queue: Path) -> None:
         pass
 
 
-def test_jobs_that_stay_in_the_queue_are_not_waited_for_without_end(queue: Path) -> None:
+@pytest.mark.parametrize("has_name", [True, False])
+def test_jobs_that_stay_in_the_queue_are_not_waited_for_without_end(
+    queue: Path, has_name: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody() -> str:
+        raise KeyError("no name")
+
+    if not has_name:  # as in a container
+        monkeypatch.setattr(getpass, "getuser", nobody)
     (queue / "hold").touch()
     message = r"no worker has come from the queue within 0\.5 s \(squeue: 7 PENDING Priority\); wait longer"
     with pytest.raises(ClusterError, match=message), open_engine(slurm(queue, queue_timeout=0.5)):

@@ -20,7 +20,7 @@ from radps.context.events import read_events
 from radps.context.model import Context
 from radps.context.records import Resources, StepState
 from radps.context.task_records import load_task_records, task_records_url
-from radps.errors import ClusterLostError
+from radps.errors import ClusterError, ClusterLostError
 from radps.execution import client as client_module
 from radps.execution.engine import InProcess
 from radps.workflows import engine_place
@@ -204,6 +204,21 @@ def test_no_cluster_is_started_anew_while_the_run_is_being_stopped(
         Runner(workflow(folder, step("a", "squares"))).run()
     assert clusters.opened == 1
     assert [fields["state"] for fields in events_of(folder, "step.ended")] == ["stopped"]
+
+
+def test_a_cluster_that_cannot_be_deleted_is_said_to_be_left_behind(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    @contextlib.contextmanager
+    def open_engine(*_: Any, **__: Any) -> Iterator[Mortal]:
+        yield Mortal(lambda call: False)
+        raise ClusterError("cannot delete DaskCluster radps-run in namespace 'default' of Kubernetes")
+
+    monkeypatch.setattr(engine_place, "open_engine", open_engine)
+    assert states(Runner(workflow(folder, step("a", "squares"))).run()) == {"a": "done"}
+    (said,) = [record for record in caplog.records if record.name == engine_place.__name__]
+    assert said.levelname == "WARNING"
+    assert "the cluster was not closed as it should be: cannot delete DaskCluster radps-run" in said.getMessage()
 
 
 # --- real schedulers ---

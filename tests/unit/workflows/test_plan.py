@@ -139,6 +139,17 @@ def test_a_changed_file_redoes_the_steps_whose_parameters_name_it(tmp_path: Path
     assert set(states(wanted, run_workflow(wanted)).values()) == {"done"}
 
 
+def test_a_step_records_the_attempts_that_it_read(tmp_path: Path, done: Context) -> None:
+    context = run_workflow(workflow(tmp_path), selection=Selection(redo=("left",)))
+    found = context.steps["last"].provenance
+    assert found is not None
+    before = [context.steps[name] for name in ("first", "left", "right")]
+    assert [one.attempt for one in before] == [1, 2, 1]
+    assert [tuple(read.model_dump().values()) for read in found.steps_read] == [
+        (one.id, one.attempt, one.fingerprint) for one in before
+    ]
+
+
 def test_a_step_that_was_added_is_new(tmp_path: Path, done: Context) -> None:
     steps = [*STEPS, {"id": "more", "stage": "user_stages:direct", "after": ["left"]}]
     assert states(workflow(tmp_path, steps=steps), done)["more"] == "new"

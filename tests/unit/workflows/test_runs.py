@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,22 @@ def test_a_folder_that_cannot_be_read_is_listed_with_the_reason(
     assert (first.run, first.state) == (str(tmp_path / "open"), "done")
     assert (second.run, second.state) == (str(tmp_path / "secret"), "damaged")
     assert re.search(r"cannot read .*secret.*: .*Permission denied", second.problem)
+
+
+def test_a_folder_that_is_removed_while_the_runs_are_listed_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("gone", "here"):
+        run(str(tmp_path / name))
+    plain = LocalFileSystem.ls
+
+    def ls(self: LocalFileSystem, path: str, *args: Any, **options: Any) -> Any:
+        if path.endswith("gone"):
+            shutil.rmtree(path)
+        return plain(self, path, *args, **options)
+
+    monkeypatch.setattr(LocalFileSystem, "ls", ls)
+    assert [one.run for one in list_runs(tmp_path)] == [str(tmp_path / "here")]
 
 
 def test_a_run_that_has_just_begun_is_running(tmp_path: Path) -> None:
