@@ -30,7 +30,7 @@ from radps.errors import RadpsError
 if TYPE_CHECKING:  # these modules take half a second to import, which `radps-run --help` need not pay
     from radps.context.records import StepRecord
     from radps.node_tasks.guard import TaskEvent
-    from radps.stages.base import ParameterSummary
+    from radps.report.parameters import ParameterMeaning
     from radps.workflows.plan import PlannedStep
     from radps.workflows.status import Status, StepStatus
 
@@ -280,7 +280,7 @@ def show_plan(console: Console, plan: tuple[PlannedStep, ...], tasks: Mapping[st
         console.print(f"{step}: {text}", markup=False, highlight=False, soft_wrap=True)
 
 
-def show_parameters(console: Console, title: str, parameters: Iterable[ParameterSummary]) -> None:
+def show_parameters(console: Console, title: str, parameters: Iterable[ParameterMeaning]) -> None:
     """Print name, default, unit and meaning of the parameters of a stage."""
     console.print(title, markup=False, highlight=False, soft_wrap=True)
     table = make_table("parameter", "default", "unit", "meaning")

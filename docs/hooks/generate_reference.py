@@ -13,7 +13,7 @@ import typer
 
 import radps
 from radps.cli import app
-from radps.stages.base import find_stage, parameter_summaries, stage_names
+from radps.stages.base import find_stage, parameter_meanings, stage_names
 from radps.workflows.schema import format_schema
 
 ROOT = Path(__file__).parents[2]
@@ -49,7 +49,7 @@ def describe_stage(name):
     """Return the section of a stage."""
     stage = find_stage(name)
     lines = [f"## {name}", "", inspect.cleandoc(stage.function.__doc__ or ""), ""]
-    rows = parameter_summaries(stage)
+    rows = parameter_meanings(stage)
     if not rows:
         return [*lines, "No parameters.", ""]
     lines += ["| parameter | default | meaning |", "|---|---|---|"]

@@ -20,6 +20,7 @@ from radps.context.fields import fields_of_word
 from radps.context.fingerprint import digest_of, own_parts
 from radps.context.flag_versions import FlagVersion, find_flag_versions
 from radps.context.fold import merge, merge_line_free, with_groups
+from radps.context.html import html_heading, html_table
 from radps.context.imaging_state import ImageKind, find_images
 from radps.context.products import find_products
 from radps.context.queries import find_one
@@ -31,6 +32,7 @@ from radps.context.records import (
     ImagingState,
     LineSearch,
     Observation,
+    ObservedField,
     Outcome,
     Partition,
     ProductKind,
@@ -47,7 +49,13 @@ from radps.context.records import (
 )
 from radps.context.scores import StepScore, find_scores
 from radps.context.selection import find_line_free
-from radps.context.views import context_html
+from radps.context.views import (
+    calibration_table,
+    flux_density_table,
+    image_table,
+    observation_tables,
+    planned_image_table,
+)
 from radps.data.addresses import VisibilityAddress
 from radps.data.urls import is_absolute, join_url
 from radps.errors import ContextError, SelectionError, StageError
@@ -240,6 +248,16 @@ class Context(Record):
         partitions = self.require_observation().partitions
         return tuple(partition for partition in partitions if partition.field in names)
 
+    def field(self, name: str) -> ObservedField:
+        """Return the field of that name.
+
+        Raises
+        ------
+        SelectionError
+            There is none; lists those there are.
+        """
+        return find_one(self.require_observation().fields, name, "field")
+
     def window(self, name: str) -> SpectralWindow:
         """Return the spectral window of that name.
 
@@ -374,7 +392,17 @@ class Context(Record):
 
     def _repr_html_(self) -> str:
         """Return what Jupyter shows."""
-        return context_html(self)
+        return "".join(
+            (
+                html_heading(f"Context of run {self.run_id} {self.project}".rstrip()),
+                "" if self.observation is None else observation_tables(self.observation),
+                flux_density_table(self.flux_densities),
+                calibration_table(self.calibration.tables),
+                planned_image_table(self.imaging.planned),
+                image_table(self.images),
+                html_table("Steps", ("step", "state"), ((one.id, one.state) for one in self.steps.values())),
+            )
+        )
 
     # --- places ---
 

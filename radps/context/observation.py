@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
+import numpy as np
+
 from radps.context.base import Record
 from radps.context.telescopes import TelescopeExtension
 
@@ -201,6 +203,12 @@ class Observation(Record):
     def datasets(self) -> tuple[str, ...]:
         """Names of the data sets."""
         return tuple(one.name for one in self.project.datasets)
+
+    @property
+    def array_center_m(self) -> tuple[float, float, float]:
+        """Mean of the antennas' positions, geocentric (ITRF) [m]."""
+        x, y, z = np.mean([antenna.position_m for antenna in self.antennas], axis=0).tolist()
+        return x, y, z
 
     @property
     def virtual_windows(self) -> tuple[VirtualWindow, ...]:

@@ -20,6 +20,7 @@ from radps.context.calibration_state import (
     SkyImage,
     SkyModel,
 )
+from radps.context.html import html_heading, html_table
 from radps.context.imaging_state import (
     Beam,
     FrequencyRange,
@@ -48,7 +49,7 @@ from radps.context.products import ProductKind, ProductRecord
 from radps.context.provenance import Provenance
 from radps.context.scores import QAScore, ScoreScope
 from radps.context.telescopes import AlmaExtension, MeerkatExtension, VlaExtension
-from radps.context.views import outcome_html, step_html
+from radps.context.views import score_table
 from radps.data.output_stamps import OutputStamp
 
 __all__ = [
@@ -135,9 +136,25 @@ class Outcome(Record):
     summary: dict[str, Any] = Field(default_factory=dict)
     """Counts and numbers of the stage, plain JSON."""
 
+    def list_outputs(self) -> list[tuple[str, str, str]]:
+        """Return what it adds to the run: what it is, its name, its path in the run folder."""
+        return [
+            *(("data", f"{partition}: {', '.join(groups)}", "") for partition, groups in self.groups.items()),
+            *((f"{one.kind} table", one.name, one.path) for one in self.tables),
+            *((one.kind, one.name, one.path) for one in self.images),
+            *((str(one.kind), one.path.rpartition("/")[2], one.path) for one in self.products),
+        ]
+
     def _repr_html_(self) -> str:
-        """Return what Jupyter shows."""
-        return outcome_html(self)
+        """Return what Jupyter shows: the message, the scores, and what it adds to the context."""
+        return "".join(
+            (
+                html_heading(f"Outcome: {self.status}" + (f": {self.message}" if self.message else "")),
+                score_table(self.qa),
+                html_table("Outputs", ("what", "name", "where"), self.list_outputs()),
+                html_table("Numbers", ("name", "value"), self.summary.items()),
+            )
+        )
 
 
 class Resources(Record):
@@ -211,5 +228,22 @@ class StepRecord(Record):
         return None if self.stop_s is None else self.stop_s - self.start_s
 
     def _repr_html_(self) -> str:
-        """Return what Jupyter shows."""
-        return step_html(self)
+        """Return what Jupyter shows: how the step went, its parameters, and its outcome."""
+        seconds = "" if self.seconds is None else f" in {self.seconds:.1f} s"
+        facts = (
+            ("state", f"{self.state}{seconds}"),
+            ("stage", self.stage),
+            ("attempt", self.attempt),
+            ("after", ", ".join(self.after)),
+            ("tasks", f"{self.tasks_done} of {self.tasks}"),
+            ("repeated tasks", self.retries),
+            ("error", self.error or ""),
+        )
+        return "".join(
+            (
+                html_heading(f"Step {self.id}"),
+                html_table("", ("", ""), facts),
+                html_table("Parameters", ("name", "value"), self.params.items()),
+                "" if self.outcome is None else self.outcome._repr_html_(),
+            )
+        )

@@ -39,9 +39,9 @@ def _feed_rule(context: Context, model: SkyModel) -> FeedRule | None:
     """Return how the angle of the feeds is found, if the model is polarized."""
     if not any(one.q_fraction or one.u_fraction or one.v_fraction for one in model.components):
         return None
-    field = next(one for one in context.require_observation().fields if one.name == model.field)
+    direction = context.field(model.field).direction
     remedy = f"give field {model.field!r} a model without q_fraction and u_fraction"
-    return FeedRule(field.direction.ra_rad, field.direction.dec_rad, remedy=remedy)
+    return FeedRule(direction.ra_rad, direction.dec_rad, remedy=remedy)
 
 
 def total_flux(model: SkyModel, frequency_hz: float) -> float:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from radps.context.model import Context
 from radps.context.records import ImageRecord, Outcome, OutcomeStatus, ProductRecord, QAScore, StepRecord, StepState
 from radps.context.scores import BAD_SCORE, GOOD_SCORE
-from radps.context.views import list_outputs
 from radps.data.urls import format_bytes
 from radps.node_tasks.plotting import DPI, Picture
 from radps.report.measures import explain_scores
@@ -90,7 +89,7 @@ def _front_page(context: Context, pictures: Sequence[Picture], folder: str) -> P
                 }
                 for one in context.flux_densities
             ],
-            images=[_image_row(context, number) for number in range(len(context.images))],
+            images=[_image_row(image) for image in context.images],
             products=[_show_product(one, folder) for one in context.products],
         )
     )
@@ -121,7 +120,7 @@ def _step_page(
             measures=explain_scores(outcome.qa),
             scores=[_show_score(score) for score in outcome.qa],
             pictures=[_show(one, folder) for one in pictures if one.step == record.id],
-            outputs=list_outputs(outcome),
+            outputs=outcome.list_outputs(),
             parameters=parameter_rows(record.params, meanings.get(record.stage, ())),
             summary=json.dumps(outcome.summary, indent=1, ensure_ascii=False) if outcome.summary else "",
             traceback=record.traceback or "",
@@ -183,8 +182,7 @@ def _facts(context: Context) -> list[tuple[str, str]]:
         return facts
     start_s, stop_s = observation.project.time_range_s
     windows = ", ".join(
-        f"{one.name} ({one.n_channels} channels at {sum(one.frequency_hz) / 2e9:.5g} GHz)"
-        for one in observation.windows
+        f"{one.name} ({one.n_channels} channels at {one.middle_hz / 1e9:.5g} GHz)" for one in observation.windows
     )
     return [
         *facts,
@@ -235,9 +233,8 @@ def _step_row(context: Context, record: StepRecord) -> dict[str, str]:
     }
 
 
-def _image_row(context: Context, number: int) -> dict[str, str]:
+def _image_row(image: ImageRecord) -> dict[str, str]:
     """Return the line of an image."""
-    image = context.images[number]
     n_channels, n_l, n_m = image.shape
     beam = ""
     if image.beam is not None:
@@ -285,7 +282,7 @@ def _show_product(product: ProductRecord, folder: str) -> dict[str, str]:
 def _show_input(context: Context, step: str) -> dict[str, str]:
     """Return a step that another one needs, and what came from there."""
     record = context.steps.get(step)
-    outputs = list_outputs(record.outcome) if record is not None and record.outcome is not None else []
+    outputs = record.outcome.list_outputs() if record is not None and record.outcome is not None else []
     kinds = {kind: sum(row[0] == kind for row in outputs) for kind, _, _ in outputs}
     made = ", ".join(f"{count} x {kind}" if count > 1 else kind for kind, count in kinds.items())
     return {"href": page_of(step) if record is not None else "", "step": step, "made": made}

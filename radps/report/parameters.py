@@ -25,9 +25,9 @@ class ParameterMeaning(NamedTuple):
 
     name: str
     default: str
-    """As JSON."""
+    """As JSON; ``required`` if there is none."""
     unit: str
-    """Of plain numbers; empty for anything else."""
+    """Of plain numbers, empty for anything else; a text such as ``15 arcsec`` may have any unit of the kind."""
     meaning: str
 
 

@@ -123,15 +123,14 @@ def _of_observation(album: Album, observation: Observation) -> Iterator[Drawing]
     yield from album.draw(maker, "Elevation", caption, plotting.draw_elevations, positions, tracks)
     for partition in _targets(album.context):
         window = album.context.window(partition.window)
-        middle_hz = sum(window.frequency_hz) / 2
-        caption = f"Baselines of {partition.field} at {middle_hz / 1e9:.4g} GHz, and their mirror images."
+        caption = f"Baselines of {partition.field} at {window.middle_hz / 1e9:.4g} GHz, and their mirror images."
         yield from album.draw(
             maker,
             f"uv coverage of {partition.field} in {partition.window}",
             caption,
             plotting.draw_uv_coverage,
             album.context.address(partition, "base"),
-            middle_hz,
+            window.middle_hz,
         )
 
 

@@ -26,7 +26,14 @@ from radps.domain.solution_statistics import flag_outlying_gains, measure_scatte
 from radps.errors import DataError
 from radps.node_tasks.calibration import MergedGains, ScanGains, SolveSummary, merge_scan_gains, summarise_gains
 from radps.node_tasks.delays import DelaySummary
-from radps.stages._solution_scores import median_snr, score_misfit, score_outliers, score_scatter, score_snr
+from radps.stages._solution_scores import (
+    flagged_percent,
+    median_snr,
+    score_misfit,
+    score_outliers,
+    score_scatter,
+    score_snr,
+)
 
 
 class WindowPlan(NamedTuple):
@@ -153,7 +160,7 @@ def finish_phases(
     flagged = [
         score_between(
             "flagged phase solutions",
-            _flagged_percent(summaries[0]),
+            flagged_percent(summaries[0]),
             unit="%",
             good=10.0,
             bad=60.0,
@@ -286,7 +293,7 @@ def _scores(
     flagged = [
         score_between(
             f"flagged {kind} solutions",
-            _flagged_percent(summary),
+            flagged_percent(summary),
             unit="%",
             good=10.0,
             bad=60.0,
@@ -312,12 +319,6 @@ def _scores(
             for flux in fluxes
         ),
     )
-
-
-def _flagged_percent(summary: SolveSummary) -> float:
-    """Return the flagged part of the solutions that there were data for [%]; all of it where there were none."""
-    possible = summary.n_solutions - summary.n_without_data
-    return 100 * (summary.n_flagged - summary.n_without_data) / possible if possible else 100.0
 
 
 def _counts(summary: SolveSummary) -> dict[str, float]:

@@ -173,10 +173,8 @@ def drift_channels(context: Context, partition: Partition, frame: str) -> float:
 
 
 def _doppler_rule(context: Context, partition: Partition, window: SpectralWindow, frame: str) -> DopplerRule:
-    observation = context.require_observation()
-    field = next(field for field in observation.fields if field.name == partition.field)
-    x, y, z = np.mean([antenna.position_m for antenna in observation.antennas], axis=0).tolist()
-    return DopplerRule(window.frame, frame, field.direction.ra_rad, field.direction.dec_rad, (x, y, z))
+    direction, centre_m = context.field(partition.field).direction, context.require_observation().array_center_m
+    return DopplerRule(window.frame, frame, direction.ra_rad, direction.dec_rad, centre_m)
 
 
 def _times(context: Context, partition: Partition) -> NDArray[np.float64]:

@@ -288,10 +288,9 @@ def describe_image(
     Who observed other data is no part of it: they would otherwise have the image made again.
     """
     observation = context.require_observation()
-    field = next(field for field in observation.fields if field.name == field_name)
+    field = context.field(field_name)
     observers = [one.observer for one in observation.project.datasets if datasets is None or one.name in datasets]
     starts = [scan.start_s for scan in observation.scans if scan.field == field_name]
-    centre = np.mean([antenna.position_m for antenna in observation.antennas], axis=0)
     return ImageDescription(
         n_l=grid.n_l,
         n_m=grid.n_m,
@@ -305,7 +304,7 @@ def describe_image(
         time_s=min(starts, default=0.0),
         telescope=observation.telescope,
         object_name=field.source,
-        telescope_position_m=(float(centre[0]), float(centre[1]), float(centre[2])),
+        telescope_position_m=observation.array_center_m,
         observer=join_distinct(observers),
     )
 

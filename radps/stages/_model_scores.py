@@ -38,7 +38,7 @@ class ModelExtent(NamedTuple):
 def measure_extent(model: SkyModel, around: Surroundings) -> ModelExtent:
     """Return how large a model is for the array, and what the catalogue says of its flux density."""
     field = around.fields[model.field]
-    middles = [0.5 * sum(window.frequency_hz) for window in around.windows[model.field]]
+    middles = [window.middle_hz for window in around.windows[model.field]]
     fluxes = [total_flux(model, middle) for middle in middles]
     known = find_flux_model(field.name, field.direction.ra_rad, field.direction.dec_rad)
     difference = math.nan

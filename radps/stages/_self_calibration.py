@@ -98,7 +98,7 @@ def rank_graph(context: Context, target: ImageTarget, preferred: int | None) -> 
 
 def model_graph(context: Context, target: ImageTarget, image: ImageRecord) -> tuple[Delayed, str]:
     """Return the graph that stores the model of an image to predict from, and where; it computes to a StoredImage."""
-    direction = next(one for one in context.require_observation().fields if one.name == target.field).direction
+    direction = context.field(target.field).direction
     centre = (direction.ra_rad, direction.dec_rad)
     url = context.locate(context.new_path("context.zarr", f"{target.name}/model", suffix=""))
     source = ImageSource(context.locate(image.path), image.cell_size_rad, centre)

@@ -18,6 +18,12 @@ def median_snr(summary: SolveSummary) -> float:
     return float(np.median(found)) if found else 0.0
 
 
+def flagged_percent(summary: SolveSummary) -> float:
+    """Return the flagged part of the solutions that there were data for [%]; all of it where there were none."""
+    possible = summary.n_solutions - summary.n_without_data
+    return 100 * (summary.n_flagged - summary.n_without_data) / possible if possible else 100.0
+
+
 def score_snr(window: str, kind: str, snr: float) -> QAScore:
     """Score the median signal-to-noise of the solutions of a kind: 20 is an error of 3 degrees, 5 one of 11."""
     return score_between(

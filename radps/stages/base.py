@@ -26,6 +26,7 @@ from pydantic_core import to_jsonable_python
 
 from radps.context.user_code import find_code, forget_edited
 from radps.errors import ConfigError
+from radps.report.parameters import ParameterMeaning
 from radps.stages._imports import ImportFailure, import_module
 from radps.stages._other_words import explain_missing, say_own_word
 
@@ -135,25 +136,14 @@ def user_modules(stages: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(file.module for module in modules for file in find_code(module)))
 
 
-class ParameterSummary(NamedTuple):
-    """What a user has to know of a parameter."""
-
-    name: str
-    default: str
-    """As JSON; ``required`` if there is none."""
-    unit: str
-    """Of plain numbers; a text such as ``15 arcsec`` may have any unit of the kind."""
-    meaning: str
-
-
-def parameter_summaries(stage: Stage) -> tuple[ParameterSummary, ...]:
+def parameter_meanings(stage: Stage) -> tuple[ParameterMeaning, ...]:
     """Return what a user has to know of the parameters of a stage."""
     properties = stage.params_model.model_json_schema().get("properties", {})
     found = []
     for name, field in stage.params_model.model_fields.items():
         default = to_jsonable_python(None if field.is_required() else field.get_default(call_default_factory=True))
         text = "required" if field.is_required() else json.dumps(default)
-        found.append(ParameterSummary(name, text, _find_unit(properties[name]), field.description or ""))
+        found.append(ParameterMeaning(name, text, _find_unit(properties[name]), field.description or ""))
     return tuple(found)
 
 

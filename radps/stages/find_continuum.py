@@ -161,9 +161,8 @@ def _search_partition(context: Context, params: Params, partition: Partition, wi
 
 def _choose_grid(context: Context, params: Params, window: SpectralWindow) -> ImageGrid:
     """Return the pixels of the dirty cube."""
-    middle_hz = 0.5 * sum(window.frequency_hz)
-    side = params.field_of_view or primary_beam_width(context, middle_hz)
-    longest = context.require_observation().longest_baseline_m * middle_hz / SPEED_OF_LIGHT_M_S
+    side = params.field_of_view or primary_beam_width(context, window.middle_hz)
+    longest = context.require_observation().longest_baseline_m * window.middle_hz / SPEED_OF_LIGHT_M_S
     cell = side / params.image_size
     if params.field_of_view is None and longest > 0:
         cell = min(cell, MAX_COARSENING * MAX_UV_OF_CELL / longest)

@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from math import inf, pi
 
-import numpy as np
 from dask.delayed import Delayed
 from pydantic import Field
 
 from radps.context.model import Context
 from radps.context.planning import plan_blocks
-from radps.context.queries import find_one
 from radps.context.records import DataGroup, Observation, Outcome, Partition, Record
 from radps.context.selection import ChannelRange, channels_of
 from radps.errors import SelectionError
@@ -135,7 +133,7 @@ def _rules(context: Context, params: Params, partition: Partition) -> FlagRules:
         integration_s=partition.integration_time_s,
         edge_channels=int(params.edge_channels * n_channels),
         shadowing=_shadowing(observation, params) if params.shadow else None,
-        elevation=_elevation(observation, params, partition),
+        elevation=_elevation(context, params, partition),
         clips=tuple(
             Clip(
                 one.lowest,
@@ -155,14 +153,13 @@ def _shadowing(observation: Observation, params: Params) -> Shadowing:
     return Shadowing(diameters, params.shadow_tolerance)
 
 
-def _elevation(observation: Observation, params: Params, partition: Partition) -> ElevationLimits | None:
+def _elevation(context: Context, params: Params, partition: Partition) -> ElevationLimits | None:
     """Return the limits of the elevation for a field, None if there are none."""
     if (params.min_elevation, params.max_elevation) == (-pi / 2, pi / 2):
         return None
-    direction = find_one(observation.fields, partition.field, "field").direction
-    x, y, z = np.mean([antenna.position_m for antenna in observation.antennas], axis=0).tolist()
+    direction, centre_m = context.field(partition.field).direction, context.require_observation().array_center_m
     return ElevationLimits(
-        params.min_elevation, params.max_elevation, direction.ra_rad, direction.dec_rad, array_center_m=(x, y, z)
+        params.min_elevation, params.max_elevation, direction.ra_rad, direction.dec_rad, array_center_m=centre_m
     )
 
 

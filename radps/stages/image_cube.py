@@ -323,8 +323,7 @@ def _feed_rule(context: Context, params: Params, partition: Partition) -> FeedRu
     """Return how the feeds turn against the sky, if that matters."""
     if params.parallactic_angle is False or not {"Q", "U"} & set(params.stokes):
         return None
-    fields = context.require_observation().fields
-    direction = next(field.direction for field in fields if field.name == partition.field)
+    direction = context.field(partition.field).direction
     return FeedRule(direction.ra_rad, direction.dec_rad, always=params.parallactic_angle is True)
 
 

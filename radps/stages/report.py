@@ -30,9 +30,9 @@ from radps.node_tasks.plotting import (
 from radps.node_tasks.products import measure_file
 from radps.node_tasks.visibility_histograms import MOST_CELLS, HistogramRanges, add_counts, count_visibilities
 from radps.report.pages import INDEX, make_pages
-from radps.report.parameters import Meanings, ParameterMeaning
+from radps.report.parameters import Meanings
 from radps.report.pictures import Album, Drawing, plan_pictures
-from radps.stages.base import StageParams, find_stage, parameter_summaries
+from radps.stages.base import StageParams, find_stage, parameter_meanings
 
 MAX_VISIBILITIES = 20_000_000
 """Of a partition, that are counted for its plots."""
@@ -84,7 +84,7 @@ def _find_meanings(context: Context) -> Meanings:
     found = {}
     for stage in dict.fromkeys(record.stage for record in context.steps.values()):
         try:
-            found[stage] = tuple(ParameterMeaning(*one) for one in parameter_summaries(find_stage(stage)))
+            found[stage] = parameter_meanings(find_stage(stage))
         except RadpsError:  # code of a user that lies elsewhere now
             continue
     return found

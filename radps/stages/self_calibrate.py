@@ -27,7 +27,7 @@ from radps.domain.self_calibration import TrialQuality, expected_solution_snr, j
 from radps.domain.solution_intervals import SolutionInterval
 from radps.errors import SelectionError
 from radps.graph_tasks.shapes import run_task
-from radps.node_tasks.calibration import SolveSummary, merge_solve_summaries
+from radps.node_tasks.calibration import merge_solve_summaries
 from radps.node_tasks.model_subtraction import stored_model
 from radps.node_tasks.self_calibration import drop_trial
 from radps.stages import image_continuum
@@ -44,6 +44,7 @@ from radps.stages._self_calibration import (
     solve_graphs,
     with_source,
 )
+from radps.stages._solution_scores import flagged_percent
 
 GROUP = "self_calibrated"
 """Data group of what this stage makes."""
@@ -284,7 +285,7 @@ def _try_cycle(
     groups, corrected = correct_graphs(context, trial_target, [*before, *tables])
     counts = yield run_task(context, merge_parts, corrected, name=f"merge_corrected-{trial_target.name}")
     imaged = yield from _image(context, params, target, cycle.number, groups)
-    flagged = _flagged_percent(summary)
+    flagged = flagged_percent(summary)
     trial = imaged._replace(
         phases=tuple(tables) if cycle.mode is GainMode.PHASE else state.phases,
         amplitudes=state.amplitudes if cycle.mode is GainMode.PHASE else tuple(tables),
@@ -308,12 +309,6 @@ def _drop_graph(context: Context, cycle: SelfCalibrationCycle, target: ImageTarg
     """Return the graph that deletes the data of a trial that is not the best one any more."""
     urls = [context.locate(path) for group in loser.groups.values() for path in (group.visibility, group.flag)]
     return run_task(context, drop_trial, urls, name=f"drop-{target.name}-cycle{cycle.number}")
-
-
-def _flagged_percent(summary: SolveSummary) -> float:
-    """Return the flagged part of the solutions that there were data for [%]."""
-    possible = summary.n_solutions - summary.n_without_data
-    return 100 * (summary.n_flagged - summary.n_without_data) / possible if possible else 100.0
 
 
 def _numbers(state: _State) -> dict[str, float]:

@@ -178,7 +178,7 @@ def _store_image(context: Context, image: _FieldImage) -> Delayed:
                 f"model image {record.name!r} of field {image.field.name!r} is a {record.kind}; a continuum image is "
                 "needed"
             )
-        centre = next(one for one in context.require_observation().fields if one.name == record.field).direction
+        centre = context.field(record.field).direction
         source = ImageSource(context.locate(record.path), record.cell_size_rad, (centre.ra_rad, centre.dec_rad))
     return run_task(
         context,
@@ -314,13 +314,12 @@ def _catalogue_component(field: ObservedField, windows: Sequence[SpectralWindow]
 
 def _flux_record(model: SkyModel, window: SpectralWindow) -> FluxDensityRecord:
     """Return the flux density of a model in the middle of a spectral window."""
-    middle = 0.5 * sum(window.frequency_hz)
     return FluxDensityRecord(
         field=model.field,
         window=window.name,
-        flux_jy=total_flux(model, middle),
+        flux_jy=total_flux(model, window.middle_hz),
         error_jy=0.0,
-        frequency_hz=middle,
+        frequency_hz=window.middle_hz,
         origin=model.origin,
     )
 

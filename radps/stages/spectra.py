@@ -104,7 +104,7 @@ def _measure_cube(context: Context, params: Params, cube: ImageRecord) -> Delaye
     """Return the graph of one spectrum; it computes to its job and its summary."""
     window = context.window(cube.window)
     moment = _find_moment(context, cube) if params.region == "moment" else None
-    field = next(one for one in context.require_observation().fields if one.name == cube.field)
+    field = context.field(cube.field)
     planned = find_planned(context.imaging.planned, cube)
     context = context.for_part(cube, window, moment, field.direction, planned)
     n_channels, n_l, n_m = cube.shape
