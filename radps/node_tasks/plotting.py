@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,10 +38,13 @@ from radps.plots.flags import plot_flag_fractions, plot_flag_map
 from radps.plots.images import ImagePlane, plot_channel_maps, plot_image, thin_plane
 from radps.plots.solutions import SolutionPanels, plot_amplitudes, plot_delays, plot_phases
 from radps.plots.spectra import SearchedSpectra, plot_line_search, plot_spectrum
+from radps.plots.themes import THEMES, Theme, themed
 from radps.plots.visibilities import DensityPanel, ModelPanel, plot_baselines, plot_densities, plot_model_comparison
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+_Plotted = ParamSpec("_Plotted")
 
 DPI = 90
 """A page of a thousand pixels is filled; a report stays small."""
@@ -106,7 +109,7 @@ def draw_picture(picture: Picture, draw: Callable[..., Picture], *arguments: Any
 def draw_antennas(picture: Picture, names: Sequence[str], positions_m: Sequence[tuple[float, float, float]]) -> Picture:
     """Draw where the antennas stand."""
     east, north, _ = local_positions(np.array(positions_m)).T
-    return save_picture(picture, plot_antennas(names, east, north))
+    return save_picture(picture, plot_antennas, names, east, north)
 
 
 def draw_elevations(
@@ -122,7 +125,7 @@ def draw_elevations(
         elevation = horizontal_direction(place, time_s, track.ra_rad, track.dec_rad).elevation_rad
         elevation[_STEPS_OF_TRACK :: _STEPS_OF_TRACK + 1] = np.nan
         found.append(Track(track.name, time_s, elevation))
-    return save_picture(picture, plot_elevations(found))
+    return save_picture(picture, plot_elevations, found)
 
 
 def draw_uv_coverage(picture: Picture, address: VisibilityAddress, frequency_hz: float) -> Picture:
@@ -132,7 +135,7 @@ def draw_uv_coverage(picture: Picture, address: VisibilityAddress, frequency_hz:
     step = max(1, len(uvw) // _MOST_UV_TIMES)
     u, v = np.moveaxis(uvw[::step, :, :2].reshape(-1, 2) * frequency_hz / SPEED_OF_LIGHT_M_S, -1, 0)
     known = np.isfinite(u) & ((u != 0) | (v != 0))
-    return save_picture(picture, plot_uv_coverage(u[known], v[known], picture.title))
+    return save_picture(picture, plot_uv_coverage, u[known], v[known], picture.title)
 
 
 def draw_solutions(picture: Picture, url: str, along: str, quantity: str, antennas: tuple[int, int]) -> Picture:
@@ -153,7 +156,7 @@ def draw_solutions(picture: Picture, url: str, along: str, quantity: str, antenn
         hands=solution.description.polarizations,
         x_label=label,
     )
-    return save_picture(picture, plot_phases(panels) if quantity == "phase" else plot_amplitudes(panels))
+    return save_picture(picture, plot_phases if quantity == "phase" else plot_amplitudes, panels)
 
 
 def draw_delay_solutions(picture: Picture, url: str, antennas: tuple[int, int]) -> Picture:
@@ -168,12 +171,12 @@ def draw_delay_solutions(picture: Picture, url: str, antennas: tuple[int, int]) 
         hands=solution.description.polarizations,
         x_label="Time [min]",
     )
-    return save_picture(picture, plot_delays(panels))
+    return save_picture(picture, plot_delays, panels)
 
 
 def draw_flags(picture: Picture, names: Sequence[str], before: Sequence[float], after: Sequence[float]) -> Picture:
     """Draw flagged fractions."""
-    return save_picture(picture, plot_flag_fractions(names, before, after, picture.title.rpartition(" ")[2]))
+    return save_picture(picture, plot_flag_fractions, names, before, after, picture.title.rpartition(" ")[2])
 
 
 def draw_densities(picture: Picture, counts: VisibilityCounts, ranges: HistogramRanges) -> Picture:
@@ -192,14 +195,14 @@ def draw_densities(picture: Picture, counts: VisibilityCounts, ranges: Histogram
         )
         for each, (x, label) in zip(parts, columns, strict=True)
     ]
-    return save_picture(picture, plot_densities(panels, len(columns), picture.title))
+    return save_picture(picture, plot_densities, panels, len(columns), picture.title)
 
 
 def draw_flag_map(picture: Picture, counts: VisibilityCounts, ranges: HistogramRanges) -> Picture:
     """Draw the flagged part of the data over time and frequency."""
     time_s, _, frequency_hz = range_edges(ranges)
     fraction = np.divide(counts.flagged, counts.data, out=np.full(counts.data.shape, np.nan), where=counts.data > 0)
-    return save_picture(picture, plot_flag_map(fraction, time_s, frequency_hz, picture.title))
+    return save_picture(picture, plot_flag_map, fraction, time_s, frequency_hz, picture.title)
 
 
 def draw_model_comparison(picture: Picture, sums: ModelSums, ranges: HistogramRanges, scale: float) -> Picture:
@@ -216,7 +219,7 @@ def draw_model_comparison(picture: Picture, sums: ModelSums, ranges: HistogramRa
         ModelPanel(x, label, data, expected)
         for (x, label), data, expected in zip(columns, observed, model, strict=True)
     ]
-    return save_picture(picture, plot_model_comparison(panels, picture.title))
+    return save_picture(picture, plot_model_comparison, panels, picture.title)
 
 
 def draw_baselines(picture: Picture, urls: Sequence[str]) -> Picture:
@@ -224,14 +227,14 @@ def draw_baselines(picture: Picture, urls: Sequence[str]) -> Picture:
     url = _find(urls)
     names = ("BASELINE_LENGTH", "PHASE_RMS", "CLOSURE_PHASE", "CLOSURE_AMPLITUDE")
     length_m, rms, phase, amplitude = (load_array(join_url(url, name)) for name in names)
-    return save_picture(picture, plot_baselines(length_m, rms, phase, amplitude, picture.title))
+    return save_picture(picture, plot_baselines, length_m, rms, phase, amplitude, picture.title)
 
 
 def draw_line_search(picture: Picture, url: str) -> Picture:
     """Draw what the line-free channels were found from."""
     names = ("frequency", "MEAN_VISIBILITY", "DIRTY_PEAK", "SIGNIFICANCE", "LINE_FREE")
     found = SearchedSpectra(*(load_array(join_url(url, name)) for name in names))
-    return save_picture(picture, plot_line_search(found, picture.title))
+    return save_picture(picture, plot_line_search, found, picture.title)
 
 
 def draw_spectrum(picture: Picture, urls: Sequence[str]) -> Picture:
@@ -240,18 +243,18 @@ def draw_spectrum(picture: Picture, urls: Sequence[str]) -> Picture:
     error_url = join_url(url, "FLUX_ERROR")
     error = load_array(error_url) if exists(error_url) else None
     velocity, flux = (load_array(join_url(url, name)) for name in ("velocity", "FLUX_DENSITY"))
-    return save_picture(picture, plot_spectrum(velocity, flux, error, picture.title))
+    return save_picture(picture, plot_spectrum, velocity, flux, error, picture.title)
 
 
 def draw_image(picture: Picture, place: DrawnImage, channel: int) -> Picture:
     """Draw one plane of an image."""
     beam = _beam(load_beams(place.url), channel)
-    return save_picture(picture, plot_image(_plane(place, channel, beam, place.label)))
+    return save_picture(picture, plot_image, _plane(place, channel, beam, place.label))
 
 
 def draw_map(picture: Picture, place: DrawnImage) -> Picture:
     """Draw a map whose values have no zero, such as velocities."""
-    return save_picture(picture, plot_image(_plane(place, 0, None, place.label), symmetric=True))
+    return save_picture(picture, plot_image, _plane(place, 0, None, place.label), symmetric=True)
 
 
 def draw_channel_maps(picture: Picture, place: DrawnImage, rest_frequency_hz: float | None) -> Picture:
@@ -262,7 +265,7 @@ def draw_channel_maps(picture: Picture, place: DrawnImage, rest_frequency_hz: fl
         _plane(place, int(channel), None, _name_channel(frequency_hz[channel], rest_frequency_hz), _MAP_PIXELS)
         for channel in chosen
     ]
-    return save_picture(picture, plot_channel_maps(planes))
+    return save_picture(picture, plot_channel_maps, planes)
 
 
 def draw_channels(picture: Picture, image_url: str, convergence_url: str) -> Picture:
@@ -271,24 +274,20 @@ def draw_channels(picture: Picture, image_url: str, convergence_url: str) -> Pic
     columns = dict(zip(STATISTICS, found.statistics.T, strict=True))
     beams = load_beams(image_url)
     blank = found.stop_reasons == StopReason.NO_DATA
-    return save_picture(
-        picture,
-        plot_channels(
-            ChannelTable(
-                frequency_hz=load_frequencies(image_url),
-                noise_jy=np.where(blank, np.nan, columns["noise"]),
-                maximum_jy=np.where(blank, np.nan, columns["max"]),
-                beam_major_rad=beams[:, 0],
-                beam_minor_rad=beams[:, 1],
-                stop_reasons=[StopReason(int(one)).name.lower().replace("_", " ") for one in found.stop_reasons],
-            )
-        ),
+    table = ChannelTable(
+        frequency_hz=load_frequencies(image_url),
+        noise_jy=np.where(blank, np.nan, columns["noise"]),
+        maximum_jy=np.where(blank, np.nan, columns["max"]),
+        beam_major_rad=beams[:, 0],
+        beam_minor_rad=beams[:, 1],
+        stop_reasons=[StopReason(int(one)).name.lower().replace("_", " ") for one in found.stop_reasons],
     )
+    return save_picture(picture, plot_channels, table)
 
 
 def draw_convergence(picture: Picture, convergence_url: str) -> Picture:
     """Draw the peak residual of each channel over the cycles."""
-    return save_picture(picture, plot_convergence(load_convergence(convergence_url).peak_residual))
+    return save_picture(picture, plot_convergence, load_convergence(convergence_url).peak_residual)
 
 
 def _plane(
@@ -306,13 +305,25 @@ def _plane(
     return thin_plane(plane, most_pixels)
 
 
-def save_picture(picture: Picture, figure: Figure) -> Picture:
-    """Write a figure as PNG."""
-    data = render(figure, "png", dpi=DPI)
-    replace_file(picture.url, data)
-    count_written(len(data))
-    width, height = (round(DPI * inches) for inches in figure.get_size_inches().tolist())
+def save_picture(
+    picture: Picture, plot: Callable[_Plotted, Figure], *arguments: _Plotted.args, **keywords: _Plotted.kwargs
+) -> Picture:
+    """Draw a picture in all themes and write it as PNG; ``plot`` is given what it draws, and returns a figure."""
+    width = height = 0
+    for theme in THEMES:
+        with themed(theme):
+            figure = plot(*arguments, **keywords)
+            data = render(figure, "png", dpi=DPI)
+        replace_file(in_theme(picture.url, theme), data)
+        count_written(len(data))
+        width, height = (round(DPI * inches) for inches in figure.get_size_inches().tolist())
     return picture._replace(width_px=width, height_px=height)
+
+
+def in_theme(path: str, theme: Theme) -> str:
+    """Return the path or URL of a picture in a theme: the light one is the picture itself, the others lie below it."""
+    folder, _, name = path.rpartition("/")
+    return path if theme == "light" else f"{folder}/{theme}/{name}"
 
 
 def _beam(beams: NDArray[np.float64], channel: int) -> tuple[float, float, float] | None:

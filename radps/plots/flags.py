@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from radps.plots.axes import show_times
 from radps.plots.figures import new_figure, plain
+from radps.plots.themes import NO_DATA_COLOUR
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,7 +45,7 @@ def plot_flag_map(
     """
     figure = new_figure(8.0, 4.0)
     axes = figure.add_subplot()
-    axes.set_facecolor("#eeeeee")
+    axes.set_facecolor(NO_DATA_COLOUR)
     used = np.flatnonzero(np.isfinite(fraction).any(axis=1))
     first, last = (int(used[0]), int(used[-1])) if used.size else (0, 0)
     shown = axes.pcolormesh(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from radps.domain.statistics import robust_rms
 from radps.plots.figures import new_figure, plain
+from radps.plots.themes import NO_DATA_COLOUR
 
 if TYPE_CHECKING:
     from astropy.wcs import WCS
@@ -80,6 +81,7 @@ def plot_image(plane: ImagePlane, *, symmetric: bool = False) -> Figure:
     axes = figure.add_subplot(projection=make_wcs(plane))
     norm = _scale(plane.image, _limits([plane], symmetric=symmetric), is_linear=symmetric)
     shown = axes.imshow(plane.image.T, origin="lower", cmap="RdBu_r" if symmetric else "inferno", norm=norm)
+    axes.set_facecolor(NO_DATA_COLOUR)  # blank pixels
     axes.set_xlabel("Right ascension")
     axes.set_ylabel("Declination")
     axes.set_title(plain(plane.label), fontsize=10)
@@ -101,6 +103,7 @@ def plot_channel_maps(planes: Sequence[ImagePlane]) -> Figure:
         half_l, half_m = (math.degrees(n * plane.cell_size_rad) * 30 for n in plane.image.shape)
         extent = (half_l, -half_l, -half_m, half_m)
         shown = axes.imshow(plane.image.T, origin="lower", cmap="inferno", vmin=low, vmax=high, extent=extent)
+        axes.set_facecolor(NO_DATA_COLOUR)  # blank pixels
         _draw_mask(axes, plane, extent=extent)
         axes.set_title(plain(plane.label), fontsize=8, pad=2)
         axes.tick_params(labelsize=6)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from radps.plots.axes import show_times
 from radps.plots.figures import new_figure, plain
+from radps.plots.themes import counting_colours
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -110,7 +111,7 @@ def _draw(axes: Axes, panel: DensityPanel) -> None:
         panel.y_edges[y.start : y.stop + 1],
         np.where(counts > 0, counts, np.nan).T,
         norm=LogNorm(vmin=1, vmax=max(2, int(counts.max()))),
-        cmap="viridis",
+        cmap=counting_colours(),
         rasterized=True,
     )
     axes.set_yscale(panel.y_scale)

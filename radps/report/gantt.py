@@ -37,6 +37,8 @@ _LONGEST_PAUSE = 0.1
 """Of the time in which something was computed; a longer pause is cut ..."""
 _CUT_PAUSE = 0.02
 """... to this."""
+_FAILED = "C3"
+"""Red in the styles of matplotlib, and in both themes of the report."""
 _UNITS = ((3 * 3600.0, 3600.0, "h"), (300.0, 60.0, "min"), (0.0, 1.0, "s"))
 
 
@@ -80,15 +82,13 @@ def gantt_chart(url: str) -> Figure:
     ContextError
         There is no run, or it is damaged.
     """
-    store = RunStore(url)
-    context = store.load()
-    steps = [_load_step(store.url, record) for record in context.steps.values() if record.attempt]
-    return draw_gantt(f"Run {context.run_id} {context.project}".rstrip(), steps)
+    return draw_gantt(*_load_run(url))
 
 
 def draw_run(picture: Picture, url: str) -> Picture:
     """Draw the Gantt picture of a run as a picture of its report."""
-    return save_picture(picture, gantt_chart(url))
+    title, steps = _load_run(url)
+    return save_picture(picture, draw_gantt, title, steps)
 
 
 def draw_gantt(title: str, steps: Sequence[StepTasks]) -> Figure:
@@ -112,6 +112,14 @@ def draw_gantt(title: str, steps: Sequence[StepTasks]) -> Figure:
     if marks:
         figure.legend(handles=marks, loc="outside lower right", fontsize=7, ncols=2, frameon=False)
     return figure
+
+
+def _load_run(url: str) -> tuple[str, list[StepTasks]]:
+    """Return the title of a run, and its steps."""
+    store = RunStore(url)
+    context = store.load()
+    steps = [_load_step(store.url, record) for record in context.steps.values() if record.attempt]
+    return f"Run {context.run_id} {context.project}".rstrip(), steps
 
 
 def _load_step(url: str, record: StepRecord) -> StepTasks:
@@ -234,6 +242,9 @@ def _colour(number: int) -> tuple[float, float, float]:
 
 
 def _draw_steps(axes: Axes, steps: Sequence[StepTasks], clock: _Clock) -> None:
+    """Draw a band for each step, with how long it took."""
+    from matplotlib import rcParams
+
     for number, step in enumerate(steps):
         start, stop = clock.place(step.start_s), clock.place(step.stop_s)
         width = max(stop - start, clock.end / _RESOLUTION)
@@ -250,15 +261,15 @@ def _draw_steps(axes: Axes, steps: Sequence[StepTasks], clock: _Clock) -> None:
             ha="left" if is_left else "right",
             va="center",
             fontsize=7,
-            color="#b00000" if step.state == "failed" else "#333333",
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
+            color=_FAILED if step.state == "failed" else rcParams["text.color"],
+            bbox={"facecolor": rcParams["axes.facecolor"], "edgecolor": "none", "pad": 0.5},
         )
     axes.set_yticks(range(len(steps)), [step.name for step in steps], fontsize=8)
     for label in axes.get_yticklabels():
         label.set_parse_math(False)
     axes.set_ylim(len(steps) - 0.4, -0.6)
     axes.set_ylabel("steps")
-    axes.grid(axis="x", color="#dddddd", linewidth=0.5)
+    axes.grid(axis="x", alpha=0.4, linewidth=0.5)
     axes.set_axisbelow(True)
 
 
@@ -266,6 +277,7 @@ def _draw_tasks(
     axes: Axes, steps: Sequence[StepTasks], clock: _Clock, lanes: _Lanes, rows: dict[tuple[str, int], int]
 ) -> None:
     """Draw the bars, and marks where a task was repeated or failed."""
+    from matplotlib import rcParams
     from matplotlib.collections import PolyCollection
 
     bars = _bars(steps, clock, lanes, rows)
@@ -274,14 +286,15 @@ def _draw_tasks(
         PolyCollection(
             [_corners(bar, narrowest) for bar in bars],
             facecolors=[(*_colour(bar.step), 0.35 if bar.is_kept else 1.0) for bar in bars],
-            edgecolors="white",
+            edgecolors=rcParams["axes.facecolor"],
             linewidths=0.2,
         )
     )
     tasks = [(task, rows[lanes[number, task.key]]) for number, step in enumerate(steps) for task in step.tasks]
+    ink = rcParams["text.color"]
     marks = (
-        ("repeated", "black", "v", [(task, row) for task, row in tasks if task.tries > 1 and task.state != "failed"]),
-        ("failed", "#d00000", "x", [(task, row) for task, row in tasks if task.state == "failed"]),
+        ("repeated", ink, "v", [(task, row) for task, row in tasks if task.tries > 1 and task.state != "failed"]),
+        ("failed", _FAILED, "x", [(task, row) for task, row in tasks if task.state == "failed"]),
     )
     for name, colour, marker, marked in marks:
         if marked:
@@ -291,7 +304,7 @@ def _draw_tasks(
             size = 10 if len(marked) < _MANY_MARKS else 3
             axes.scatter(middles, heights, s=size, marker=marker, color=colour, linewidths=0.8, zorder=3, label=label)
     axes.set_ylim(max(len(rows), 1) - 0.4, -0.6)
-    axes.grid(axis="x", color="#dddddd", linewidth=0.5)
+    axes.grid(axis="x", alpha=0.4, linewidth=0.5)
     axes.set_axisbelow(True)
 
 
@@ -327,7 +340,7 @@ def _label_time(upper: Axes, lower: Axes, clock: _Clock) -> None:
     lower.set_xlabel(f"time since the start [{unit}]{without}")
     for place, pause_s in clock.pauses:
         for axes in (upper, lower):
-            axes.axvline(place, color="#888888", linestyle=":", linewidth=1.2)
+            axes.axvline(place, color="grey", linestyle=":", linewidth=1.2)
         _, pause_unit_s, pause_unit = next(found for found in _UNITS if pause_s >= found[0])
         upper.annotate(
             f"pause {pause_s / pause_unit_s:.3g} {pause_unit}",
@@ -337,5 +350,4 @@ def _label_time(upper: Axes, lower: Axes, clock: _Clock) -> None:
             textcoords="offset points",
             ha="center",
             fontsize=7,
-            color="#666666",
         )

@@ -14,7 +14,7 @@ from radps.context.model import Context
 from radps.context.records import ImageRecord, Outcome, OutcomeStatus, ProductRecord, QAScore, StepRecord, StepState
 from radps.context.scores import BAD_SCORE, GOOD_SCORE
 from radps.data.urls import format_bytes
-from radps.node_tasks.plotting import DPI, Picture
+from radps.node_tasks.plotting import DPI, Picture, in_theme
 from radps.report.measures import explain_scores
 from radps.report.parameters import Meanings, parameter_rows, shorten
 
@@ -258,10 +258,12 @@ def _is_main(context: Context, picture: Picture) -> bool:
 
 def _show(picture: Picture, folder: str) -> dict[str, Any]:
     """Return a picture for a template."""
+    href = posixpath.relpath(picture.path, folder)
     return {
         "title": picture.title,
         "caption": picture.problem or picture.caption,
-        "href": "" if picture.problem else posixpath.relpath(picture.path, folder),
+        "href": "" if picture.problem else href,
+        "dark_href": in_theme(href, "dark"),
         "anchor": picture.path.rpartition("/")[2].removesuffix(".png"),
         "width": picture.width_px,
         "height": picture.height_px,

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
+from PIL import Image
 
 import radps
 from radps.api import Run
@@ -19,6 +20,11 @@ from radps.errors import StageError
 
 NASTY = "<script>alert(1)</script> $x$"
 
+PICTURES = """[...document.images].map(image => {
+  const box = image.getBoundingClientRect();
+  const card = getComputedStyle(image.closest('figure')).backgroundColor.match(/\\d+/g).slice(0, 3).map(Number);
+  return {src: image.currentSrc, card: card, box: [box.left, box.top + scrollY, box.right, box.bottom + scrollY]};
+})"""
 WAIT_FOR_PICTURES = """Promise.all([...document.images].map(image => {
   image.loading = 'eager';
   return image.decode().then(() => '', () => image.src);
@@ -46,7 +52,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         found = dict(attrs)
         self.tags.append(tag)
-        self.links += [found[name] or "" for name in ("href", "src") if name in found]
+        self.links += [found[name] or "" for name in ("href", "src", "srcset") if name in found]
         self.ids += [found["id"] or ""] if "id" in found else []
         if tag == "img" and not found.get("alt"):
             self.unnamed.append(str(found.get("src")))
@@ -174,6 +180,28 @@ def test_a_browser_shows_every_page_without_a_complaint(folder: Path, browser: A
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pictures_have_the_colours_of_the_page_and_text_that_is_read(
+    folder: Path, browser: Any, tmp_path: Path, scheme: str
+) -> None:
+    browser.look(scheme=scheme)
+    for path in sorted(folder.glob("*.html")):
+        browser.open(path.as_uri())
+        browser.ask(WAIT_FOR_PICTURES)
+        browser.picture(tmp_path / "page.png")
+        page = Image.open(tmp_path / "page.png").convert("RGB")
+        for found in browser.ask(PICTURES):
+            assert ("/dark/" in found["src"]) == (scheme == "dark")
+            left, top, right, bottom = (round(edge) for edge in found["box"])
+            background = list(page.getpixel((left + 5, top + 5)))
+            assert contrast(background, found["card"]) < 1.1, f"{found['src']} does not look like a part of its page"
+            # Left of the axes there are labels and nothing else.
+            margin = page.crop((left, top + 5, left + (right - left) // 20, bottom - 5))
+            best = max(contrast(list(colour), background) for _, colour in margin.getcolors(2**24))
+            assert best > 4.5, f"{found['src']}: the contrast of its labels is {best:.1f}"  # AA of WCAG 2.2
+
+
+@pytest.mark.slow
 def test_all_can_be_reached_by_the_keyboard_in_the_order_of_the_page(folder: Path, browser: Any) -> None:
     browser.look()
     for path in sorted(folder.glob("*.html")):
@@ -215,6 +243,7 @@ def test_print_is_dark_on_white_and_cuts_nothing_off(folder: Path, browser: Any)
     browser.look(scheme="dark", media="print")
     browser.open((folder / "index.html").as_uri())
     assert browser.ask(COLOURS) == [[0, 0, 0], [255, 255, 255]]
+    assert not any("/dark/" in found["src"] for found in browser.ask(PICTURES))
     assert browser.ask("getComputedStyle(document.querySelector('.table')).overflowX") == "visible"
     assert browser.ask("getComputedStyle(document.querySelector('nav')).display") == "none"
 
