@@ -111,6 +111,8 @@ class ImageRecord(Record):
     frequency_hz: tuple[float, float]
     """Centres of the first and of the last channel [Hz]."""
     channel_width_hz: float
+    interpolation: Literal["linear", "nearest"] | None = None
+    """How channels of the data were brought to those of a cube; None = they are the same."""
     statistics: StatisticsRecord
     noise_jy: float
     """Robust standard deviation of the residual, per beam; for a cube the median of the channels that have data."""

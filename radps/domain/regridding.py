@@ -96,10 +96,13 @@ def count_channel_parts(step_hz: float, data_width_hz: float) -> int:
     return max(1, math.ceil(abs(step_hz / data_width_hz) - 0.01))
 
 
-def part_frequencies(axis: SpectralAxis, channel: int, n_parts: int) -> NDArray[np.float64]:
-    """Return the centres of the parts of a channel, (part,) in the frame of the axis [Hz]."""
+def part_frequencies(axis: SpectralAxis, channel: int | NDArray[np.int64], n_parts: int) -> NDArray[np.float64]:
+    """Return the centres of the parts of a channel in the frame of the axis, (part,) [Hz].
+
+    Of channels (channel, 1) they are (channel, part).
+    """
     offsets = (np.arange(n_parts) + 0.5) / n_parts - 0.5
-    return axis.first_hz + axis.step_hz * (channel + offsets)
+    return np.asarray(axis.first_hz + axis.step_hz * (channel + offsets), np.float64)
 
 
 def find_needed_channels(

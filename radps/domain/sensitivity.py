@@ -52,27 +52,42 @@ def expected_noise(exposures: Sequence[Exposure]) -> float:
 
 
 def expected_noise_of_counts(
-    n_visibilities: Sequence[NDArray[np.int64]],
+    n_visibilities: Sequence[NDArray[np.int64] | NDArray[np.float64]],
     sefd_jy: Sequence[float],
     time_s: Sequence[float],
     bandwidth_hz: Sequence[float],
+    variance: Sequence[NDArray[np.float64]] | None = None,
 ) -> NDArray[np.float64]:
     """Return the thermal noise of images of Stokes I that are made of counted visibilities, with natural weights.
 
     Parameters
     ----------
-    n_visibilities : sequence of ndarray of int, shape (image,)
+    n_visibilities : sequence of ndarray, shape (image,)
         Of each kind of data (window, day): unflagged cross-correlations of the parallel hands in each image, both hands
         counted.
     sefd_jy, time_s, bandwidth_hz : sequence of float
         Of each kind: noise of an antenna [Jy], length of an integration [s], bandwidth of a visibility [Hz].
+    variance : sequence of ndarray, shape (image,), optional
+        Of each kind: variance of the sum of the visibilities, in units of that of one; by default their number, as they
+        are independent. Mixtures of channels are not (:mod:`radps.domain.regridded_noise`).
 
     Returns
     -------
     ndarray, shape (image,)
         Standard deviation [Jy/beam]; infinite for an image without visibilities.
     """
-    kinds = zip(n_visibilities, sefd_jy, time_s, bandwidth_hz, strict=True)
-    inverse_variance = sum(count * (2 * time * width / sefd**2) for count, sefd, time, width in kinds)
-    with np.errstate(divide="ignore"):
-        return np.asarray(1 / np.sqrt(inverse_variance), np.float64)
+    weights = [
+        2 * time * width / sefd**2 for sefd, time, width in zip(sefd_jy, time_s, bandwidth_hz, strict=True)
+    ]  # of one visibility [Jy^-2]
+    total = _sum_weighted(weights, n_visibilities)
+    spread = _sum_weighted(weights, n_visibilities if variance is None else variance)
+    noise_jy = np.full(total.shape, np.inf)
+    np.divide(np.sqrt(spread), total, out=noise_jy, where=total > 0)
+    return noise_jy
+
+
+def _sum_weighted(
+    weights: Sequence[float], counts: Sequence[NDArray[np.int64] | NDArray[np.float64]]
+) -> NDArray[np.float64]:
+    """Return the sum of the kinds, (image,)."""
+    return np.asarray(sum(weight * count for weight, count in zip(weights, counts, strict=True)), np.float64)

@@ -151,6 +151,15 @@ def make_doppler_rule(context: Context, partition: Partition, axis: SpectralAxis
     return _doppler_rule(context, partition, context.window(partition.window), axis.frame)
 
 
+def sample_times(context: Context, partition: Partition, n_times: int) -> NDArray[np.float64]:
+    """Return times in the scans of a partition that stand for equal parts of its data, UTC [unix s]."""
+    ends = np.sort(_times(context, partition))
+    pairs = ends.reshape(-1, 2) if ends.size % 2 == 0 else ends[[0, -1]][np.newaxis]
+    observed_s = np.concatenate([[0.0], np.cumsum(pairs[:, 1] - pairs[:, 0])])
+    middles = (np.arange(n_times) + 0.5) / n_times * observed_s[-1]
+    return np.asarray(np.interp(middles, np.repeat(observed_s, 2)[1:-1], pairs.ravel()), np.float64)
+
+
 def reaches(context: Context, partition: Partition, used: tuple[int, int], axis: SpectralAxis) -> tuple[int, int]:
     """Return the half-open channels of an axis that a partition may reach in any integration; maybe none."""
     low, high = _extent(context, partition, context.window(partition.window), used, axis.frame).reached_hz

@@ -183,6 +183,7 @@ def _image_target(context: Context, params: Params, target: ImageTarget) -> Dela
     blank = blank_record(name, "cube", image_path, stores.variables, target.field, window.name, description)
     planned = None if target.planned is None else target.planned.name
     more_of_it = {"convergence": table_path, "planned": planned, "data": imaged_data(target, params.data_group)}
+    more_of_it["interpolation"] = None if target.axis is None else target.axis.interpolation
     blank = blank.model_copy(update=more_of_it)
     return run_task(context, summarise_image, blank, stores, first, name=f"summarise-{target.name}", after=imaged)
 

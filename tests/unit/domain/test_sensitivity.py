@@ -38,3 +38,10 @@ def test_counted_visibilities_give_the_noise_of_the_equation() -> None:
     counts = [np.array([45 * 2 * 60, 0]), np.array([45 * 30, 0])]
     found = expected_noise_of_counts(counts, [400.0, 300.0], [10.0, 10.0], [1e6, 2e6])
     np.testing.assert_allclose(found, [expected_noise([whole, half]), np.inf], rtol=1e-12)
+
+
+def test_visibilities_that_share_their_noise_have_that_of_their_sum() -> None:
+    counts, variance = [np.array([100.0]), np.array([50.0])], [np.array([50.0]), np.array([50.0])]
+    weight = 2 * 10.0 * 1e6 / 400.0**2
+    found = expected_noise_of_counts(counts, [400.0, 400.0], [10.0, 10.0], [1e6, 1e6], variance)
+    np.testing.assert_allclose(found, [math.sqrt(100 * weight) / (150 * weight)], rtol=1e-12)
