@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,11 @@ def image_parameters() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """The tiny workflow, run in this process."""
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """The tiny workflow, run in this process, to be read only: a test that writes copies the folder."""
     folder: Path = tmp_path_factory.mktemp("tiny") / "run"
-    return radps.run(make_config(str(folder)), progress=False)
+    run = radps.run(make_config(str(folder)), progress=False)
+    before = find_digests(folder)
+    yield run
+    changed = {path for path, _ in before.items() ^ find_digests(folder).items()}
+    assert not changed, "a test wrote into the run that all share"
