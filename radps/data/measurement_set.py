@@ -51,6 +51,8 @@ class Antennas(NamedTuple):
     """``ALT-AZ``, ``EQUATORIAL``, ..."""
     receptors: tuple[str, str]
     """Polarization of the two receptors: ``("R", "L")`` or ``("X", "Y")``."""
+    receptor_angles_rad: npt.NDArray[np.float64] | None = None
+    """(antenna, 2) angles at which the receptors are mounted [rad]; NaN or None = unknown."""
 
 
 class MeasurementSetDescription(NamedTuple):
@@ -385,7 +387,15 @@ def _write_antennas(url: str, description: MeasurementSetDescription) -> None:
             ("antenna_name",),
             {"type": "quantity", "units": "m"} | coordinates,
         ),
+        (
+            "ANTENNA_RECEPTOR_ANGLE",
+            antennas.receptor_angles_rad,
+            ("antenna_name", "receptor_label"),
+            {"type": "quantity", "units": "rad"} | coordinates,
+        ),
     ):
+        if data is None:
+            continue
         stores.save_array(stores.join_url(url, name), data, dims=dims, attrs=attributes)
 
 

@@ -150,7 +150,7 @@ def _read_antennas(url: str) -> tuple[Antennas, str]:
         return tuple(stores.load_array(stores.join_url(root, name)).tolist()) if name in group else ("",) * len(names)
 
     unknown = np.full(len(names), np.nan)
-    diameter = "ANTENNA_DISH_DIAMETER"
+    diameter, angle = "ANTENNA_DISH_DIAMETER", "ANTENNA_RECEPTOR_ANGLE"
     receptors = stores.load_array(stores.join_url(root, "polarization_type"))
     first, second = (str(receptors[0, 0]), str(receptors[0, -1]))
     antennas = Antennas(
@@ -160,6 +160,7 @@ def _read_antennas(url: str) -> tuple[Antennas, str]:
         diameters_m=stores.load_array(stores.join_url(root, diameter)) if diameter in group else unknown,
         mounts=text("mount"),
         receptors=(first, second),
+        receptor_angles_rad=stores.load_array(stores.join_url(root, angle)) if angle in group else None,
     )
     telescope = str(group.attrs.get("overall_telescope_name") or text("telescope_name")[0])
     return antennas, telescope

@@ -304,8 +304,12 @@ class ObservationModel(_Frozen):
     feeds_turn: bool = False
     """True = the feeds turn against the sky by the parallactic angle, as those of alt-azimuth mounts do; False = they
     keep their angle, X to the north, as on an equatorial mount."""
+    receptor_angle: Angle = 0.0
+    """Angle at which the feeds are mounted [rad], of X (or R) from the north of the mount through its east; it adds to
+    that by which the mount turns. The partitions have it as ANTENNA_RECEPTOR_ANGLE."""
     primary_beam: bool = False
-    """True = each component is seen through the primary beam of the antennas at its centre, channel by channel."""
+    """True = each component is seen through the primary beam of the antennas, channel by channel; one that is extended
+    as the Gaussian of the moments of its product with the beam."""
     band: Band
     """The (first) spectral window; interference is there only."""
     further_bands: tuple[Band, ...] = ()

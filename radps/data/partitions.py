@@ -176,9 +176,13 @@ def _stack(names: list[str], rows: list[tuple[Antennas, int]]) -> Antennas:
 
 
 def _with_antennas(part: SourcePart, antennas: Antennas, renaming: dict[str, str]) -> SourcePart:
-    """Return a part whose baselines count in the list of all antennas."""
-    own = part.description.antennas.names
+    """Return a part whose baselines count in the list of all antennas; each band has feeds of its own."""
+    own, angles = part.description.antennas.names, part.description.antennas.receptor_angles_rad
     index = np.array([antennas.names.index(renaming[name]) for name in own], np.int64)
+    if angles is not None:
+        every = np.full((len(antennas.names), 2), np.nan)
+        every[index] = angles
+        antennas = antennas._replace(receptor_angles_rad=every)
     description = part.description._replace(
         antennas=antennas,
         antenna1=index[part.description.antenna1],

@@ -98,13 +98,16 @@ def describe_observation(model: ObservationModel) -> list[MeasurementSetDescript
         A field is below the horizon in one of its scans.
     """
     array = array_of(model)
+    is_circular = model.polarizations.startswith("RR")
+    angles = (model.receptor_angle, model.receptor_angle + (0.0 if is_circular else np.pi / 2))
     antennas = Antennas(
         names=array.names,
         stations=array.stations,
         positions_m=array.positions_m,
         diameters_m=np.full(len(array.names), array.dish_diameter_m),
         mounts=("ALT-AZ" if model.feeds_turn else "EQUATORIAL",) * len(array.names),
-        receptors=("R", "L") if model.polarizations.startswith("RR") else ("X", "Y"),
+        receptors=("R", "L") if is_circular else ("X", "Y"),
+        receptor_angles_rad=np.tile(angles, (len(array.names), 1)),
     )
     descriptions = []
     for field in model.fields:
@@ -176,10 +179,10 @@ def simulate_block(
     array, pairs = array_of(model), pairs_of(model)
     elapsed = schedule.elapsed_s[rows.start : rows.stop]
     uvw = uvw_from_positions(array.positions_m, start_s(model) + elapsed, field.ra, field.dec, pairs)
-    angle = None
+    angle = np.full(elapsed.size, model.receptor_angle) if model.receptor_angle else None
     if model.feeds_turn:
         where = horizontal_direction(array.positions_m, start_s(model) + elapsed, field.ra, field.dec)
-        angle = where.parallactic_angle_rad
+        angle = where.parallactic_angle_rad + model.receptor_angle
     sigma, sefd_factors = _noise_jy(model, window), _sefd_factors(model, array)
     numbers = schedule.numbers[rows.start : rows.stop].tolist()
     n_polarizations = len(model.polarization_names)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from radps.data.observation_model import Band, ObservationModel, SimulatedComponent, SimulatedField
 from radps.domain.array import AntennaArray, Baselines, baselines, local_positions, uvw_from_positions
+from radps.domain.attenuated_sources import SeenComponents, see_through_beam
 from radps.domain.corruption import (
     Purpose,
     draw_antenna_delays,
@@ -22,7 +23,7 @@ from radps.domain.corruption import (
     random_stream,
 )
 from radps.domain.flux_models import compute_flux_density, get_flux_model
-from radps.domain.primary_beam import MIN_CUTOFF, find_pattern, keep_main_lobe
+from radps.domain.primary_beam import find_pattern
 from radps.domain.sky import Component, component_flux, direction_cosines, predict_components
 from radps.errors import SelectionError
 
@@ -172,23 +173,26 @@ def true_flux(model: ObservationModel, field_name: str, band: int = 0) -> NDArra
 def true_primary_beam(model: ObservationModel, field_name: str, band: int = 0) -> NDArray[np.float64]:
     """Return the power pattern of the antennas at each component of a field, shape (component, channel).
 
-    It is 1 at the phase centre, and 0 beyond the main lobe; an extended component has the value at its centre.
+    It is 1 at the phase centre, and 0 beyond the main lobe; of an extended component it is the mean over its Gaussian.
 
     Raises
     ------
     SelectionError
         There is no such field or band.
     ModelError
-        A component has an impossible position.
+        A component has an impossible position, or reaches beyond the main lobe.
     """
+    channels = range(model.find_band(band).n_channels)
+    return np.stack([one.factors for one in _see_components(model, field_name, band, channels)], axis=-1)
+
+
+def _see_components(model: ObservationModel, field_name: str, band: int, channels: range) -> list[SeenComponents]:
+    """Return the sky of a field as the antennas see it in each channel."""
     array = array_of(model)
     components = true_components(model, field_name, band)
-    radius = np.array([np.arcsin(np.hypot(one.l, one.m)) for one in components])
-    patterns = [
-        keep_main_lobe(find_pattern(array.telescope, float(hz), array.dish_diameter_m), radius, MIN_CUTOFF)
-        for hz in model.find_band(band).frequency_hz
-    ]
-    return np.stack(patterns, axis=-1)
+    frequency_hz = model.find_band(band).frequency_hz[channels.start : channels.stop]
+    patterns = (find_pattern(array.telescope, float(hz), array.dish_diameter_m) for hz in frequency_hz)
+    return [see_through_beam(components, pattern) for pattern in patterns]
 
 
 def true_visibilities(
@@ -343,7 +347,13 @@ def _predict_stokes(
     if stokes != "I":
         fractions = [getattr(one, f"{stokes.lower()}_fraction") for one in field.components]
         flux = flux * np.reshape(fractions, (-1, 1))
-    frequency = model.find_band(band).frequency_hz[chosen]
-    return predict_components(uvw_m.reshape(-1, 3), frequency, components, flux).reshape(
-        *uvw_m.shape[:2], len(channels)
-    )
+    frequency, rows = model.find_band(band).frequency_hz[chosen], uvw_m.reshape(-1, 3)
+    shape = (*uvw_m.shape[:2], len(channels))
+    if not model.primary_beam or not any(one.major_rad > 0 for one in components):
+        return predict_components(rows, frequency, components, flux).reshape(shape)
+    # The beam is narrower at higher frequencies: what is seen of an extended source has a size of its own in a channel.
+    visibilities = np.empty((len(rows), len(channels)), np.complex128)
+    for number, seen in enumerate(_see_components(model, field.name, band, channels)):
+        one = slice(number, number + 1)
+        visibilities[:, one] = predict_components(rows, frequency[one], seen.components, flux[:, one])
+    return visibilities.reshape(shape)

@@ -8,13 +8,14 @@
 4. The others: circular feeds see RR = I + V, LL = I - V, RL = Q + iU, LR = Q - iU; linear ones XX = I + Q, YY = I - Q,
    XY = U + iV, YX = U - iV, with X to the north and Y to the east (IAU). Each Stokes parameter is the half sum or half
    difference of two correlations, with the same rules for flags and weights as I.
-5. The feeds of an alt-azimuth mount turn against the sky by the parallactic angle psi; what they see of Q + iU is
-   (Q + iU) exp(-2i psi). It is turned back. Q and U are then both needed, and get the mean of their weights.
+5. The feeds of an alt-azimuth mount turn against the sky by the parallactic angle; with the angle at which they are
+   mounted it is psi, and what they see of Q + iU is (Q + iU) exp(-2i psi). It is turned back. Q and U are then both
+   needed, and get the mean of their weights.
 
 Data that are Stokes parameters already pass with their own flags and weights.
 
 Taken for granted: gains of both feeds are calibrated, their phase difference too; leakage between the feeds is not
-corrected, and neither is an angle at which feeds are mounted.
+corrected. The feeds of all antennas are at one angle.
 
 References
 ----------

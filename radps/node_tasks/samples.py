@@ -16,7 +16,7 @@ from radps.domain.polarization import StokesI, to_stokes
 from radps.domain.regridding import SpectralAxis
 from radps.domain.spectral_frames import DopplerRule
 from radps.domain.weights import Weighting, density_grid, imaging_weights
-from radps.node_tasks.feeds import FeedRule, find_parallactic_angle
+from radps.node_tasks.feeds import FeedRule, find_feed_angle
 
 
 class Regridding(NamedTuple):
@@ -121,7 +121,7 @@ def find_stokes(source: Source, data: VisibilityChunk, stokes: Sequence[str]) ->
     """Return Stokes parameters on the sky; feeds are turned back where the source says so."""
     angle = None
     if source.feeds is not None and set(stokes) & {"Q", "U"}:
-        angle = find_parallactic_angle(source.address.store, source.feeds, data.time_s)
+        angle = find_feed_angle(source.address.store, source.feeds, data.time_s)
     return to_stokes(data.visibilities, data.flags, data.weights, data.polarizations, stokes, angle)
 
 

@@ -19,7 +19,7 @@ from radps.domain.solution_intervals import SolutionInterval, number_intervals
 from radps.errors import DataError
 from radps.node_tasks.applying import AppliedTable, divide_tables
 from radps.node_tasks.blocks import Block
-from radps.node_tasks.feeds import find_parallactic_angle
+from radps.node_tasks.feeds import find_feed_angle
 from radps.node_tasks.prediction import FieldModel, predict_field, predict_polarized
 
 
@@ -148,7 +148,7 @@ def predict_model(block: Block, data: VisibilityChunk, model: FieldModel) -> NDA
     if model.feeds is None:
         return predict_field(data.uvw_m.reshape(-1, 3), data.frequency_hz, model).reshape(*shape, 1)
     is_linear = bool({"XX", "YY"} & set(data.polarizations))
-    angle = find_parallactic_angle(block.address.store, model.feeds, data.time_s) if is_linear else None
+    angle = find_feed_angle(block.address.store, model.feeds, data.time_s) if is_linear else None
     hands = np.empty((*shape, len(data.polarizations)), np.complex128)
     for number, rows in enumerate(data.uvw_m):  # one by one: four Stokes parameters of all would double the memory
         stokes = StokesModel(*(part[np.newaxis] for part in predict_polarized(rows, data.frequency_hz, model)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import math
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -466,15 +467,20 @@ def test_linear_feeds_are_calibrated_like_circular_ones(make_bench: Callable[[Ob
 
 
 @pytest.mark.parametrize(
-    ("polarizations", "fractions"),
-    [("XX YY", {"q_fraction": 0.08, "u_fraction": -0.05}), ("RR LL", {"v_fraction": 0.03})],
+    ("polarizations", "fractions", "mounted"),
+    [
+        ("XX YY", {"q_fraction": 0.08, "u_fraction": -0.05}, 0.0),
+        ("XX YY", {"q_fraction": 0.08, "u_fraction": -0.05}, math.pi / 4),
+        ("RR LL", {"v_fraction": 0.03}, math.pi / 4),
+    ],
 )
 def test_a_polarized_calibrator_gives_true_gains_if_its_model_says_so(
-    make_bench: Callable[[ObservationModel], Bench], polarizations: str, fractions: dict[str, float]
+    make_bench: Callable[[ObservationModel], Bench], polarizations: str, fractions: dict[str, float], mounted: float
 ) -> None:
     polarized = DELAYED.fields[1].model_copy(update={"components": (_FLAT.model_copy(update=fractions),)})
     fields = (DELAYED.fields[0], polarized, DELAYED.fields[2])
     update = {"polarizations": polarizations, "feeds_turn": True, "bandpasses": None, "fields": fields}
+    update["receptor_angle"] = mounted
     bench = make_bench(DELAYED.model_copy(update=update))
     errors = []
     for given in (fractions, {}):
