@@ -122,6 +122,8 @@ class ImageRecord(Record):
     """Stokes parameter -> noise of its planes, where there are several."""
     beam: Beam | None = None
     """For a cube: of the channel in the middle."""
+    mask_share: float = 1.0
+    """Mean part of the pixels where CLEAN components were allowed at the end; 1 without a mask."""
     channels: dict[str, int] = Field(default_factory=dict)
     """Stop reason -> number of channels that ended with it."""
     listed: tuple[str, ...] = ()

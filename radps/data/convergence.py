@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from radps.data import stores
 
 QUANTITIES = ("peak_residual", "model_flux", "iterations")
-STATISTICS = ("max", "min", "sum", "sum_squares", "n_pixels", "noise", "residual_rms", "residual_peak")
+STATISTICS = ("max", "min", "sum", "sum_squares", "n_pixels", "noise", "residual_rms", "residual_peak", "mask_pixels")
 
 
 class PlaneStatistics(NamedTuple):
@@ -41,6 +41,8 @@ class PlaneStatistics(NamedTuple):
     """Standard deviation of the residual [Jy/beam]; above the noise where sources or their sidelobes are left."""
     residual_peak: float = 0.0
     """Largest absolute value of the residual, inside of a mask or not [Jy/beam]."""
+    mask_pixels: float = 0.0
+    """Pixels where components were allowed at the end: those of the mask, or all."""
 
 
 class Convergence(NamedTuple):

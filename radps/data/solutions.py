@@ -51,10 +51,6 @@ _COMMON = {
     "SNR": _Variable("snr", SOLUTION_DIMS, np.float64, 0.0, {"units": "", "meaning": "modulus over error of a gain"}),
     "STOP_REASON": _Variable("stop_reason", _CELL_DIMS, np.int8, int(StopReason.NO_DATA), {"meanings": _REASONS}),
     "N_ITERATIONS": _Variable("n_iterations", _CELL_DIMS, np.int32, 0, {"units": ""}),
-}
-_GAIN_VARIABLES = {
-    "GAIN": _Variable("gains", SOLUTION_DIMS, np.complex128, 1.0 + 0.0j, {"units": "", "formula": _FORMULA}),
-    **_COMMON,
     "OUTLIERS": _Variable(
         "outliers",
         _CELL_DIMS,
@@ -62,6 +58,10 @@ _GAIN_VARIABLES = {
         0.0,
         {"units": "", "meaning": "part of the data that a robust solution found off"},
     ),
+}
+_GAIN_VARIABLES = {
+    "GAIN": _Variable("gains", SOLUTION_DIMS, np.complex128, 1.0 + 0.0j, {"units": "", "formula": _FORMULA}),
+    **_COMMON,
 }
 _DELAY_VARIABLES = {
     "DELAY": _Variable("delays_s", SOLUTION_DIMS, np.float64, 0.0, {"units": "s", "formula": _DELAY_FORMULA}),

@@ -6,7 +6,8 @@ a gain g and a delay :math:`\tau` an antenna, :math:`\nu_0` the mean of the chan
 of an antenna grow with frequency.
 
 1. **Sums** :math:`A = \sum w V M^*` and :math:`B = \sum w |M|^2` a baseline and channel, over the times of an interval
-   (:func:`radps.domain.gains.accumulate_gain_sums` with a solution channel a channel).
+   (:func:`radps.domain.gain_sums.accumulate_gain_sums` with a solution channel a channel). Where single bad
+   visibilities have to count less, they are those of :func:`radps.domain.robust_gains.sum_robustly`.
 2. **Start.** The Fourier transform of A over frequency, padded 8 times, peaks at the delay of a baseline. Antennas are
    found one after the other, the highest peak first, from the sum of their baselines to those that are known already,
    which begin with the reference antenna; then, twice, each antenna takes the peak of the sum of all its baselines.
@@ -40,11 +41,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import next_fast_len
 
-from radps.domain.gains import GainSums
+from radps.domain.gain_sums import GainSums
 from radps.domain.interpolation import InterpolatedGains, InterpolationMethod, interpolate_series, parse_method
 from radps.domain.reference_antennas import order_reference_antennas, unit_phasors
 from radps.domain.solver import StopReason
-from radps.domain.stefcal import GainOptions, GainSolution, select_baselines, solve_cell
+from radps.domain.stefcal import GainOptions, GainSolution, Robustness, select_baselines, solve_cell
 from radps.errors import SelectionError
 
 _PADDING = 8
@@ -69,6 +70,8 @@ class DelayOptions(NamedTuple):
     """Solutions with a lower signal-to-noise ratio are flagged (CASA ``minsnr``)."""
     max_iterations: int = 50
     """Limit of Gauss-Newton steps; solutions that have not converged by then are flagged."""
+    robust: Robustness = Robustness.NONE
+    """Weights of outlying visibilities, where data are summed; sums that are there already are taken as they are."""
 
 
 class DelayTable(NamedTuple):
@@ -90,6 +93,9 @@ class DelayTable(NamedTuple):
     """:class:`~radps.domain.solver.StopReason`, shape (time, 1, polarization)."""
     n_iterations: NDArray[np.int32]
     """Gauss-Newton steps, shape (time, 1, polarization)."""
+    outliers: NDArray[np.float32] | None = None
+    """Part of the data that were outliers where they were summed robustly, the mean of the channels with data, shape
+    (time, 1, polarization); None: nobody looked for any."""
 
 
 class _Hand(NamedTuple):
@@ -144,7 +150,7 @@ def solve_delays(
     ----------
     sums : GainSums
         Of all data of the intervals, shape (interval, baseline, channel, polarization), from
-        :func:`radps.domain.gains.accumulate_gain_sums` with a solution channel for each channel.
+        :func:`radps.domain.gain_sums.accumulate_gain_sums` with a solution channel for each channel.
     antenna1, antenna2 : ndarray of int, shape (baseline,)
         Antenna indices. Autocorrelations are not used.
     n_antennas : int

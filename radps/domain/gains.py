@@ -23,13 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from radps.domain.gain_sums import (
-    GainSums,
-    accumulate_gain_sums,
-    add_gain_sums,
-    align_model,
-    place_empty_intervals,
-)
+from radps.domain.gain_sums import GainSums, align_model, place_empty_intervals
 from radps.domain.reference_antennas import (
     choose_reference_antenna,
     order_reference_antennas,
@@ -44,13 +38,9 @@ __all__ = [
     "GainMode",
     "GainOptions",
     "GainSolution",
-    "GainSums",
     "GainTable",
     "Robustness",
-    "accumulate_gain_sums",
-    "add_gain_sums",
     "choose_reference_antenna",
-    "place_empty_intervals",
     "rank_reference_antennas",
     "reference_phases",
     "solve_bandpass",

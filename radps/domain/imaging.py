@@ -16,7 +16,9 @@ The plane is one channel of a cube, or several channels of a continuum image who
 3. **Model update**: Hogbom or multi-scale CLEAN (:mod:`radps.domain.model_update`) down to the cycle goal
    max(goal, f * peak), f = clip(cycle_factor * largest sidelobe, min_psf_fraction, max_psf_fraction)
    (CASA: cyclethreshold).
-   A mask is given, or grows with the cycles (:mod:`radps.domain.masks`); peaks count inside it.
+   A mask is given, or grows with the cycles (:mod:`radps.domain.masks`), or begins with a given one and grows; peaks
+   count inside it. A region, where the primary beam is above a level, cuts it, and the noise is that of the region
+   (CASA: pbmask).
 4. **Restore**: model convolved with the restoring beam, plus residual.
 
 A plane depends on its own samples only, never on the planes that share a task, and is bit-reproducible.
@@ -39,7 +41,7 @@ from radps.domain.beam import NO_BEAM, RestoringBeam, fit_restoring_beam, gaussi
 from radps.domain.common_beam import restore_to_beam
 from radps.domain.geometry import ImageGrid
 from radps.domain.gridding import DEFAULT_EPSILON, dirty_sum, point_spread_function, predict
-from radps.domain.masks import AutoMaskOptions, mask_noise, update_auto_mask
+from radps.domain.masks import AutoMaskOptions, cut_mask, mask_noise, update_auto_mask
 from radps.domain.model_update import DeconvolverOptions, ReadyPsf, deconvolve, prepare_deconvolver
 from radps.domain.normal_operator import (
     MAX_TERMS,
@@ -216,6 +218,8 @@ class PlaneProblem:
     mask : ndarray of bool, shape (n_l, n_m), optional
         True = components are allowed; default: everywhere. With ``options.auto_mask`` the mask grows from this one, or
         from nothing.
+    region : ndarray of bool, shape (n_l, n_m), optional
+        True = the mask may be here, and the pixel counts for the noise; default: everywhere.
     with_noise : bool
         True = the robust noise of the residual is found in each cycle (needed for ``n_sigma``).
 
@@ -237,11 +241,14 @@ class PlaneProblem:
         options: CleanOptions | None = None,
         *,
         mask: NDArray[np.bool_] | None = None,
+        region: NDArray[np.bool_] | None = None,
         with_noise: bool = True,
     ) -> None:
         self.grid = grid
         self.options = options or CleanOptions()
-        self.mask = np.zeros(grid.shape, np.bool_) if mask is None and self.options.auto_mask else mask
+        mask = np.zeros(grid.shape, np.bool_) if mask is None and self.options.auto_mask else mask
+        self.mask = cut_mask(mask, region)
+        self._region = region
         self._with_noise = with_noise
         used = weights > 0
         if not used.all():
@@ -297,8 +304,8 @@ class PlaneProblem:
         peak = find_peak(self.residual, self.mask)
         if peak < self._best.peak:
             self._best = _State(peak, self.model, self.residual, self._accuracy)
-        # From the whole residual, whatever the mask, as CASA's `nsigma` with the default `fastnoise`.
-        return Residual(peak, robust_rms(self.residual) if self._with_noise else 0.0)
+        # From the whole region, whatever the mask, as CASA's `nsigma` with the default `fastnoise`.
+        return Residual(peak, robust_rms(self.residual, self._region) if self._with_noise else 0.0)
 
     def model_update(self, goal: float, max_iterations: int) -> ModelUpdate:
         """CLEAN the residual down to ``goal``, or to the cycle goal where that is higher."""
@@ -324,12 +331,14 @@ class PlaneProblem:
         if self._update is None:
             # A plane of noise alone gets no mask, and needs no PSF to know it.
             lowest = min(options.noise_threshold, options.negative_threshold or options.noise_threshold)
-            if not mask.any() and float(np.abs(self.residual).max()) <= lowest * mask_noise(self.residual, mask):
+            noise = mask_noise(self.residual, mask, self._region)
+            if not mask.any() and find_peak(self.residual, self._region) <= lowest * noise:
                 return
             self._update = self._prepare_update()
         if self._sidelobe_level is None:
             self._sidelobe_level = find_sidelobe_level(self.psf, self.beam, self.grid)
-        self.mask = update_auto_mask(self.residual, mask, self.beam, self.grid, self._sidelobe_level, options)
+        level, region = self._sidelobe_level, self._region
+        self.mask = update_auto_mask(self.residual, mask, self.beam, self.grid, level, options, region)
 
     def refine_residual(self) -> None:
         """Bring the residual to full accuracy, if an early cycle left it coarser."""
@@ -426,7 +435,12 @@ def find_sidelobe_level(psf: NDArray[np.float32], beam: RestoringBeam, grid: Ima
 
 def find_psf_fraction(psf: NDArray[np.float32], beam: RestoringBeam, grid: ImageGrid, options: CleanOptions) -> float:
     """Return the depth of a model update relative to its peak (CASA: psffraction): sidelobe level within its limits."""
-    wanted = options.cycle_factor * find_sidelobe_level(psf, beam, grid)
+    return limit_psf_fraction(find_sidelobe_level(psf, beam, grid), options)
+
+
+def limit_psf_fraction(sidelobe_level: float, options: CleanOptions) -> float:
+    """Return the same for a largest sidelobe that is known; NaN = there is no beam."""
+    wanted = options.cycle_factor * sidelobe_level
     if math.isnan(wanted):
         return options.max_psf_fraction
     return min(max(wanted, options.min_psf_fraction), options.max_psf_fraction)
@@ -442,6 +456,7 @@ def image_plane(
     options: CleanOptions | None = None,
     *,
     mask: NDArray[np.bool_] | None = None,
+    region: NDArray[np.bool_] | None = None,
     restoring_beam: RestoringBeam | None = None,
 ) -> PlaneImages:
     """Image one plane, from visibilities to the restored image. The arguments are those of :class:`PlaneProblem`.
@@ -454,8 +469,9 @@ def image_plane(
         The images and how CLEAN ended. ``control.max_iterations = 0`` makes the dirty image only. Where CLEAN diverged
         they are those of the cycle with the smallest peak residual; the history goes on to the last.
     """
+    with_noise = control.n_sigma > 0
     problem = PlaneProblem(
-        uvw_m, frequency_hz, visibilities, weights, grid, options, mask=mask, with_noise=control.n_sigma > 0
+        uvw_m, frequency_hz, visibilities, weights, grid, options, mask=mask, region=region, with_noise=with_noise
     )
     solution = solve(problem, control)
     if solution.stop_reason is StopReason.DIVERGED:

@@ -11,7 +11,8 @@ level L of the PSF:
    R > max(low_noise_threshold s, sidelobe_threshold L max|R|); prune that too. So faint edges are reached from bright
    middles, and noise alone is not.
 5. Negative: where asked for, the same as 1 to 3 for -R > max(negative_threshold s, ...); it does not grow.
-6. The mask is what it was, or any of these: it only ever grows.
+6. The mask is what it was, or any of these: it only ever grows. It begins with a mask that is given, or with nothing.
+7. With a region (where the primary beam is high enough), s and max|R| are those inside of it, and the mask is cut.
 
 Two things differ from CASA. What has grown is not smoothed: the margin of every cycle would let the mask creep over
 noise, until it covers the image. And the sidelobe threshold is at most ``MAX_SIDELOBE_SHARE`` of max|R|: with the PSF
@@ -35,7 +36,7 @@ from numpy.typing import NDArray
 
 from radps.domain.beam import RestoringBeam, convolve_with_beam
 from radps.domain.geometry import ImageGrid
-from radps.domain.statistics import robust_rms
+from radps.domain.statistics import find_peak, robust_rms
 
 MAX_SIDELOBE_SHARE = 0.6
 """Largest sidelobe threshold, relative to the peak; half a beam of a point source is above it."""
@@ -69,6 +70,7 @@ def update_auto_mask(
     grid: ImageGrid,
     sidelobe_level: float,
     options: AutoMaskOptions,
+    region: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.bool_]:
     """Return the mask of a cycle: that of the cycle before, and what the residual adds to it.
 
@@ -77,7 +79,7 @@ def update_auto_mask(
     residual : ndarray of float32, shape (n_l, n_m)
         Residual image [Jy/beam], finite.
     before : ndarray of bool, shape (n_l, n_m)
-        Mask of the cycle before, True = components are allowed; all False at the start.
+        Mask of the cycle before, True = components are allowed; at the start one that is given, or all False.
     beam : RestoringBeam
         The fit to the PSF; without one the mask stays as it is.
     grid : ImageGrid
@@ -86,12 +88,15 @@ def update_auto_mask(
         Largest sidelobe of the PSF, of :func:`radps.domain.imaging.find_sidelobe_level`.
     options : AutoMaskOptions
         The thresholds.
+    region : ndarray of bool, shape (n_l, n_m), optional
+        True = the pixel may get into the mask, and counts for the noise and for max|R|; by default all do. What is
+        outside is never CLEANed: its brightness would hold the thresholds up in all cycles.
     """
     if not beam.is_valid:
         return before
-    noise = mask_noise(residual, before)
+    noise = mask_noise(residual, before, region)
     share = min(options.sidelobe_threshold * sidelobe_level, MAX_SIDELOBE_SHARE)
-    sidelobes = share * float(np.abs(residual).max())
+    sidelobes = share * find_peak(residual, region)
     mask = before | _find_regions(residual > max(options.noise_threshold * noise, sidelobes), beam, grid, options)
     if before.any() and options.grow_iterations > 0:
         low = residual > max(options.low_noise_threshold * noise, sidelobes)
@@ -99,12 +104,25 @@ def update_auto_mask(
         mask |= prune_regions(grown & low, options.min_beam_fraction * beam.area_pixels(grid))
     if options.negative_threshold > 0:
         mask |= _find_regions(-residual > max(options.negative_threshold * noise, sidelobes), beam, grid, options)
-    return mask
+    return mask if region is None else mask & region
 
 
-def mask_noise(residual: NDArray[np.float32], mask: NDArray[np.bool_]) -> float:
-    """Return the robust noise of the residual outside of a mask; of all of it where the mask leaves nothing."""
-    return robust_rms(residual if mask.all() else residual[~mask])
+def cut_mask(mask: NDArray[np.bool_] | None, region: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+    """Return the part of a mask inside of a region; None stands for all pixels, in each of them."""
+    if mask is None or region is None:
+        return region if mask is None else mask
+    return mask & region
+
+
+def mask_noise(
+    residual: NDArray[np.float32], mask: NDArray[np.bool_], region: NDArray[np.bool_] | None = None
+) -> float:
+    """Return the robust noise of the residual outside of a mask, and inside of a region if there is one.
+
+    Where the mask leaves nothing, it is that of all of it.
+    """
+    outside = ~mask if region is None else region & ~mask
+    return robust_rms(residual, outside if outside.any() else region)
 
 
 def _find_regions(

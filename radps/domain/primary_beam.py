@@ -142,7 +142,8 @@ def find_pattern(telescope: str, frequency_hz: float, dish_diameter_m: float | N
         raise DataError(
             f"no primary beam for telescope {telescope!r} at {frequency_hz / 1e9:.4g} GHz without the one diameter of "
             f"its dishes: known are VLA, EVLA and MeerKAT, and ALMA's dishes of 12 m alone or of 7 m alone; leave out "
-            f"`primary_beam_correction`, or import the antennas of one diameter (`import_data: {{antennas: [...]}}`)"
+            f"`primary_beam_correction` and `mask_primary_beam`, or import the antennas of one diameter "
+            f"(`import_data: {{antennas: [...]}}`)"
         )
     return partial(_airy_pattern, frequency_hz=frequency_hz, dish=_Dish(dish_diameter_m, 0))
 

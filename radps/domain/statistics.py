@@ -47,9 +47,18 @@ class ImageStatistics(NamedTuple):
     """Finite pixels."""
 
 
-def robust_rms(image: NDArray[Any]) -> float:
-    """Return 1.4826 times the median absolute deviation of the finite pixels; NaN if there are none."""
-    values = image[np.isfinite(image)]
+def robust_rms(image: NDArray[Any], region: NDArray[np.bool_] | None = None) -> float:
+    """Return 1.4826 times the median absolute deviation of the finite pixels; NaN if there are none.
+
+    Parameters
+    ----------
+    image : ndarray of float
+        The image.
+    region : ndarray of bool, same shape, optional
+        True = the pixel counts; by default all do.
+    """
+    counted = np.isfinite(image) if region is None else np.isfinite(image) & region
+    values = image[counted]
     if values.size == 0:
         return math.nan
     return MAD_TO_SIGMA * float(np.median(np.abs(values - np.median(values))))

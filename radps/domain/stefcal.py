@@ -4,8 +4,8 @@ The visibility of the baseline of antennas i and j is taken to be :math:`V_{ij} 
 hand of polarization by itself. The gains minimise :math:`\chi^2 = \sum w |V_{ij} - g_i g_j^* M_{ij}|^2`.
 
 1. **Sums.** All that :math:`\chi^2` needs of a solution interval are, per baseline, :math:`A_{ij} = \sum w V M^*` and
-   :math:`B_{ij} = \sum w |M|^2`. They are summed once (:func:`radps.domain.gains.accumulate_gain_sums`) and merge by
-   addition, so an interval may be summed in pieces, and any number of integrations costs the iteration nothing.
+   :math:`B_{ij} = \sum w |M|^2`. They are summed once (:mod:`radps.domain.gain_sums`) and merge by addition, so an
+   interval may be summed in pieces, and any number of integrations costs the iteration nothing.
 2. **Selection.** Antennas with too few baselines are dropped until none is left that has too few; of what remains the
    largest set of antennas that baselines connect is kept. All others are flagged.
 3. **Gain steps.** With the other gains held, the best gain of an antenna is

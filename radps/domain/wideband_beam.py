@@ -122,6 +122,14 @@ def beam_moments(
     return BeamMoments(samples, profiles, powers.sum(axis=1))
 
 
+def find_beam_region(grid: ImageGrid, moments: BeamMoments, level: float) -> NDArray[np.bool_]:
+    """Return where the mean of the beams of all channels is at or above a level, shape (n_l, n_m)."""
+    region = np.zeros(grid.shape, np.bool_)
+    for row in range(grid.n_l):
+        region[row] = np.interp(distance_from_centre(grid, row), moments.radius_rad, moments.beam[0]) >= level
+    return region
+
+
 def correct_terms(
     terms: NDArray[np.float32], grid: ImageGrid, moments: BeamMoments, *, cutoff: float
 ) -> CorrectedTerms:

@@ -4,8 +4,11 @@ The images between the cycles live in a scratch store, with one plane for each T
 under a name of its own (``residual-0003``, ``model-0003``, ``mask-0003``), so that a task that runs twice never reads
 what it overwrites.
 
+What all cycles need of the PSF, its beam and its largest sidelobe, is found once, with the PSF.
+
 An automatic mask is found when the residual of a cycle is made for the first time: from the residual of the first term,
-and the mask of the cycle before. The peak that the loop is told is that inside the mask.
+and the mask of the cycle before. The peak that the loop is told is that inside the mask. Where the primary beam limits
+the mask, it is the mean of the beams of all channels, with the weights that they have in the image.
 """
 
 from __future__ import annotations
@@ -21,18 +24,18 @@ from radps.data.stores import create_array, join_url, load_array, save_array, wr
 from radps.domain.beam import RestoringBeam, fit_restoring_beam, restore_image
 from radps.domain.geometry import ImageGrid
 from radps.domain.gridding import DirtySum
-from radps.domain.imaging import PlaneImages, find_psf_fraction, find_sidelobe_level
-from radps.domain.masks import update_auto_mask
+from radps.domain.imaging import PlaneImages, find_sidelobe_level, limit_psf_fraction
+from radps.domain.masks import cut_mask, update_auto_mask
 from radps.domain.model_update import Deconvolver, DeconvolverOptions, deconvolve, prepare_deconvolver
 from radps.domain.multiscale import choose_scales
 from radps.domain.multiterm import find_hessian, find_spectral_index, invert_hessian, solve_principal
 from radps.domain.multiterm_clean import clean_terms
 from radps.domain.solver import ModelUpdate, Residual, SolverResult
 from radps.domain.statistics import find_peak, robust_rms
-from radps.domain.wideband_beam import ChannelWeights, beam_moments, correct_terms
+from radps.domain.wideband_beam import BeamMoments, ChannelWeights, beam_moments, correct_terms, find_beam_region
 from radps.domain.wideband_operator import apply_operators, make_operators, make_spectrum
 from radps.node_tasks.continuum_sums import ContinuumRules, FirstSums
-from radps.node_tasks.cube_imaging import write_plane
+from radps.node_tasks.cube_imaging import PrimaryBeamRule, write_plane
 from radps.node_tasks.mask_files import load_channel_mask
 
 TAYLOR_VARIABLES = ("SKY_TAYLOR_1", "SKY_MODEL_TAYLOR_1", "SKY_RESIDUAL_TAYLOR_1")
@@ -80,6 +83,16 @@ class CycleImages(NamedTuple):
         return join_url(self.scratch_url, "psf")
 
     @property
+    def fit_url(self) -> str:
+        """URL of the :class:`PsfFit`, (4,)."""
+        return join_url(self.scratch_url, "psf-fit")
+
+    @property
+    def region_url(self) -> str:
+        """URL of where the primary beam allows components, shape (l, m); there is none where it does not matter."""
+        return join_url(self.scratch_url, "region")
+
+    @property
     def channels_url(self) -> str:
         """URL of the frequency and the weight of each channel: (2, channel)."""
         return join_url(self.scratch_url, "channels")
@@ -88,6 +101,14 @@ class CycleImages(NamedTuple):
     def operator_url(self) -> str:
         """URL of the spectra of the normal operators: (2 term - 1, series, p_l, p_m // 2 + 1)."""
         return join_url(self.scratch_url, "operator")
+
+
+class PsfFit(NamedTuple):
+    """What model updates and masks need of the PSF of the first term."""
+
+    beam: RestoringBeam
+    sidelobe_level: float
+    """Of :func:`radps.domain.imaging.find_sidelobe_level`; NaN without a beam."""
 
 
 class ContinuumPlane(NamedTuple):
@@ -134,8 +155,14 @@ def save_first(total: FirstSums, rules: ContinuumRules, cycle: CycleImages) -> F
     for term, sums in enumerate(total.psf.image):
         images = DirtySum(sums, total.psf.weight).normalised().astype(np.float32, copy=False)
         _write_term(cycle.psf_url, term, images[0])
+        if term == 0:
+            _save_fit(images[0], rules.imaging.grid, cycle)
         if rules.series:
             _write_term(cycle.operator_url, term, make_spectrum(images, rules.series))
+    if rules.imaging.mask_beam is not None:
+        moments = _beam_moments(rules.imaging.mask_beam, rules, total.channels, n_terms=1)
+        region = find_beam_region(rules.imaging.grid, moments, rules.imaging.mask_beam.cutoff)
+        save_array(cycle.region_url, region, dims=("l", "m"))
     dirty = total.dirty.normalised().astype(np.float32, copy=False)
     return FirstLook(total.psf.weight, _save_residual(dirty, rules, cycle), find_peak(dirty[0]))
 
@@ -160,9 +187,8 @@ def update_model(rules: ContinuumRules, cycle: CycleImages, goal: float, max_ite
     clean, grid = rules.imaging.clean, rules.imaging.grid
     residuals, psfs = load_array(cycle.residual_url), load_array(cycle.psf_url)
     mask = _load_mask(cycle, rules)
-    centre = central_part(psfs[0], grid)
-    beam = fit_restoring_beam(centre, grid)
-    fraction = find_psf_fraction(centre, beam, grid, clean)
+    beam, sidelobe_level = _load_fit(cycle)
+    fraction = limit_psf_fraction(sidelobe_level, clean)
     level = max(goal, fraction * find_peak(residuals[0], mask))
     if rules.n_terms == 1:
         ready = prepare_deconvolver(psfs[0], beam, grid, clean.deconvolver)
@@ -190,8 +216,7 @@ def finish_continuum(plane: ContinuumPlane, weight: float) -> None:
     rules, grid = plane.rules, plane.rules.imaging.grid
     residuals, psfs = load_array(plane.cycle.residual_url), load_array(plane.cycle.psf_url)
     model = _load_model(plane.cycle, rules)
-    psf = central_part(psfs[0], grid)
-    beam = fit_restoring_beam(psf, grid)
+    beam = _load_fit(plane.cycle).beam
     dirty = load_array(plane.cycle.dirty_url)
     restored = [residuals[0]] * rules.n_terms
     if weight > 0:
@@ -201,13 +226,13 @@ def finish_continuum(plane: ContinuumPlane, weight: float) -> None:
         if rules.n_terms > 1:
             _write_index(plane, np.stack(restored), left, inverse)
     if rules.imaging.primary_beam is not None:
-        _write_corrected(plane, np.stack(restored))
+        _write_corrected(plane, rules.imaging.primary_beam, np.stack(restored))
     if rules.n_terms > 1:
         for variable, image in zip(TAYLOR_VARIABLES, (restored[1], model[1], residuals[1]), strict=True):
             write_planes(plane.image_url, variable, slice(0, 1), image[np.newaxis])
     images = PlaneImages(
         dirty=dirty[0],
-        psf=psf,
+        psf=central_part(psfs[0], grid),
         model=model[0],
         residual=residuals[0],
         restored=restored[0],
@@ -243,20 +268,10 @@ def _write_index(
         write_planes(plane.image_url, variable, slice(0, 1), image[np.newaxis])
 
 
-def _write_corrected(plane: ContinuumPlane, terms: NDArray[np.float32]) -> None:
+def _write_corrected(plane: ContinuumPlane, beam: PrimaryBeamRule, terms: NDArray[np.float32]) -> None:
     """Write the primary beam, and the terms and the spectral index that are corrected for it."""
     rules = plane.rules
-    beam = rules.imaging.primary_beam
-    if beam is None:
-        return
-    moments = beam_moments(
-        rules.imaging.grid,
-        ChannelWeights(*load_array(plane.cycle.channels_url)),
-        rules.reference_hz,
-        rules.n_terms,
-        beam.telescope,
-        dish_diameter_m=beam.dish_diameter_m,
-    )
+    moments = _beam_moments(beam, rules, ChannelWeights(*load_array(plane.cycle.channels_url)), rules.n_terms)
     found = correct_terms(terms, rules.imaging.grid, moments, cutoff=beam.cutoff)
     planes = {"PRIMARY_BEAM": found.pattern, **dict(zip(CORRECTED_VARIABLES, found.terms, strict=False))}
     if rules.n_terms > 1:
@@ -264,6 +279,30 @@ def _write_corrected(plane: ContinuumPlane, terms: NDArray[np.float32]) -> None:
         planes[CORRECTED_INDEX_VARIABLE] = np.where(np.isnan(apparent), np.nan, found.terms[1] / found.terms[0])
     for variable, image in planes.items():
         write_planes(plane.image_url, variable, slice(0, 1), image[np.newaxis])
+
+
+def _beam_moments(beam: PrimaryBeamRule, rules: ContinuumRules, channels: ChannelWeights, n_terms: int) -> BeamMoments:
+    return beam_moments(
+        rules.imaging.grid,
+        channels,
+        rules.reference_hz,
+        n_terms,
+        beam.telescope,
+        dish_diameter_m=beam.dish_diameter_m,
+    )
+
+
+def _save_fit(psf: NDArray[np.float32], grid: ImageGrid, cycle: CycleImages) -> None:
+    """Fit the beam to the PSF, and keep it with the largest sidelobe."""
+    centre = central_part(psf, grid)
+    beam = fit_restoring_beam(centre, grid)
+    save_array(cycle.fit_url, np.array([*beam, find_sidelobe_level(centre, beam, grid)]), dims=("quantity",))
+
+
+def _load_fit(cycle: CycleImages) -> PsfFit:
+    """Read what is known of the PSF."""
+    *beam, sidelobe_level = load_array(cycle.fit_url).tolist()
+    return PsfFit(RestoringBeam(*beam), sidelobe_level)
 
 
 def _load_model(cycle: CycleImages, rules: ContinuumRules) -> NDArray[np.float32]:
@@ -280,18 +319,27 @@ def _save_residual(
     mask = _load_mask(cycle, rules) if is_refined else _update_mask(residuals[0], rules, cycle)
     if not np.isfinite(residuals[0, 0, 0]):
         return Residual(math.nan)
-    # From the whole residual, whatever the mask, as CASA's `nsigma` with the default `fastnoise`.
-    noise = robust_rms(residuals[0]) if rules.imaging.control.n_sigma > 0 else 0.0
+    # From the whole region, whatever the mask, as CASA's `nsigma` with the default `fastnoise`.
+    noise = robust_rms(residuals[0], _load_region(cycle, rules)) if rules.imaging.control.n_sigma > 0 else 0.0
     return Residual(find_peak(residuals[0], mask), noise)
 
 
 def _load_mask(cycle: CycleImages, rules: ContinuumRules) -> NDArray[np.bool_] | None:
     """Read where components are allowed after a residual update; None: everywhere."""
-    if rules.imaging.mask_url is not None:
-        return load_channel_mask(rules.imaging.mask_url, 0)
-    if rules.imaging.clean.auto_mask is None:
-        return None
-    return np.asarray(load_array(cycle.mask_url), np.bool_)
+    if rules.imaging.clean.auto_mask is not None:
+        return np.asarray(load_array(cycle.mask_url), np.bool_)
+    return _load_given_mask(cycle, rules)
+
+
+def _load_given_mask(cycle: CycleImages, rules: ContinuumRules) -> NDArray[np.bool_] | None:
+    """Read the mask that is given, where the primary beam allows it; None: everywhere."""
+    url = rules.imaging.mask_url
+    return cut_mask(None if url is None else load_channel_mask(url, 0), _load_region(cycle, rules))
+
+
+def _load_region(cycle: CycleImages, rules: ContinuumRules) -> NDArray[np.bool_] | None:
+    """Read where the primary beam allows components; None: everywhere."""
+    return None if rules.imaging.mask_beam is None else np.asarray(load_array(cycle.region_url), np.bool_)
 
 
 def _update_mask(residual: NDArray[np.float32], rules: ContinuumRules, cycle: CycleImages) -> NDArray[np.bool_] | None:
@@ -299,12 +347,15 @@ def _update_mask(residual: NDArray[np.float32], rules: ContinuumRules, cycle: Cy
     grid, options = rules.imaging.grid, rules.imaging.clean.auto_mask
     if options is None:
         return _load_mask(cycle, rules)
-    before = None if cycle.number == 0 else _load_mask(cycle._replace(number=cycle.number - 1), rules)
-    psf = central_part(load_array(cycle.psf_url)[0], grid)
-    beam = fit_restoring_beam(psf, grid)
-    sidelobes = find_sidelobe_level(psf, beam, grid)
-    empty = np.zeros(grid.shape, np.bool_)
-    mask = update_auto_mask(residual, empty if before is None else before, beam, grid, sidelobes, options)
+    region = _load_region(cycle, rules)
+    if cycle.number > 0:
+        before = _load_mask(cycle._replace(number=cycle.number - 1), rules)
+    else:
+        before = None if rules.imaging.mask_url is None else _load_given_mask(cycle, rules)
+    if before is None:
+        before = np.zeros(grid.shape, np.bool_)
+    beam, sidelobe_level = _load_fit(cycle)
+    mask = update_auto_mask(residual, before, beam, grid, sidelobe_level, options, region)
     save_array(cycle.mask_url, mask, dims=("l", "m"))
     return mask
 

@@ -22,12 +22,18 @@ from radps.node_tasks.samples import Source, WeightingRule, weigh_samples
 
 
 class PrimaryBeamRule(NamedTuple):
-    """Which primary beam an image is divided by."""
+    """Which primary beam an image is divided by, or its mask is cut by."""
 
     telescope: str
     dish_diameter_m: float | None
     cutoff: float
-    """Level below which the image is blanked."""
+    """Level below which the image is blanked, or not CLEANed."""
+
+    def pattern(self, grid: ImageGrid, frequency_hz: float) -> NDArray[np.float32]:
+        """Return the primary beam at a frequency, shape (n_l, n_m); 0 beyond the cutoff."""
+        return primary_beam(
+            grid, frequency_hz, self.telescope, dish_diameter_m=self.dish_diameter_m, cutoff=self.cutoff
+        )
 
 
 class ImagingRules(NamedTuple):
@@ -43,8 +49,15 @@ class ImagingRules(NamedTuple):
     """Stokes parameters of the planes; each is imaged by itself."""
     mask_url: str | None = None
     """A mask that is given, of :func:`radps.node_tasks.mask_files.prepare_mask`; None: there is none."""
+    mask_beam: PrimaryBeamRule | None = None
+    """The primary beam that says where components are allowed; None: it does not count."""
     restoring_beam: RestoringBeam | None = None
     """The beam of all planes; None: each has its own."""
+
+    @property
+    def has_mask(self) -> bool:
+        """True where components are not allowed everywhere."""
+        return not (self.mask_url is None and self.mask_beam is None and self.clean.auto_mask is None)
 
 
 class CubePart(NamedTuple):
@@ -74,21 +87,27 @@ def clean_channels(part: CubePart, rules: ImagingRules, image_url: str, converge
                 if done[stokes, channel - first]:
                     continue
                 piece = data.samples(channel, stokes)
+                frequency_hz = float(piece.frequency_hz[0])
                 plane = image_plane(
                     piece.uvw_m,
-                    float(piece.frequency_hz[0]),
+                    frequency_hz,
                     piece.visibilities[:, 0],
                     weigh_samples(piece, rules.weighting, rules.grid)[:, 0],
                     rules.grid,
                     rules.control,
                     rules.clean,
                     mask=None if rules.mask_url is None else load_channel_mask(rules.mask_url, channel),
+                    region=find_mask_region(rules, frequency_hz),
                     restoring_beam=rules.restoring_beam,
                 )
-                frequency_hz = float(piece.frequency_hz[0])
                 write_plane(plane, channel, frequency_hz, rules, image_url, table, polarization=stokes)
             imaged += 1
     return imaged
+
+
+def find_mask_region(rules: ImagingRules, frequency_hz: float) -> NDArray[np.bool_] | None:
+    """Return where the primary beam allows components, shape (n_l, n_m); None: everywhere."""
+    return None if rules.mask_beam is None else rules.mask_beam.pattern(rules.grid, frequency_hz) > 0
 
 
 def write_plane(
@@ -112,10 +131,7 @@ def write_plane(
     if plane.mask is not None:
         planes["MASK"] = plane.mask
     if rules.primary_beam is not None:
-        beam = rules.primary_beam
-        pattern = primary_beam(
-            rules.grid, frequency_hz, beam.telescope, dish_diameter_m=beam.dish_diameter_m, cutoff=beam.cutoff
-        )
+        pattern = rules.primary_beam.pattern(rules.grid, frequency_hz)
         planes["PRIMARY_BEAM"] = pattern
         planes["SKY_PRIMARY_BEAM_CORRECTED"] = correct_primary_beam(plane.restored, pattern)
     for variable, image in planes.items():
@@ -127,7 +143,7 @@ def write_plane(
         channel,
         int(plane.solution.stop_reason),
         history_table(plane.solution),
-        measure_plane(plane.restored, plane.residual),
+        measure_plane(plane.restored, plane.residual, plane.mask),
         rules.control.max_cycles,
     )
 
@@ -137,14 +153,20 @@ def history_table(solution: SolverResult) -> NDArray[np.float64]:
     return np.array([(cycle.peak_residual, cycle.model_flux, cycle.iterations) for cycle in solution.history])
 
 
-def measure_plane(restored: NDArray[np.float32], residual: NDArray[np.float32]) -> PlaneStatistics:
-    """Return the statistics of a plane; one without a beam is not restored, and has the noise of its residual alone."""
+def measure_plane(
+    restored: NDArray[np.float32], residual: NDArray[np.float32], mask: NDArray[np.bool_] | None = None
+) -> PlaneStatistics:
+    """Return the statistics of a plane; one without a beam is not restored, and has the noise of its residual alone.
+
+    ``mask`` is where components were allowed; None is everywhere.
+    """
     with_data = not np.isnan(residual).any()
     noise = robust_rms(residual) if with_data else 0.0
     scatter = float(residual.std(dtype=np.float64)) if with_data else 0.0
     peak = find_peak(residual) if with_data else 0.0
+    n_allowed = residual.size if mask is None else int(np.count_nonzero(mask))
     if np.isnan(restored).any():  # all of it, or nothing
-        return PlaneStatistics(0.0, 0.0, 0.0, 0.0, 0.0, noise, scatter, peak)
+        return PlaneStatistics(0.0, 0.0, 0.0, 0.0, 0.0, noise, scatter, peak, n_allowed)
     values = restored.astype(np.float64)
     return PlaneStatistics(
         max=float(restored.max()),
@@ -155,6 +177,7 @@ def measure_plane(restored: NDArray[np.float32], residual: NDArray[np.float32]) 
         noise=noise,
         residual_rms=scatter,
         residual_peak=peak,
+        mask_pixels=n_allowed,
     )
 
 

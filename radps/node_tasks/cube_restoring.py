@@ -63,7 +63,8 @@ def _restore_plane(
     for variable, image in planes.items():
         write_planes(image_url, variable, where, image[np.newaxis], polarization=stokes)
     write_beams(image_url, where, *(np.array([value]) for value in beam), polarization=stokes)
-    write_statistics(convergence_url, channel, measure_plane(restored, residual))
+    mask = load_planes(image_url, "MASK", where, polarization=stokes)[0] if rules.has_mask else None
+    write_statistics(convergence_url, channel, measure_plane(restored, residual, mask))
 
 
 def _load(image_url: str, variable: str, channel: int, stokes: int) -> NDArray[np.float32]:

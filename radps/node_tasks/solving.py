@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -14,8 +15,9 @@ from radps.data.visibilities import VisibilityChunk
 from radps.domain.gain_sums import GainSums, empty_gain_sums, place_empty_intervals
 from radps.domain.gains import GainOptions
 from radps.domain.polarization import StokesModel, parallel_hands, to_parallel_hands
-from radps.domain.robust_gains import GainData, sum_robustly
+from radps.domain.robust_gains import CELLS_AT_ONCE, GainData, sum_robustly
 from radps.domain.solution_intervals import SolutionInterval, number_intervals
+from radps.domain.stefcal import Robustness
 from radps.errors import DataError
 from radps.node_tasks.applying import AppliedTable, divide_tables
 from radps.node_tasks.blocks import Block
@@ -98,23 +100,57 @@ def sum_scan(parts: Sequence[ScanPart], interval: SolutionInterval, n_antennas: 
     )
 
 
-def sum_scan_channels(part: ScanPart, interval: SolutionInterval) -> ScanSums:
-    """Sum the data of a scan over time alone, each channel by itself."""
+def sum_scan_channels(part: ScanPart, interval: SolutionInterval, n_antennas: int, options: GainOptions) -> ScanSums:
+    """Sum the data of a scan over time alone, each channel by itself.
+
+    A robust solution judges a visibility by complex gains of its channel and interval.
+    """
     time_s, frequency_hz = part.load_times(), part.load_frequencies()
     number = number_intervals(time_s, interval)
     n_intervals = int(number.max()) + 1
     data = part.pieces[0].load(())
+    is_robust = options.robust is not Robustness.NONE
     shape = (n_intervals, len(data.antenna1), len(frequency_hz), len(parallel_hands(data.polarizations)))
     total = empty_gain_sums(shape)
-    for piece in part.pieces:
-        cut = number[piece.times[0] - part.times.start : piece.times[1] - part.times.start]
-        found = _load_piece(piece, part, cut, n_intervals, by_channel=True).accumulate()
-        band = slice(piece.channels[0] - part.channels.start, piece.channels[1] - part.channels.start)
-        total.vis_model[:, :, band] += found.vis_model
-        total.model_power[:, :, band] += found.model_power
-        total.weight[:] += found.weight
-        total.weight_time[:] += found.weight_time
-    return ScanSums(place_empty_intervals(total, time_s, number), data.antenna1, data.antenna2, frequency_hz, None)
+    outliers = np.zeros((n_intervals, *shape[2:]), np.float32) if is_robust else None
+    width = max(1, CELLS_AT_ONCE // (n_intervals * shape[3])) if is_robust else len(frequency_hz)
+
+    def load(pieces: Sequence[Block]) -> Iterator[GainData]:
+        for piece in pieces:
+            cut = number[piece.times[0] - part.times.start : piece.times[1] - part.times.start]
+            yield _load_piece(piece, part, cut, n_intervals, by_channel=True)
+
+    for pieces in _join_pieces(part.pieces) if is_robust else [(piece,) for piece in part.pieces]:
+        kept = tuple(load(pieces)) if len(pieces) == 1 else None
+        first, last = (edge - part.channels.start for edge in pieces[0].channels)
+        for start in range(first, last, width):
+            band = slice(start, min(start + width, last))
+            read = partial(_cut_bands, kept, partial(load, pieces), slice(start - first, band.stop - first))
+            found = sum_robustly(read, data.antenna1, data.antenna2, n_antennas, options)
+            total.vis_model[:, :, band] += found.sums.vis_model
+            total.model_power[:, :, band] += found.sums.model_power
+            total.weight[:] += found.sums.weight
+            total.weight_time[:] += found.sums.weight_time
+            if outliers is not None:
+                outliers[:, band] = found.outliers
+    sums = place_empty_intervals(total, time_s, number)
+    return ScanSums(sums, data.antenna1, data.antenna2, frequency_hz, outliers)
+
+
+def _join_pieces(pieces: Sequence[Block]) -> list[tuple[Block, ...]]:
+    """Return the pieces of the same channels together: what is off is told by all times of an interval."""
+    bands: dict[tuple[int, int], list[Block]] = {}
+    for piece in pieces:
+        bands.setdefault(piece.channels, []).append(piece)
+    return [tuple(one) for one in bands.values()]
+
+
+def _cut_bands(
+    kept: Sequence[GainData] | None, load: Callable[[], Iterator[GainData]], band: slice
+) -> Iterator[GainData]:
+    """Yield some channels of each piece; pieces are read unless they are kept."""
+    for data in load() if kept is None else kept:
+        yield data.of_channels(band)
 
 
 def _common_baselines(parts: Sequence[ScanPart]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

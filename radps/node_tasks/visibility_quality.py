@@ -18,7 +18,7 @@ from radps.domain.closure import (
     measure_phase_scatter,
     sum_baselines,
 )
-from radps.domain.gains import accumulate_gain_sums
+from radps.domain.gain_sums import accumulate_gain_sums
 from radps.node_tasks.blocks import Block
 from radps.node_tasks.prediction import FieldModel
 from radps.node_tasks.solving import load_corrected, predict_model

@@ -211,7 +211,9 @@ def _of_image(album: Album, image: ImageRecord) -> Iterator[Drawing]:
         context.locate(image.path), image.variable, image.cell_size_rad, _centre(context, image.field), image.name
     )
     masked = place._replace(with_mask="MASK" in image.companions)
-    outline = " Lines surround the mask of CLEAN." if masked.with_mask else ""
+    outline = (
+        f" Lines surround the mask of CLEAN, {100 * image.mask_share:.3g} % of the pixels." if masked.with_mask else ""
+    )
     if image.kind == "cube":
         rest_hz = context.window(image.window).rest_frequency_hz
         caption = f"Channels on one scale of colours, evenly chosen where there are many.{outline}"

@@ -100,11 +100,7 @@ def finish_window(
         qa=(
             *_scores(plan, bandpass, summarise_gains(gains.table, "time"), transfer.fluxes),
             *([] if delays is None else [score_snr(plan.window, "delay", delays.median_snr)]),
-            *(
-                [score_outliers(plan.window, kind, one) for kind, one in (("bandpass", bandpass), ("gain", solved))]
-                if plan.looks_for_outliers
-                else []
-            ),
+            *_score_outliers(plan, bandpass, solved, delays),
             score_snr(plan.window, "bandpass", median_snr(bandpass)),
             *([] if bandpass.misfit is None else [score_misfit(plan.window, bandpass.misfit)]),
             score_snr(plan.window, "gain", median_snr(solved)),
@@ -172,7 +168,7 @@ def finish_phases(
     ]
     snr = tuple(score_snr(window, "phase", median_snr(summaries[0])) for window in windows)
     if plan.looks_for_outliers:
-        snr = (*snr, *(score_outliers(window, "phase", summaries[0]) for window in windows))
+        snr = (*snr, *(score_outliers(window, "phase", summaries[0].outliers) for window in windows))
     counts = {"phases": _counts(summaries[0]), "phases_of_scans": _counts(summaries[1])}
     return Outcome(tables=tuple(tables), qa=(*flagged, *snr), summary={window: counts for window in windows})
 
@@ -321,6 +317,18 @@ def _scores(
     )
 
 
+def _score_outliers(
+    plan: WindowPlan, bandpass: SolveSummary, solved: SolveSummary, delays: DelaySummary | None
+) -> list[QAScore]:
+    """Judge how much of the data was far off each kind of robust solutions; nothing where nobody looked."""
+    found = {"delay": delays, "bandpass": bandpass, "gain": solved}
+    return [
+        score_outliers(plan.window, kind, one.outliers)
+        for kind, one in found.items()
+        if plan.looks_for_outliers and one is not None
+    ]
+
+
 def _counts(summary: SolveSummary) -> dict[str, float]:
     """Return the counts of a solution as plain JSON."""
     return {
@@ -363,6 +371,7 @@ def _delay_counts(plan: WindowPlan, delays: DelaySummary) -> dict[str, Any]:
         "median_snr": delays.median_snr,
         "largest_ns": 1e9 * delays.largest_delay_s,
         "median_error_ns": 1e9 * delays.median_error_s,
+        "outlying_data_percent": 100 * delays.outliers,
         "antennas_without_solution": [name for name, count in solved if not count],
     }
 

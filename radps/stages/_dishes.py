@@ -12,8 +12,8 @@ _MOST_NAMED = 4
 """Antennas of one kind that an error names."""
 
 
-def find_dish_diameter(observation: Observation) -> float | None:
-    """Return the diameter of the dishes [m]; None = the data do not say.
+def find_dish_diameter(observation: Observation, parameter: str) -> float | None:
+    """Return the diameter of the dishes [m]; None = the data do not say. ``parameter`` is the one that asks for it.
 
     Raises
     ------
@@ -25,7 +25,7 @@ def find_dish_diameter(observation: Observation) -> float | None:
         if antenna.diameter_m > 0:
             kinds.setdefault(round(antenna.diameter_m, 2), []).append(antenna.name)
     if len(kinds) > 1:
-        raise SelectionError(_refuse_kinds(kinds, [antenna.name for antenna in observation.antennas]))
+        raise SelectionError(_refuse_kinds(kinds, [antenna.name for antenna in observation.antennas], parameter))
     return next(iter(kinds), None)
 
 
@@ -41,7 +41,7 @@ def find_patterns(names: Iterable[str], everyone: Iterable[str]) -> tuple[str, .
     return tuple(patterns)
 
 
-def _refuse_kinds(kinds: dict[float, list[str]], everyone: Sequence[str]) -> str:
+def _refuse_kinds(kinds: dict[float, list[str]], everyone: Sequence[str], parameter: str) -> str:
     found, remedies = [], []
     for size, names in sorted(kinds.items()):
         some = ", ".join(names[:_MOST_NAMED]) + (", ..." if len(names) > _MOST_NAMED else "")
@@ -49,7 +49,7 @@ def _refuse_kinds(kinds: dict[float, list[str]], everyone: Sequence[str]) -> str
         found.append(f"{len(names)} of {size:g} m ({some})")
         remedies.append(f"`import_data: {{antennas: [{words}]}}`")
     return (
-        f"primary_beam_correction: the array has dishes of {len(kinds)} diameters, {' and '.join(found)}, whose "
+        f"{parameter}: the array has dishes of {len(kinds)} diameters, {' and '.join(found)}, whose "
         f"baselines have no primary beam in common. Take one kind, by {' or '.join(remedies)}, or leave out "
-        "primary_beam_correction"
+        f"{parameter}"
     )

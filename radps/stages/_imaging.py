@@ -210,13 +210,12 @@ def make_rules(
     context: Context, params: ImagingParams, grid: ImageGrid, highest_hz: float, weighting: WeightingRule
 ) -> ImagingRules:
     """Return what the tasks need to know of the parameters."""
-    observation = context.require_observation()
     scales = None if params.scales == "auto" else params.scales
     if scales is not None and params.deconvolver is Deconvolver.MULTISCALE:
         check_scales(scales, grid.shape)
     beam = None
     if params.primary_beam_correction:
-        beam = PrimaryBeamRule(observation.telescope, find_dish_diameter(observation), params.primary_beam_cutoff)
+        beam = choose_primary_beam(context, params.primary_beam_cutoff, "primary_beam_correction")
     return ImagingRules(
         grid=grid,
         weighting=weighting,
@@ -236,6 +235,18 @@ def make_rules(
         ),
         primary_beam=beam,
     )
+
+
+def choose_primary_beam(context: Context, cutoff: float, parameter: str) -> PrimaryBeamRule:
+    """Return which primary beam the images have, and the lowest level that counts for the parameter that asks for it.
+
+    Raises
+    ------
+    SelectionError
+        There are dishes of several diameters.
+    """
+    observation = context.require_observation()
+    return PrimaryBeamRule(observation.telescope, find_dish_diameter(observation, parameter), cutoff)
 
 
 def choose_w_term(context: Context, params: ImagingParams, grid: ImageGrid, highest_hz: float) -> bool:
@@ -389,6 +400,7 @@ def summarise_image(blank: ImageRecord, stores: ImageStores, first_channel: int 
             "noise_jy": noise[blank.polarizations[0]],
             "polarization_noise_jy": noise if len(noise) > 1 else {},
             "beam": Beam(major_rad=major, minor_rad=minor, position_angle_rad=angle) if math.isfinite(major) else None,
+            "mask_share": _mask_share(found, blank.shape[1] * blank.shape[2]),
             "channels": {reason.name.lower(): reasons.count(reason) for reason in sorted(set(reasons))},
             "listed": tuple(
                 text
@@ -404,6 +416,13 @@ def _median_noise(table: Convergence) -> float:
     with_data = table.statistics[:, STATISTICS.index("n_pixels")] > 0
     noise = table.statistics[with_data, STATISTICS.index("noise")]
     return float(np.median(noise)) if noise.size else 0.0
+
+
+def _mask_share(table: Convergence, n_pixels: int) -> float:
+    """Return the mean part of the pixels where components were allowed, over the channels that are restored."""
+    restored = table.statistics[:, STATISTICS.index("n_pixels")] > 0
+    allowed = table.statistics[restored, STATISTICS.index("mask_pixels")]
+    return float(allowed.mean()) / n_pixels if allowed.size else 1.0
 
 
 def _list_troubles(table: Convergence, first_channel: int, stokes: str) -> list[str]:

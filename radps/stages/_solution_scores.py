@@ -38,11 +38,11 @@ def score_snr(window: str, kind: str, snr: float) -> QAScore:
     )
 
 
-def score_outliers(window: str, kind: str, summary: SolveSummary) -> QAScore:
+def score_outliers(window: str, kind: str, outliers: float) -> QAScore:
     """Score the part of the data that a robust solution found far off."""
     return score_between(
         f"data far off the {kind} solutions",
-        100 * summary.outliers,
+        100 * outliers,
         unit="%",
         good=2.0,
         bad=20.0,

@@ -84,9 +84,9 @@ class Params(StageParams):
     min_baselines: int = Field(default=4, ge=2)
     """Antennas with fewer baselines that have data are flagged (CASA `minblperant`)."""
     robust: Robustness = Robustness.NONE
-    """What becomes of visibilities that are far off a solution of bandpass, phases or gains: "none" counts them as all
-    others, "huber" the less the farther they are off, "reject" leaves those out that are off by more than five times
-    the noise (CASA `solmode`, "R" and "L1R")."""
+    """What becomes of visibilities that are far off a solution of delays, bandpass, phases or gains: "none" counts them
+    as all others, "huber" the less the farther they are off, "reject" leaves those out that are off by more than five
+    times the noise (CASA `solmode`, "R" and "L1R")."""
     outlier_sigma: float = Field(default=0.0, ge=0.0)
     """Gains whose amplitude is off the median of its antenna, hand and field by more than this many standard deviations
     are flagged; 0 flags none. Five solutions and more are judged."""
@@ -264,7 +264,7 @@ def _solve_delays(
     context: Context, params: Params, delays: Delays, plan: WindowPlan, window: SpectralWindow, order: Delayed
 ) -> Delayed:
     """Return the graph of the delays of a window; it computes to their DelaySummary."""
-    options = DelayOptions(min_baselines=params.min_baselines, min_snr=delays.min_snr)
+    options = DelayOptions(min_baselines=params.min_baselines, min_snr=delays.min_snr, robust=params.robust)
     scans = calibrator_scans(context, plan.delay_fields, window, inner_channels(delays.channels, window))
     parts = [
         run_task(

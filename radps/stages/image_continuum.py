@@ -284,13 +284,12 @@ def _keep_blocks(context: Context, target: ImageTarget, sources: Sequence[Source
 
 def _more_variables(params: Params) -> dict[str, str]:
     """Return the variables of a mask and of two Taylor terms, with their units."""
-    mask = {} if params.mask == "none" else {"MASK": ""}
     if params.n_terms == 1:
-        return mask
+        return params.mask_variables
     units = dict.fromkeys(TAYLOR_VARIABLES, "Jy/beam") | dict.fromkeys(INDEX_VARIABLES, "")
     if params.primary_beam_correction:
         units |= {CORRECTED_VARIABLES[1]: "Jy/beam", CORRECTED_INDEX_VARIABLE: ""}
-    return mask | units
+    return params.mask_variables | units
 
 
 def _iterate_cycles(

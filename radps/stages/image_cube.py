@@ -149,8 +149,7 @@ def _image_target(context: Context, params: Params, target: ImageTarget) -> Dela
     weighting = choose_weighting(params, target.planned)
     highest_hz = float(frequency_hz.max())
     chosen = describe_choices(context, params, grid, weighting, highest_hz)
-    more = {} if params.mask == "none" else {"MASK": ""}
-    stores, image_path, table_path = plan_stores(context, params, target, description, more, chosen)
+    stores, image_path, table_path = plan_stores(context, params, target, description, params.mask_variables, chosen)
     ready = [_create_stores(context, target, stores, description)]
     if params.weight_density == "common" and weighting.weighting is not Weighting.NATURAL:
         density, density_url = common_density(

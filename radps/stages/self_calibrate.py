@@ -25,6 +25,7 @@ from radps.context.scores import score_between
 from radps.domain.gains import GainMode, GainOptions
 from radps.domain.self_calibration import TrialQuality, expected_solution_snr, judge_trial
 from radps.domain.solution_intervals import SolutionInterval
+from radps.domain.stefcal import Robustness
 from radps.errors import SelectionError
 from radps.graph_tasks.shapes import run_task
 from radps.node_tasks.calibration import merge_solve_summaries
@@ -70,6 +71,10 @@ class Params(image_continuum.Params):
     """Solutions with a lower signal-to-noise ratio are flagged, and intervals that promise a lower one not tried."""
     min_baselines: int = Field(default=4, ge=2)
     """Antennas with fewer baselines that have data are flagged."""
+    robust_gains: Robustness = Robustness.NONE
+    """What becomes of visibilities that are far off a solution: "none" counts them as all others, "huber" the less the
+    farther they are off, "reject" leaves those out that are off by more than five times the noise (CASA `solmode`); as
+    `robust` of `calibrate`, which is that of the weights here. Images are made of all data."""
     min_improvement: float = Field(default=0.05, ge=0.0)
     """A cycle is kept if the signal-to-noise ratio of the image rises by more than this part: gains lower the residual
     of perfect data by some per cent too, because they fit a part of the noise, and of what CLEAN has left."""
@@ -269,7 +274,7 @@ def _try_cycle(
     graph, url = model_graph(context, trial_target, state.image)
     stored = yield graph
     before = state.amplitudes if cycle.mode is GainMode.PHASE else state.phases
-    options = GainOptions(mode=cycle.mode, min_baselines=params.min_baselines, min_snr=params.min_snr)
+    options = GainOptions(cycle.mode, params.min_baselines, params.min_snr, robust=params.robust_gains)
     tables, graphs = solve_graphs(
         context,
         trial_target,
@@ -296,6 +301,7 @@ def _try_cycle(
         **_numbers(trial),
         "median_solution_snr": float(np.median(summary.snr)) if summary.snr else 0.0,
         "flagged_solutions_percent": flagged,
+        "outlying_data_percent": 100 * summary.outliers,
         "data_flagged_percent": 100 * (n_after - n_before) / max(sum(one.n_data for one in counts) - n_before, 1),
     }
 

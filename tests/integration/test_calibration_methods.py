@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from radps.context.model import Context, Workspace
 from radps.context.records import CalibrationTable, Outcome, OutcomeStatus, Resources
+from radps.context.sky import to_field_model
 from radps.data import solutions
 from radps.data.demo_observation import demo_observation
 from radps.data.observation_model import (
@@ -30,7 +31,12 @@ from radps.data.simulate import simulate_observation
 from radps.data.simulated_truth import true_bandpasses, true_visibilities
 from radps.data.stores import load_array, write_region
 from radps.data.visibilities import load_visibilities
+from radps.domain.delays import DelayOptions, DelayTable
+from radps.domain.stefcal import Robustness
 from radps.errors import ContextError, SelectionError
+from radps.node_tasks.delays import solve_scan_delays
+from radps.node_tasks.solving import ScanPart
+from radps.stages._calibration import calibrator_scans, sky_model
 
 FLUX, PHASE, TARGET = "3C286", "J1445+0958", "N5921"
 TINY = demo_observation("tiny")
@@ -419,12 +425,62 @@ def noisy_and_spoiled(make_bench: Callable[[ObservationModel], Bench]) -> tuple[
     return good, spoiled
 
 
+def scan_of(bench: Bench) -> ScanPart:
+    """Return the scan of the flux calibrator, with its model."""
+    context = bench.context
+    (window,) = context.require_observation().windows
+    (scan,) = calibrator_scans(context, ("flux",), window, (0, window.n_channels))
+    return ScanPart(scan.pieces, (), to_field_model(context, sky_model(context, FLUX)))
+
+
+def test_robust_delays_of_spoiled_data_are_those_of_good_ones(
+    noisy_and_spoiled: tuple[Bench, Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, spoiled = (scan_of(one.after("set_model")) for one in noisy_and_spoiled)
+    n_antennas = len(noisy_and_spoiled[0].context.require_observation().antennas)
+
+    def solve(scan: ScanPart, robust: Robustness) -> DelayTable:
+        options = DelayOptions(robust=robust)
+        return solve_scan_delays(scan, FLUX, "1", n_antennas, range(n_antennas), options, "scan").table
+
+    truth, plain, robust = (
+        solve(scan, how)
+        for scan, how in ((good, Robustness.NONE), (spoiled, Robustness.NONE), (spoiled, Robustness.REJECT))
+    )
+    measured = ~truth.flags & (truth.errors_s > 0)
+    plain_rms, robust_rms = (
+        float(np.sqrt(np.mean(((one.delays_s - truth.delays_s)[measured] / truth.errors_s[measured]) ** 2)))
+        for one in (plain, robust)
+    )
+    # 2 % of the data are missing: the square root of that of their error
+    assert robust_rms < 0.3
+    assert plain_rms > 4 * robust_rms
+    assert plain.outliers is None
+    assert robust.outliers is not None
+    assert robust.outliers[0, 0] == pytest.approx(0.02, abs=0.006)
+    # However few channels are judged at once, and in however many pieces a scan is read.
+    monkeypatch.setattr("radps.node_tasks.solving.CELLS_AT_ONCE", 4)
+    again = solve(spoiled, Robustness.REJECT)
+    for name in ("delays_s", "errors_s", "outliers"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(robust, name))
+    (piece,) = spoiled.pieces
+    cuts = [
+        piece.model_copy(update={"times": times, "channels": channels})
+        for times in ((piece.times[0], piece.times[0] + 2), (piece.times[0] + 2, piece.times[1]))
+        for channels in ((0, 5), (5, 16))
+    ]
+    pieces = solve(spoiled._replace(pieces=tuple(cuts)), Robustness.REJECT)
+    # sums in another order
+    np.testing.assert_allclose(pieces.delays_s, robust.delays_s, rtol=1e-9, atol=1e-20)
+    np.testing.assert_array_equal(pieces.outliers, robust.outliers)
+
+
 def test_robust_solutions_of_spoiled_data_are_those_of_good_ones(noisy_and_spoiled: tuple[Bench, Bench]) -> None:
     good, spoiled = noisy_and_spoiled
     benches = {
         "good": good.calibrated(),
         "plain": spoiled.calibrated(),
-        "reject": spoiled.calibrated(robust="reject", phases={}),
+        "reject": spoiled.calibrated(robust="reject", delays={}, phases={}),
     }
     tables = {
         name: {
@@ -446,7 +502,7 @@ def test_robust_solutions_of_spoiled_data_are_those_of_good_ones(noisy_and_spoil
     assert difference("plain", "bandpass") > 3
     assert benches["reject"].context.flux_densities[-1].flux_jy == pytest.approx(2.5, rel=0.01)
     counts = benches["reject"].outcome.summary["spw0"]
-    for kind in ("bandpass", "gains", "phases"):
+    for kind in ("delays", "bandpass", "gains", "phases"):
         assert counts[kind]["outlying_data_percent"] == pytest.approx(2.0, abs=0.5)
     scores = {score.name: score.value for score in benches["reject"].outcome.qa}
     assert scores["data far off the bandpass solutions"] == counts["bandpass"]["outlying_data_percent"]

@@ -1,4 +1,4 @@
-"""Masks of continuum images, on a simulated sky that is known: given ones, automatic ones, and self-calibration."""
+"""Masks of continuum images, on a known sky: given ones, automatic ones, the primary beam, and self-calibration."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ import radps
 from radps.api import Run
 from radps.context.model import Workspace
 from radps.context.records import ImageRecord, Resources
+from radps.data.convergence import STATISTICS, load_convergence
 from radps.data.images import load_planes
 from radps.data.stores import load_array
+from radps.domain.statistics import robust_rms
 from radps.execution.engine import InProcess
 from radps.node_tasks.plotting import DrawnImage
 from radps.report.pictures import plan_pictures
@@ -56,6 +58,8 @@ def observation(name: str, start_hz: float) -> dict[str, Any]:
 
 
 IMAGE = {"image_size": SIZE, "cell_size": CELL, "robust": 0.0, "n_sigma": 5.0}
+LEVEL = 0.905
+"""Of the primary beam: within 5.4 arcmin, where the point is, and most of the blob."""
 SCALES = {"deconvolver": "multiscale", "scales": [0, 5, 10], "max_iterations": 50_000}
 
 
@@ -74,6 +78,14 @@ def run(tmp_path_factory: pytest.TempPathFactory, regions: Path) -> Run:
         "given": {"mask": str(regions)},
         "given_scales": {"mask": str(regions), "n_terms": 2, **SCALES},
         "auto": {"mask": "auto", "n_terms": 2, "n_sigma": 3.0, **SCALES},
+        "beam": {"mask_primary_beam": LEVEL, "primary_beam_correction": True},
+        "started": {
+            "mask": "auto",
+            "auto_mask": {"start": str(regions)},
+            "mask_primary_beam": LEVEL,
+            "n_terms": 2,
+            **SCALES,
+        },
         "auto_each": {"mask": "auto", "spectral_windows": "each", **SCALES},
     }
     config = {
@@ -153,7 +165,9 @@ def test_the_report_draws_the_outline_of_the_mask(run: Run) -> None:
     (image,) = images_of(run, "auto")
     drawn = [one for one in plan_pictures(run.context, "products/report") if image.name in one.picture.title]
     (residual,) = [one for one in drawn if one.picture.title.startswith("Residual of")]
-    assert "Lines surround the mask" in residual.picture.caption
+    share = f"{100 * image.mask_share:.3g} % of the pixels"
+    assert f"Lines surround the mask of CLEAN, {share}" in residual.picture.caption
+    assert 0 < image.mask_share < 0.5
     assert isinstance(residual.arguments[0], DrawnImage)
     assert residual.arguments[0].with_mask
     picture = residual.draw(residual.picture, *residual.arguments)
@@ -213,6 +227,35 @@ def test_self_calibration_images_inside_of_the_mask(run: Run) -> None:
         assert mask[pixel(POINT)]
         assert not mask[is_far()].any()
         assert np.abs(model[~mask]).sum() < 0.05 * np.abs(model).sum()
+
+
+def test_the_primary_beam_limits_components_and_the_noise_that_ends_clean(run: Run) -> None:
+    (image,) = images_of(run, "beam")
+    mask, model, residual = (load(run, image, name) for name in ("MASK", "SKY_MODEL", "SKY_RESIDUAL"))
+    # the mean of the beams of all channels: that by which the image is corrected
+    np.testing.assert_array_equal(mask, load(run, image, "PRIMARY_BEAM") >= LEVEL)
+    assert mask[pixel(POINT)]
+    assert not mask[pixel(OUTSIDE)]
+    assert model[pixel(POINT)]
+    assert not model[~mask].any()
+    # with the sidelobes of the part of the blob that is left, too
+    assert residual[pixel(OUTSIDE)] == pytest.approx(OUTSIDE["flux"], rel=0.15)
+    assert image.channels == {"n_sigma": 1}
+    assert np.abs(residual[mask]).max() <= IMAGE["n_sigma"] * robust_rms(residual[mask])
+    assert image.mask_share == pytest.approx(mask.mean())
+    table = load_convergence(run.context.locate(image.convergence or ""))
+    assert table.statistics[0, STATISTICS.index("mask_pixels")] == mask.sum()
+
+
+def test_an_automatic_mask_begins_with_that_of_the_user_inside_of_the_primary_beam(run: Run) -> None:
+    (image,), (limited,) = images_of(run, "started"), images_of(run, "beam")
+    mask, region = load(run, image, "MASK"), load(run, limited, "MASK")
+    assert mask[GIVEN & region].all()
+    assert not mask[~region].any()
+    (first,) = Path(run.url).glob("images/started-1/*-cycles/mask-0000")
+    assert (load_array(str(first)) & ~mask).sum() == 0  # it only grows
+    assert (mask & ~GIVEN).any()
+    assert np.abs(load(run, image, "SKY_MODEL")[~mask]).sum() < 0.05 * np.abs(load(run, image, "SKY_MODEL")).sum()
 
 
 def image_again(run: Run, step: str, memory_bytes: int, **parameters: Any) -> tuple[str, str]:

@@ -12,13 +12,14 @@ import pytest
 import radps
 from radps.api import Run
 from radps.context.records import ImageRecord
-from radps.data.convergence import load_convergence
+from radps.data.convergence import STATISTICS, load_convergence
 from radps.data.images import load_beams, load_planes
 from radps.domain.beam import RestoringBeam
 from radps.domain.common_beam import contains_beam, find_common_beam
 from radps.domain.geometry import ImageGrid
+from radps.domain.imaging import CleanOptions
 from radps.errors import RadpsError
-from radps.node_tasks.cube_imaging import ImagingRules
+from radps.node_tasks.cube_imaging import ImagingRules, PrimaryBeamRule
 from radps.node_tasks.cube_restoring import choose_common_beam, fit_beams, restore_channels
 
 CELL = math.radians(12 / 3600)
@@ -42,6 +43,8 @@ def observation() -> dict[str, Any]:
     }
 
 
+LEVEL = 0.85
+"""Of the primary beam: within 7 arcmin, where the sources are; the cube reaches 9.6 arcmin, and 13.6 in its corners."""
 COMMON = {"image_size": SIZE, "cell_size": CELL, "n_sigma": 2.0, "w_term": False, "max_iterations": 50_000}
 
 
@@ -63,11 +66,14 @@ def config(folder: Path, *cubes: dict[str, Any]) -> dict[str, Any]:
 def run(folder: Path) -> Run:
     regions = folder / "mask.crtf"
     regions.write_text("#CRTFv0\ncircle[[64pix, 60pix], 15.2pix]\ncircle[[28pix, 34pix], 5pix], range=[1chan, 2chan]\n")
+    point = folder / "point.crtf"
+    point.write_text("#CRTFv0\ncircle[[28pix, 34pix], 3.2pix]\n")
     cubes = (
         {**COMMON, "mask": "auto", "auto_mask": {"noise_threshold": 4.5}, "deconvolver": "multiscale"},
         {**COMMON, "mask": str(regions)},
-        {**COMMON, "restoring_beam": "common", "primary_beam_correction": True},
+        {**COMMON, "restoring_beam": "common", "primary_beam_correction": True, "mask_primary_beam": LEVEL},
         {**COMMON, "restoring_beam": {"major": "70 arcsec", "minor": "60 arcsec", "position_angle": "20 deg"}},
+        {**COMMON, "mask": "auto", "auto_mask": {"start": str(point), "noise_threshold": 1e3}, "n_sigma": 5.0},
     )
     return radps.run(config(folder, *cubes), progress=False)
 
@@ -121,6 +127,30 @@ def test_a_mask_of_regions_is_that_of_its_channels(run: Run) -> None:
     assert [bool(model[pixel(POINT)]) for model in models] == [False, True, True]
 
 
+def test_the_primary_beam_of_each_channel_is_its_mask(run: Run) -> None:
+    record = image(run, "cube2")
+    url = run.context.locate(record.path)
+    masks, models = load_planes(url, "MASK"), load_planes(url, "SKY_MODEL")
+    np.testing.assert_array_equal(masks, load_planes(url, "PRIMARY_BEAM") >= LEVEL)
+    # the beam narrows with frequency
+    sizes = masks.sum(axis=(1, 2)).tolist()
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[-1] < sizes[0] < masks[0].size
+    assert not models[~masks].any()
+    found = load_convergence(run.context.locate(record.convergence or ""))
+    # those of the second pass, which restores with the common beam
+    assert found.statistics[:, STATISTICS.index("mask_pixels")].tolist() == sizes
+    assert record.mask_share == pytest.approx(np.mean(sizes) / masks[0].size)
+
+
+def test_an_automatic_mask_of_a_cube_begins_with_that_of_the_user(run: Run) -> None:
+    record = image(run, "cube4")
+    for mask in load_planes(run.context.locate(record.path), "MASK"):
+        # nothing is a thousand times the noise: what is there was given, and grew to the edge of the point
+        assert mask[distance(POINT) <= 3.2].all()
+        assert not mask[distance(BLOB) < 5].any()
+
+
 def test_all_channels_have_the_smallest_beam_that_contains_theirs(run: Run) -> None:
     own = [RestoringBeam(*beam) for beam in load_beams(run.context.locate(image(run, "cube1").path))]
     record = image(run, "cube2")
@@ -147,7 +177,14 @@ def test_restoring_again_changes_nothing(run: Run) -> None:
     record = image(run, "cube2")
     url, table = run.context.locate(record.path), run.context.locate(record.convergence or "")
     before = load_planes(url, "SKY"), load_convergence(table).statistics
-    rules = ImagingRules(ImageGrid(SIZE, SIZE, CELL), None, None, None, None)  # type: ignore[arg-type]
+    rules = ImagingRules(
+        ImageGrid(SIZE, SIZE, CELL),
+        None,  # type: ignore[arg-type]
+        CleanOptions(),
+        None,  # type: ignore[arg-type]
+        None,
+        mask_beam=PrimaryBeamRule("VLA", 25.0, LEVEL),
+    )
     beams = fit_beams((0, N_CHANNELS), rules, url)
     restore_channels((0, N_CHANNELS), rules, url, table, choose_common_beam([beams[:1], beams[1:]]))
     np.testing.assert_array_equal(load_planes(url, "SKY"), before[0])

@@ -241,3 +241,67 @@ def test_windows_are_combined_for_one_solution(tmp_path: Path) -> None:
     # twice the data of one window
     assert np.median(joined.snr) == pytest.approx(math.sqrt(2) * np.median(alone.snr), rel=0.1)
     assert all(list(one.groups) == ["base", "self_calibrated"] for one in run.context.visibilities("bright"))
+
+
+# --- outliers among the data ---
+
+
+def spoil(store: str) -> None:
+    """Turn 3 % of the visibilities at random, and make them ten times too large."""
+    url = f"{store}/VISIBILITY"
+    visibilities = stores.load_array(url)
+    rng = np.random.default_rng(4)
+    factor = np.where(
+        rng.random(visibilities.shape) < 0.03, 10 * np.exp(2j * np.pi * rng.random(visibilities.shape)), 1
+    )
+    stores.write_region(url, (slice(None),) * 4, (visibilities * factor).astype(np.complex64))
+
+
+def test_robust_phases_of_spoiled_data_are_within_their_errors(tmp_path: Path) -> None:
+    model = observation()
+    one_field = model.model_copy(update={"fields": model.fields[:1], "scans": model.scans[::3]})
+    truth = simulate_observation(str(tmp_path / "sim.ps.zarr"), one_field, chunks=(16, 4))
+    corrupt(truth.partitions["bright"])
+    spoil(truth.partitions["bright"])
+    # any rise is good enough: what is looked at are the solutions
+    solved = {"phase_intervals": ["integration"], "amplitude_intervals": [], "max_rounds": 1, "min_improvement": 0.0}
+    solved["mask_primary_beam"] = 0.9  # within 6 arcmin, where the sources are
+    robust = ("none", "reject")
+    config = {
+        "run": str(tmp_path / "run"),
+        "data": {"path": str(tmp_path / "sim.ps.zarr")},
+        "cluster": "none",
+        "steps": [
+            "import_data",
+            *(
+                {
+                    "id": name,
+                    "stage": "self_calibrate",
+                    "params": {**IMAGING, **solved, "robust_gains": name},
+                }
+                for name in robust
+            ),
+        ],
+    }
+    found = radps.run(config, progress=False)
+    errors, outlying = {}, {}
+    for name in robust:
+        (url,) = Path(found.url).glob(f"context.zarr/{name}-1/*/self_phase")
+        gains = load_solution(str(url)).table.gains[:, :, 0]
+        ratio = gains * true_gains().conj()
+        ratio *= np.exp(-1j * np.angle(ratio.sum(axis=1, keepdims=True)))
+        errors[name] = float(np.angle(ratio).std())
+        outcome = found.context.steps[name].outcome
+        assert outcome is not None
+        (row,) = outcome.summary["bright"]["cycles"]
+        outlying[name] = row["outlying_data_percent"]
+    for image in sorted(Path(found.url).glob("images/*/bright-cycle?.zarr")):
+        mask, model = (load_planes(str(image), variable)[0] for variable in ("MASK", "SKY_MODEL"))
+        radius = np.hypot(*np.mgrid[-SIZE // 2 : SIZE // 2, -SIZE // 2 : SIZE // 2])
+        assert mask[radius < 18].all()
+        assert not mask[radius > 28].any()
+        assert model.any()
+        assert not model[~mask].any()
+    assert outlying["none"] == 0
+    assert outlying["reject"] == pytest.approx(3.0, abs=0.5)
+    assert errors["reject"] < 0.3 * errors["none"]

@@ -188,6 +188,7 @@ def make_delays(n_times: int) -> DelaySolution:
         snr=gains.snr,
         stop_reason=gains.stop_reason,
         n_iterations=gains.n_iterations,
+        outliers=gains.outliers,
     )
     return DelaySolution(describe("delay"), table, ("3C286",) * n_times, tuple(map(str, range(n_times))))
 

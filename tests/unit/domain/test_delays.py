@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from scipy.stats import chi2
 
 from radps.domain.delays import DelayOptions, DelayTable, interpolate_delays, reference_delays, solve_delays
-from radps.domain.gains import accumulate_gain_sums
+from radps.domain.robust_gains import GainData, sum_robustly
 from radps.domain.solver import StopReason
+from radps.domain.stefcal import GainOptions, Robustness
 from radps.errors import SelectionError
 
 FREQUENCY_HZ = 3.0e9 + 2e6 * np.arange(64)
@@ -49,20 +50,22 @@ def solve(
     weight: float = 1.0,
     frequency_hz: NDArray[np.float64] = FREQUENCY_HZ,
     reference: Any = 0,
-    interval: Any = (0, 0),
+    interval: Any = None,
+    robust: Robustness = Robustness.NONE,
     **options: Any,
 ) -> DelayTable:
     """Solve one interval."""
     visibilities = data.clean if visibilities is None else visibilities
-    sums = accumulate_gain_sums(
+    given = GainData(
         visibilities,
         data.model,
         np.zeros(visibilities.shape, np.bool_) if flags is None else flags,
         np.full(visibilities.shape, weight),
-        time_s=np.array([100.0, 110.0]),
-        interval=np.asarray(interval),
+        time_s=100.0 + 10.0 * np.arange(len(visibilities)),
+        interval=np.zeros(len(visibilities), np.int64) if interval is None else np.asarray(interval),
         channel=np.arange(visibilities.shape[2]),
     )
+    sums = sum_robustly(lambda: [given], *GEOMETRY, GainOptions(robust=robust)).sums
     return solve_delays(sums, *GEOMETRY, reference, frequency_hz, DelayOptions(**options))
 
 
@@ -137,6 +140,35 @@ def test_antennas_are_found_whose_baselines_are_lost_in_noise() -> None:
     found = solve(data, noisy, min_snr=3.0)
     assert not found.flags.any()
     assert np.abs(found.delays_s[0, :, 0] - data.delays_s + data.delays_s[0]).max() < 5 * found.errors_s.max()
+
+
+def test_delays_of_spoiled_data_are_within_their_noise_if_they_are_robust() -> None:
+    n_times = 12  # 84 visibilities of an antenna in a channel
+    data = draw(5)
+    data = data._replace(
+        clean=np.tile(data.clean, (n_times // 2, 1, 1, 1)), model=np.tile(data.model, (n_times // 2, 1, 1, 1))
+    )
+    noisy = add_noise(data, 0.5)
+    rng = np.random.default_rng(5)
+    is_spoiled = rng.random(noisy.shape) < 0.03
+    spoiled = np.where(is_spoiled, 10 * np.exp(2j * np.pi * rng.random(noisy.shape)), 1) * noisy
+    good = solve(data, noisy)
+
+    def rms_difference(visibilities: NDArray[np.complex128], robust: Robustness) -> float:
+        """Return that to the delays of good data, in units of their errors."""
+        found = solve(data, visibilities, robust=robust)
+        return float(np.sqrt(np.mean(((found.delays_s - good.delays_s)[0, 1:] / good.errors_s[0, 1:]) ** 2)))
+
+    truth = (data.delays_s - data.delays_s[0])[1:, np.newaxis]
+    # 14 errors that share their reference antenna
+    assert np.sqrt(np.mean(((good.delays_s[0, 1:] - truth) / good.errors_s[0, 1:]) ** 2)) < 1.6
+    # The variance of the difference is what is lost of the efficiency: 5 % of `huber`, next to nothing of `reject`,
+    # and 3 % of the data. 14 numbers know their rms to 25 % and more.
+    assert rms_difference(noisy, Robustness.HUBER) < 1.5 * np.sqrt(1 / 0.95 - 1)
+    assert rms_difference(noisy, Robustness.REJECT) < 0.1
+    assert rms_difference(spoiled, Robustness.REJECT) < 1.5 * np.sqrt(1 / 0.97 - 1)
+    assert rms_difference(spoiled, Robustness.HUBER) < 0.6
+    assert rms_difference(spoiled, Robustness.NONE) > 4
 
 
 def test_noise_alone_has_no_delays() -> None:

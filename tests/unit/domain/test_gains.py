@@ -10,12 +10,11 @@ import pytest
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
+from radps.domain.gain_sums import accumulate_gain_sums, add_gain_sums
 from radps.domain.gains import (
     GainMode,
     GainOptions,
     GainTable,
-    accumulate_gain_sums,
-    add_gain_sums,
     solve_bandpass,
     solve_gain_sums,
     solve_gains,

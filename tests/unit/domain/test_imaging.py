@@ -30,6 +30,7 @@ from radps.domain.model_update import Deconvolver, DeconvolverOptions
 from radps.domain.multiscale import scale_kernel
 from radps.domain.normal_operator import MAX_TERMS
 from radps.domain.solver import IterationControl, StopReason, solve
+from radps.domain.statistics import robust_rms
 from radps.errors import DataError
 
 GRID = ImageGrid(240, 216, math.radians(5 / 3600))
@@ -443,3 +444,38 @@ def test_the_peak_memory_is_what_is_planned(rows: int, size: int, cell: float, w
     _, peak, projected = (int(word) for word in result.stdout.split()[-3:])
     assert peak < 1.3 * projected
     assert peak > 0.4 * projected  # a projection that is far too high would waste the workers
+
+
+def test_a_region_limits_components_and_the_noise_that_ends_clean(samples: Samples) -> None:
+    region = np.zeros(GRID.shape, np.bool_)
+    region[:, 60:] = True  # without the source at (225, 12)
+    control = IterationControl(n_sigma=5.0)
+    plane = image_plane(*samples, control, region=region)
+    assert plane.solution.stop_reason is StopReason.N_SIGMA
+    assert plane.model[region].any()
+    assert not plane.model[~region].any()
+    np.testing.assert_array_equal(plane.mask, region)
+    goal = 5.0 * robust_rms(plane.residual[region])
+    assert np.abs(plane.residual[region]).max() <= goal < np.abs(plane.residual).max()
+    # a mask as well: both count
+    mask = np.zeros(GRID.shape, np.bool_)
+    mask[100:, :] = True
+    both = image_plane(*samples, control, mask=mask, region=region)
+    np.testing.assert_array_equal(both.mask, mask & region)
+    assert not both.model[~(mask & region)].any()
+
+
+def test_an_automatic_mask_begins_with_the_one_that_is_given(samples: Samples, noise_jy: float) -> None:
+    start = np.zeros(GRID.shape, np.bool_)
+    start[30:33, 40:43] = True  # nothing is there
+    options = CleanOptions(auto_mask=AutoMaskOptions())
+    plane = image_plane(*samples, IterationControl(threshold=5 * noise_jy), options, mask=start)
+    assert plane.mask is not None
+    assert plane.mask[start].all()
+    assert all(plane.mask[pixel] for pixel, flux in SOURCES.items() if flux > 0)
+    region = np.zeros(GRID.shape, np.bool_)
+    region[:, 60:] = True
+    limited = image_plane(*samples, IterationControl(threshold=5 * noise_jy), options, mask=start, region=region)
+    assert limited.mask is not None
+    assert not limited.mask[~region].any()
+    assert limited.mask[120, 108]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from radps.domain.beam import NO_BEAM, RestoringBeam, gaussian_image
 from radps.domain.geometry import ImageGrid
-from radps.domain.masks import AutoMaskOptions, mask_noise, prune_regions, update_auto_mask
+from radps.domain.masks import AutoMaskOptions, cut_mask, mask_noise, prune_regions, update_auto_mask
 
 GRID = ImageGrid(200, 160, math.radians(1 / 3600))
 BEAM = RestoringBeam(math.radians(4 / 3600), math.radians(4 / 3600), 0.0)
@@ -117,3 +117,40 @@ def test_the_noise_is_that_outside_of_the_mask() -> None:
 def test_without_a_beam_the_mask_stays() -> None:
     before = gaussian(60, 90, 8) > 0.5
     assert update_auto_mask(residual_of(), before, NO_BEAM, GRID, 0.1, AutoMaskOptions()) is before
+
+
+def test_a_mask_that_is_given_stays_and_grows() -> None:
+    faint = 3.5 * gaussian(40, 30, 12)  # no pixel of it is at five times the noise
+    residual = np.asarray(faint + 0.3 * draw_noise(), np.float32)
+    start = gaussian(40, 30, 12) > 0.7
+    options = AutoMaskOptions(noise_threshold=20.0)
+    assert not update_auto_mask(residual, EMPTY, BEAM, GRID, 0.0, options).any()
+    mask = update_auto_mask(residual, start, BEAM, GRID, 0.0, options)
+    assert mask[start].all()
+    assert mask[faint > 0.8].mean() > 0.9
+    # it grows to one and a half times the noise
+    assert mask.sum() < 1.5 * (faint > 1.5 * 0.3 * NOISE).sum()
+
+
+def test_a_region_cuts_the_mask_and_its_noise() -> None:
+    region = np.zeros(GRID.shape, np.bool_)
+    region[:120] = True
+    residual = residual_of(30 * gaussian(60, 90, 8), 500 * gaussian(170, 40, 20))
+    noisy = np.where(region, residual, 4 * residual).astype(np.float32)
+    options = AutoMaskOptions()
+    # three tenths of what is outside would be above the source
+    found = update_auto_mask(noisy, EMPTY, BEAM, GRID, 0.1, options, region)
+    assert not update_auto_mask(noisy, EMPTY, BEAM, GRID, 0.1, options)[60, 90]
+    assert found[60, 90]
+    assert not found[~region].any()
+    assert mask_noise(noisy, found, region) == mask_noise(residual[:120], found[:120])
+    # where the mask leaves nothing of the region, the noise is that of the region
+    assert mask_noise(noisy, region, region) == mask_noise(noisy, EMPTY, region) < mask_noise(noisy, EMPTY)
+
+
+def test_a_region_and_a_mask_are_one() -> None:
+    mask, region = gaussian(60, 90, 8) > 0.5, gaussian(64, 90, 8) > 0.5
+    np.testing.assert_array_equal(cut_mask(mask, region), mask & region)
+    assert cut_mask(None, region) is region
+    assert cut_mask(mask, None) is mask
+    assert cut_mask(None, None) is None

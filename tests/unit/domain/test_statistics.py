@@ -80,3 +80,12 @@ def test_peaks_count_inside_the_mask_alone() -> None:
     assert find_peak(image, ~mask) == 4.0
     assert find_peak(image, np.zeros_like(mask)) == 0.0
     assert np.isnan(find_peak(np.full((2, 2), np.nan, np.float32), mask))
+
+
+def test_the_noise_of_a_region_is_that_of_its_pixels_alone() -> None:
+    image = np.concatenate([np.random.default_rng(2).standard_normal(1000), np.full(9000, 50.0)])
+    image[3] = np.nan
+    region = np.arange(10_000) < 1000
+    assert robust_rms(image, region) == robust_rms(image[:1000])
+    assert robust_rms(image) == 0.0
+    assert math.isnan(robust_rms(image, np.zeros(10_000, np.bool_)))

@@ -7,7 +7,13 @@ import pytest
 
 from radps.domain.geometry import ImageGrid
 from radps.domain.primary_beam import correct_primary_beam, find_pattern, primary_beam
-from radps.domain.wideband_beam import ChannelWeights, add_channel_weights, beam_moments, correct_terms
+from radps.domain.wideband_beam import (
+    ChannelWeights,
+    add_channel_weights,
+    beam_moments,
+    correct_terms,
+    find_beam_region,
+)
 
 GRID = ImageGrid(32, 32, 1.2 * np.pi / 180 / 60)
 REFERENCE_HZ = 1.5e9
@@ -90,3 +96,14 @@ def test_weights_of_parts_are_added_by_frequency() -> None:
     found = add_channel_weights(parts)
     np.testing.assert_array_equal(found.frequency_hz, [1, 2, 3])
     np.testing.assert_array_equal(found.weight, [6, 8, 0.5])
+
+
+@pytest.mark.parametrize("level", [0.05, 0.2, 0.6])
+def test_the_region_of_a_level_is_that_of_the_corrected_image(level: float) -> None:
+    moments = beam_moments(GRID, CHANNELS, REFERENCE_HZ, 1, "VLA")
+    region = find_beam_region(GRID, moments, level)
+    blank = np.zeros((1, *GRID.shape), np.float32)
+    np.testing.assert_array_equal(region, correct_terms(blank, GRID, moments, cutoff=level).pattern > 0)
+    mean = np.average(beam_at(HALF_POWER), weights=CHANNELS.weight)
+    assert region[HALF_POWER] == (mean >= level)
+    assert 0 < region.sum() < region.size

@@ -18,8 +18,8 @@ def observation(**diameters_m: float) -> Observation:
 
 
 def test_dishes_of_one_kind_have_a_diameter() -> None:
-    assert find_dish_diameter(observation(ea01=25.0, ea02=25.0, ea03=0.0)) == 25.0
-    assert find_dish_diameter(observation(ea01=0.0)) is None
+    assert find_dish_diameter(observation(ea01=25.0, ea02=25.0, ea03=0.0), "primary_beam_correction") == 25.0
+    assert find_dish_diameter(observation(ea01=0.0), "primary_beam_correction") is None
 
 
 def test_dishes_of_two_kinds_are_refused_with_what_to_import() -> None:
@@ -28,7 +28,10 @@ def test_dishes_of_two_kinds_are_refused_with_what_to_import() -> None:
         r'by `import_data: \{antennas: \["CM\*"\]\}` or `import_data: \{antennas: \["DA\*", "DV\*", "PM\*"\]\}`'
     )
     with pytest.raises(SelectionError, match=text):
-        find_dish_diameter(observation(CM01=7.0, DA41=12.0, DA42=12.0, DV01=12.0, CM02=7.0, PM01=12.0, PM02=12.0))
+        find_dish_diameter(
+            observation(CM01=7.0, DA41=12.0, DA42=12.0, DV01=12.0, CM02=7.0, PM01=12.0, PM02=12.0),
+            "primary_beam_correction",
+        )
 
 
 @pytest.mark.parametrize(
