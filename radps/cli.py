@@ -179,9 +179,12 @@ def schema(
                 raise ConfigError("command line", [f"name a schema ({', '.join(SCHEMAS)}), or give --output FOLDER"])
             typer.echo(format_schema(name), nl=False)
             return
-        output.mkdir(parents=True, exist_ok=True)
-        for each in SCHEMAS:
-            (output / f"{each}.json").write_text(format_schema(each), encoding="utf-8")
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+            for each in SCHEMAS:
+                (output / f"{each}.json").write_text(format_schema(each), encoding="utf-8")
+        except OSError as error:
+            raise ConfigError("command line", [f"cannot write to {output}: {error}; give another --output"]) from error
 
 
 for _name, _command in (

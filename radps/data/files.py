@@ -51,7 +51,7 @@ def read_file(url: str) -> bytes | None:
     OSError
         It cannot be read.
     """
-    with _store_errors(url):
+    with store_errors(url):
         system, path = file_system(url)
         try:
             return bytes(system.cat_file(path))
@@ -69,7 +69,7 @@ def read_files(folder: str, names: Sequence[str]) -> Iterator[tuple[str, bytes |
     """
     for start in range(0, len(names), _READ_AT_ONCE):
         some = names[start : start + _READ_AT_ONCE]
-        with _store_errors(folder):
+        with store_errors(folder):
             system, path = file_system(folder)
             found = system.cat([f"{path}/{name}" for name in some], on_error="return")
         for name in some:
@@ -90,7 +90,7 @@ def list_names(url: str) -> list[str]:
     OSError
         The folder cannot be read.
     """
-    with _store_errors(url):
+    with store_errors(url):
         system, path = file_system(url)
         try:
             return [str(name).rstrip("/").rpartition("/")[2] for name in system.ls(path, detail=False)]
@@ -110,7 +110,7 @@ def find_version(url: str) -> str | None:
         except (FileNotFoundError, NotADirectoryError):
             return None
         return f"{status.st_ino}-{status.st_size}-{status.st_mtime_ns}"
-    with _store_errors(url):
+    with store_errors(url):
         system, path = file_system(url)
         try:
             entry = system.info(path)
@@ -151,7 +151,7 @@ def replace_file(url: str, data: bytes, *, version: str | None = None, durable: 
         with _temporary_file(local_path(url), data, durable=durable) as temporary:
             os.replace(temporary, local_path(url))
         return find_version(url)
-    with _store_errors(url):
+    with store_errors(url):
         return _replace_object(url, data, version)
 
 
@@ -180,7 +180,7 @@ def create_file(url: str, data: bytes) -> str | None:
                     raise
                 _create_without_links(path, data)
         return find_version(url)
-    with _store_errors(url):
+    with store_errors(url):
         system, path = file_system(url)
         require_folder(split_url(url)[0])
         try:
@@ -203,7 +203,7 @@ def delete_file(url: str) -> None:
     OSError
         It cannot be removed.
     """
-    with _store_errors(url):
+    with store_errors(url):
         system, path = file_system(url)
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             system.rm_file(path)
@@ -256,10 +256,15 @@ def _is_failed_condition(error: BaseException) -> bool:
 
 
 @contextlib.contextmanager
-def _store_errors(url: str) -> Iterator[None]:
+def store_errors(url: str) -> Iterator[None]:
     """Turn the errors of a store's client into OSError.
 
     The clients have trees of their own for "no such host" and "no credentials", and radps does not know the clients.
+
+    Raises
+    ------
+    OSError
+        Whatever the client raised in the block.
     """
     try:
         yield

@@ -35,24 +35,33 @@ def stamp_data(path: str) -> DataStamp:
     Raises
     ------
     DataError
-        There is nothing at the path.
+        There is nothing at the path, or its store does not answer.
     """
+    stamp = _stamp(path)
+    if stamp is None:
+        raise DataError(f"there is no file or folder {path}; check data.path")
+    return stamp
+
+
+def stamp_file(path: str) -> DataStamp | None:
+    """Return what identifies a file that a parameter names; None if it is not there, which the step says itself.
+
+    Raises
+    ------
+    DataError
+        Its store does not answer.
+    """
+    return _stamp(absolute_url(path))
+
+
+def _stamp(path: str) -> DataStamp | None:
+    """Return what identifies what is at a path; None if nothing is."""
     if not is_local(path):
         return _stamp_objects(path)
     local = local_path(path)
     if os.path.isfile(local):
         return _stamp_file(local)
-    if not os.path.isdir(local):
-        raise DataError(f"there is no file or folder {path}; check data.path")
-    return _stamp_folder(local)
-
-
-def stamp_file(path: str) -> DataStamp | None:
-    """Return what identifies a file that a parameter names; None if it is not there, which the step says itself."""
-    try:
-        return stamp_data(absolute_url(path))
-    except DataError:
-        return None
+    return _stamp_folder(local) if os.path.isdir(local) else None
 
 
 def _stamp_file(path: str) -> DataStamp:
@@ -74,14 +83,21 @@ def _stamp_folder(path: str) -> DataStamp:
     return _of_list(size, entries)
 
 
-def _stamp_objects(url: str) -> DataStamp:
+def _stamp_objects(url: str) -> DataStamp | None:
     """Stamp the objects below a URL by names, sizes, and the tag or time by which their store knows versions."""
-    from radps.data.stores import file_system  # imports zarr, which models do not need
+    from radps.data.files import store_errors  # imports zarr, which models do not need
+    from radps.data.stores import file_system
 
-    system, root = file_system(url)
-    found = system.find(root, detail=True)
+    try:
+        with store_errors(url):
+            system, root = file_system(url)
+            found = system.find(root, detail=True)
+    except FileNotFoundError:  # no such bucket
+        return None
+    except OSError as error:
+        raise DataError(f"cannot read {url}: {error}; check that URL, the endpoint, and the credentials") from error
     if not found:
-        raise DataError(f"there is no file or folder {url}; check data.path")
+        return None
     words = ("ETag", "etag", "LastModified", "mtime", "created")
     entries = [
         [name, info.get("size"), next((str(info[word]) for word in words if word in info), "")]

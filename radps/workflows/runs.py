@@ -18,6 +18,7 @@ from radps.context.records import Record, StepState
 from radps.context.recovery import CONTEXT, HISTORY, examine
 from radps.context.run_files import RunFiles
 from radps.context.store import RunStore
+from radps.data.files import store_errors
 from radps.data.stores import file_system
 from radps.data.urls import absolute_url, is_local, join_url, local_path
 from radps.errors import ConfigError, ContextError
@@ -93,15 +94,20 @@ def find_runs(root: str) -> tuple[str, ...]:
     Raises
     ------
     ContextError
-        There is no such folder.
+        There is no such folder, or it cannot be read.
     """
     root = absolute_url(root)
-    system, path = file_system(root)
-    # A listing that was kept in memory would miss what other processes do.
-    system.invalidate_cache()
-    if not system.isdir(path):
+    try:
+        with store_errors(root):
+            system, path = file_system(root)
+            # A listing that was kept in memory would miss what other processes do.
+            system.invalidate_cache()
+            found = sorted(_walk(system, root, path)) if system.isdir(path) else None
+    except OSError as error:
+        raise RunFiles(root).unreadable("", error) from error
+    if found is None:
         raise ContextError(f"there is no folder {root}; give the folder (or URL) that holds the runs")
-    return tuple(sorted(_walk(system, root, path)))
+    return tuple(found)
 
 
 def summarize_run(url: str) -> RunSummary:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from bdb import BdbQuit
 from collections.abc import Callable, Generator
 from typing import Any, NamedTuple
@@ -98,6 +99,8 @@ class StepWork:
             elif isinstance(raised, WorkerKilledError) and largest.what:
                 error = self._task_error = WorkerKilledError(f"{raised}. In this step {largest}")
                 error.__cause__ = raised
+        if error is not None and self.engine.concurrent:
+            _clear_frames(error)
         # An error that the stage itself raises, after it has caught that of a task, is of no task.
         return StepEnded(self._step.id, outcome, error, self._failed_task if error is self._task_error else "")
 
@@ -160,6 +163,18 @@ class StepWork:
         except Exception as error:
             self._task_error = error
             raise
+
+
+def _clear_frames(error: BaseException | None) -> None:
+    """Let go of what the frames of an error hold, those of the stage among them, and of all errors behind it.
+
+    The error lives as long as the run. Data that the stage has kept in the memory of the workers would do so, too.
+    """
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def check_outcome(result: object, step: Step) -> Outcome:

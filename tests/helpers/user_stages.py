@@ -379,6 +379,13 @@ def keeps_data(context: Context, params: KeepingParams) -> Generator[Delayed | K
     return Outcome(summary={"sums": sums})
 
 
+def keeps_and_fails(context: Context, params: Nothing) -> Generator[Delayed | Keep, Any, Outcome]:
+    """Keep results, and raise while a graph holds them."""
+    kept = yield Keep(map_chunks(context, _square, range(4), name="load"))
+    yield reduce_tree(context, _add, kept, name="add")
+    raise ValueError("of the stage")
+
+
 def _threads() -> dict[str, str | None]:
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "DUCC0_NUM_THREADS")
     return {name: os.environ.get(name) for name in names}

@@ -154,6 +154,7 @@ def test_a_dry_run_says_what_and_why_and_does_nothing(call, tmp_path: Path, fold
         (["{config}", "--workers", "0"], "--workers"),
         (["run"], "CONFIG"),
         (["status", "{config}.no"], "is not a run folder"),
+        (["schema", "--output", "{config}"], "cannot write to "),
         (["schema", "moon"], "name a schema (context, runs, status, workflow), or give --output FOLDER"),
     ],
 )

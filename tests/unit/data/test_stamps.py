@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from radps.data import stamps, stores
-from radps.data.stamps import stamp_data
+from radps.data.stamps import stamp_data, stamp_file
 from radps.errors import DataError
 
 
@@ -52,6 +52,18 @@ def test_a_file_in_a_folder_counts(folder: str) -> None:
 def test_nothing_at_a_path_is_an_error(folder: str) -> None:
     with pytest.raises(DataError, match=r"there is no file or folder .*missing; check data\.path"):
         stamp_data(f"{folder}/missing")
+
+
+def test_a_store_that_does_not_answer_is_an_error_and_no_missing_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(url: str) -> None:
+        raise RuntimeError("no such host")
+
+    monkeypatch.setattr(stores, "file_system", fail)
+    for stamp in (stamp_data, stamp_file):
+        with pytest.raises(
+            DataError, match=r"cannot read s3://b/a\.ms: .*no such host.*; check that URL, the endpoint"
+        ):
+            stamp("s3://b/a.ms")
 
 
 def test_a_large_file_is_known_by_size_and_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

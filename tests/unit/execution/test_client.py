@@ -159,10 +159,23 @@ def test_kept_results_are_computed_once_for_all_graphs(
     assert record.tasks == record.tasks_done == 4 + 3 * (4 + 1)
     assert record.seconds < 30.0  # nobody waits for the ends of tasks that ended before
     if place == "workers":
-        deadline = time.monotonic() + 30
-        while held := [key for key in cluster._client.has_what().values() if key]:
-            assert time.monotonic() < deadline, held  # what was kept is freed with the step
-            time.sleep(0.05)
+        wait_until_nothing_is_kept(cluster)
+
+
+def wait_until_nothing_is_kept(cluster: OnClient) -> None:
+    """Wait until the workers have no results any more: what a step has kept is freed with it."""
+    deadline = time.monotonic() + 30
+    while held := [key for key in cluster._client.has_what().values() if key]:
+        assert time.monotonic() < deadline, held
+        time.sleep(0.05)
+
+
+def test_what_a_failed_step_has_kept_is_freed_though_its_error_is_not(tmp_path: Path, cluster: OnClient) -> None:
+    runner = run(tmp_path / "run", cluster, "user_stages:keeps_and_fails")
+    cause = runner.failures["keeps_and_fails"].__cause__
+    assert str(cause) == "of the stage"
+    assert "in keeps_and_fails" in runner.context.steps["keeps_and_fails"].traceback
+    wait_until_nothing_is_kept(cluster)
 
 
 def test_kept_results_that_die_with_their_worker_are_computed_again(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from radps.context.store import RunStore
 from radps.errors import ConfigError, ContextError
+from radps.workflows import runs
 from radps.workflows.reading import load_workflow
 from radps.workflows.run import run_workflow
 from radps.workflows.runs import find_run_url, find_runs, list_runs, list_states, summarize_run
@@ -141,6 +142,15 @@ def test_a_run_that_has_just_begun_is_running(tmp_path: Path) -> None:
         assert str(os.getpid()) in (found.driver or "")
         run_context = list_runs(tmp_path, "running")
     assert [one.run for one in run_context] == [url]
+
+
+def test_a_store_that_does_not_answer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(url: str) -> None:
+        raise RuntimeError("no such host")
+
+    monkeypatch.setattr(runs, "file_system", fail)
+    with pytest.raises(ContextError, match=r"cannot read s3://b/runs.*no such host.*; check that the bucket is there"):
+        list_runs("s3://b/runs")
 
 
 def test_mistakes_of_the_call_are_refused(tmp_path: Path) -> None:
