@@ -58,16 +58,37 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments : sequence of str, optional
         Without the name of the program; default those of the process.
     """
-    app(_with_command(list(sys.argv[1:] if arguments is None else arguments)), prog_name="radps-run")
+    try:
+        with errors():
+            words = _with_command(list(sys.argv[1:] if arguments is None else arguments))
+    except typer.Exit as leave:
+        sys.exit(leave.exit_code)
+    app(words, prog_name="radps-run")
 
 
 def _with_command(arguments: list[str]) -> list[str]:
     """Return the arguments with the command `run` put before a config."""
-    names = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
-    names |= {group.name for group in app.registered_groups if group.name}
+    names = [command.name or command.callback.__name__ for command in app.registered_commands if command.callback]
+    names += [group.name for group in app.registered_groups if group.name]
     if not arguments or arguments[0] in names or arguments[0] in _OWN_OPTIONS:
         return arguments
+    _check_can_be_config(arguments[0], tuple(names))
     return ["run", *arguments]
+
+
+def _check_can_be_config(word: str, commands: tuple[str, ...]) -> None:
+    """Raise if the first word is neither an option nor like a file, but like a command that is misspelt."""
+    if word.startswith("-") or Path(word).suffix or Path(word).exists():
+        return
+    from radps.stages.base import close_match
+
+    raise ConfigError(
+        "command line",
+        [
+            f"there is no command and no file {word!r}{close_match(word, commands)}; commands: {', '.join(commands)}; "
+            "or give a workflow file (YAML)"
+        ],
+    )
 
 
 @app.callback(invoke_without_command=True)

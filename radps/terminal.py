@@ -315,7 +315,11 @@ def _tasks(step: StepStatus) -> str:
 
 def _message(step: StepStatus) -> str:
     """Return what there is to say of a step; the error of a task that was repeated only as long as it may matter."""
-    is_new = step.last_error and step.state != "done" and step.last_error.partition(": ")[2] not in step.message
+    error = (step.last_error or "").partition(": ")[2]  # behind the name of the task
+    said = any(
+        text and text in step.message for text in (error, error.partition(": ")[2])
+    )  # with its class, or without
+    is_new = step.last_error and step.state != "done" and not said
     return "; ".join(filter(None, (step.message, f"last error: {step.last_error}" if is_new else "")))
 
 

@@ -23,6 +23,9 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, WithJsonSchema
 
+_TURN = 6.2832
+"""[rad], rounded up. A bare number above it was meant in another unit."""
+
 _EXAMPLES = {
     "rad": ("an angle", "15 arcsec"),
     "Hz": ("a frequency", "1.42 GHz"),
@@ -54,6 +57,10 @@ def parse_quantity(value: object, unit: str) -> float:
         raise ValueError(f"{value!r} is not {kind}; write it like {example!r}")
     if isinstance(value, str):
         value = _parse_text(value, unit)
+    elif unit == "rad" and _TURN < abs(value) < float("inf"):
+        raise ValueError(
+            f"{value} is a number of radians, more than a turn; write {kind} with its unit, like {example!r}"
+        )
     number = float(value)
     if not abs(number) < float("inf"):
         raise ValueError(f"{number} is not a finite {kind.split(' ', 1)[1]}")

@@ -27,9 +27,10 @@ def status_command(run: RunPlace, as_json: AsJson = False) -> None:
 
 
 def watch_command(run: RunPlace) -> None:
-    """Follow a run: one line for each thing that happens, until it ends.
+    """Follow a run: one line for each thing that happens.
 
-    Waits for a run that has not started yet. Ctrl-C ends the watching, not the run. The exit code is that of the run.
+    Waits for a run that has not started yet, and ends with it; the exit code is that of the run. Ctrl-C ends the
+    watching, not the run.
     """
     from radps.workflows.runs import find_run_url, summarize_run
     from radps.workflows.watching import describe_event, follow_events
@@ -53,9 +54,9 @@ def report_command(
         bool, typer.Option("--visibilities/--no-visibilities", help="Plot the visibilities too; reads a part of them.")
     ] = True,
 ) -> None:
-    """Write pages that explain a run as it stands: done, failed or running.
+    """Write pages that explain a run, for a browser.
 
-    They open from disk, without a network.
+    They show it as it stands: done, failed or running. They open from disk, without a network.
     """
     from radps.workflows.reports import make_report
     from radps.workflows.runs import find_run_url

@@ -410,6 +410,15 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def _describe_tables(tables: Sequence[CalibrationTable]) -> str:
+    """Return what was solved, in words."""
+    kinds, windows, references = (
+        ", ".join(dict.fromkeys(words))
+        for words in zip(*((table.kind, table.window, table.reference_antenna) for table in tables), strict=True)
+    )
+    return f"{kinds} of {windows}; reference antenna {references}"
+
+
 def join_outcomes(outcomes: Iterable[Outcome], order: int, stale: tuple[str, ...]) -> Outcome:
     """Join the outcomes of the spectral windows; tables of a calibration before that are not made now are taken out."""
     outcomes = tuple(outcomes)
@@ -432,7 +441,7 @@ def join_outcomes(outcomes: Iterable[Outcome], order: int, stale: tuple[str, ...
     caveats = any(one.status is OutcomeStatus.CAVEATS for one in outcomes)
     return Outcome(
         status=OutcomeStatus.CAVEATS if caveats else OutcomeStatus.SUCCESS,
-        message="; ".join([*texts, *(one.message for one in outcomes if one.message)]),
+        message="; ".join([*texts, *(one.message for one in outcomes if one.message)]) or _describe_tables(tables),
         tables=tables,
         removed_tables=tuple(name for name in stale if name not in {table.name for table in tables}),
         flux_densities=fluxes,

@@ -155,9 +155,9 @@ def _finish(
         one["data"] += count.n_data
         one["flagged_before"] += count.n_flagged_before
         one["flagged_after"] += count.n_flagged_after
-    lost = [f"{field}: {_lost_percent(one):.1f} %" for field, one in fields.items()]
+    lost = [f"{field}: {_lost_percent(one):.1f} %" for field, one in fields.items() if _lost_percent(one)]
     empty = [field for field, one in fields.items() if one["flagged_after"] == one["data"]]
-    message = "flagged for want of a solution: " + ", ".join(lost)
+    message = f"flagged for want of a solution: {', '.join(lost)}" if lost else "all data have solutions"
     if empty:
         message += f"; nothing is left of {', '.join(empty)}"
     return Outcome(

@@ -270,11 +270,11 @@ def _outcome(
     silent = _silent_antennas(plan, copied if n_in_place == 0 else None)
     fraction = None if copied is None else _unflagged_fraction(copied)
     n_visibilities = sum(int(np.prod(partition.shape)) for partition in plan.partitions)
-    n_windows = len(observation.windows)
+    n_windows, n_fields = len(observation.windows), len(observation.fields)
     windows = f"{n_windows} spectral window{'s' * (n_windows > 1)}"
     text = (
         f"{observation.telescope or 'unknown telescope'}, {len(observation.antennas)} antennas, "
-        f"{len(observation.fields)} fields, {windows}, {n_visibilities:,} visibilities"
+        f"{n_fields} field{'s' * (n_fields > 1)}, {windows}, {n_visibilities:,} visibilities"
     )
     problems = [f"no usable data of {', '.join(silent)}"] if silent else []
     if plan.left_out:

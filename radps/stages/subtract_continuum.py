@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from dask.delayed import Delayed
 from pydantic import Field
@@ -57,13 +57,14 @@ def subtract_continuum(context: Context, params: Params) -> Delayed:
     """
     groups, counts = {}, []
     given: dict[tuple[str, str], tuple[FrequencyRange, ...]] = {}
-    left_out = []
+    left_out, n_line_free = [], set()
     for partition in context.visibilities(params.fields):
         window = context.window(partition.window)
         channels = _choose_channels(context, params, partition)
         if channels is None:
             left_out.append(f"{partition.field} in {window.name}")
             continue
+        n_line_free.add(sum(stop - start for start, stop in channels))
         ranges = frequency_ranges(channels, window, "config", partition.field)
         if params.line_free is not None:
             given[partition.field, window.name] = ranges
@@ -91,7 +92,13 @@ def subtract_continuum(context: Context, params: Params) -> Delayed:
         newest = list(partition.groups.values())[-1]
         groups[partition.name] = {GROUP: DataGroup(**{**newest.model_dump(), **paths})}
     line_free = tuple(one for found in given.values() for one in found)
-    return run_task(context, _finish, counts, groups, line_free, tuple(left_out))
+    fitted = f"order {params.order} through {' to '.join(map(str, _ends(n_line_free)))} line-free channels"
+    return run_task(context, _finish, counts, groups, line_free, tuple(left_out), fitted)
+
+
+def _ends(numbers: Collection[int]) -> tuple[int, ...]:
+    """Return the smallest and the largest number, once if they are the same."""
+    return tuple(dict.fromkeys((min(numbers), max(numbers)))) if numbers else ()
 
 
 def _choose_channels(context: Context, params: Params, partition: Partition) -> tuple[tuple[int, int], ...] | None:
@@ -129,8 +136,9 @@ def _finish(
     groups: dict[str, dict[str, DataGroup]],
     line_free: tuple[FrequencyRange, ...],
     left_out: tuple[str, ...],
+    fitted: str,
 ) -> Outcome:
-    """Count the rows that could not be fitted."""
+    """Count the rows that could not be fitted; ``fitted`` is said where there are none."""
     fields: dict[str, dict[str, int]] = {}
     for count in counts:
         one = fields.setdefault(count.field, {"rows": 0, "empty": 0, "failed": 0})
@@ -150,7 +158,7 @@ def _finish(
     done = OutcomeStatus.CAVEATS if problems else OutcomeStatus.SUCCESS
     return Outcome(
         status=done if counts else OutcomeStatus.NOTHING,
-        message="; ".join(problems),
+        message="; ".join(problems) or (fitted if counts else ""),
         groups=groups,
         line_free=line_free or None,
         qa=tuple(_score(field, one) for field, one in fields.items()),

@@ -13,8 +13,16 @@ from radps.stages.base import close_match
 
 Path = tuple[str | int, ...]
 
-_PLAIN = ("bool", "int", "float", "str")
+_PLAIN = ("bool", "int", "float", "str", "constrained-int", "constrained-float", "constrained-str")
 """Names that pydantic gives to the branches of a union of plain types."""
+
+_ADVICE = {
+    "cannot start any token": "indent with spaces, no tabs; a value that begins with a special sign needs quotes",
+    "could not find expected ':'": "write `key: value`, with a space behind the colon",
+    "mapping values are not allowed here": "a colon inside of a value needs quotes; or correct the indentation",
+    "expected <block end>": "keys of a mapping, and the dashes of a list, have to stand below each other",
+}
+"""Parts of the parser's messages -> what to do."""
 
 
 class Document(NamedTuple):
@@ -55,12 +63,19 @@ def read_yaml(text: str, source: str) -> Document:
         mark = getattr(error, "problem_mark", None)
         place = f"{source}:{mark.line + 1}" if mark else source
         what = getattr(error, "problem", None) or str(error).partition("\n")[0]
-        return Document(source, None, {}, (f"{place}: no valid YAML: {what}",))
+        advice = "".join(f"; {hint}" for words, hint in _ADVICE.items() if words in what)
+        return Document(source, None, {}, (f"{place}: no valid YAML: {what}{_show_line(text, mark)}{advice}",))
     places: dict[Path, str] = {}
     problems: list[str] = []
     for path, line in _walk(node, (), problems, source):
         places[path] = f"{source}:{line}"
     return Document(source, data, places, tuple(problems))
+
+
+def _show_line(text: str, mark: yaml.Mark | None) -> str:
+    """Return the line of a mistake, as a part of a sentence."""
+    line = text.splitlines()[mark.line].strip() if mark and mark.line < len(text.splitlines()) else ""
+    return f" (in `{line[:60]}`)" if line else ""
 
 
 def _walk(node: yaml.Node | None, path: Path, problems: list[str], source: str) -> Iterator[tuple[Path, int]]:

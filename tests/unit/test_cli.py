@@ -54,6 +54,12 @@ def write(tmp_path: Path, text: str = CONFIG) -> Path:
 # --- running ---
 
 
+def test_a_misspelt_command_is_told_from_a_config(call, tmp_path: Path) -> None:
+    result = call("chekc", write(tmp_path))
+    assert result.code == 2
+    assert "there is no command and no file 'chekc'; did you mean 'check'?; commands: run, check" in result.errors
+
+
 def test_a_config_alone_is_run(call, tmp_path: Path, folder: Path) -> None:
     result = call(write(tmp_path))
     assert result.code == 0

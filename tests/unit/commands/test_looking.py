@@ -44,6 +44,20 @@ def test_a_run_is_named_by_its_folder_or_its_config(call, run: Path) -> None:
     assert re.search(r"^store +done .* 15 +2 *$", result.output, re.MULTILINE)
 
 
+def test_an_error_that_the_message_tells_is_not_told_again(call, run: Path) -> None:
+    context = RunStore(str(run)).load()
+    failed = context.steps["store"].model_copy(
+        update={
+            "state": StepState.FAILED,
+            "outcome": None,
+            "error": "there is no mask (in task store.write-2)",
+            "last_error": "store.write-2: DataError: there is no mask",
+        }
+    )
+    RunStore(str(run)).commit(context.with_records({**context.steps, "store": failed}.values()), "store")
+    assert "last error" not in call("status", run).output
+
+
 def test_attempts_retries_and_errors_of_steps_are_shown(call, run: Path) -> None:
     context = RunStore(str(run)).load()
     going = context.steps["store"].model_copy(

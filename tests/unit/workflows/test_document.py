@@ -37,6 +37,20 @@ def test_a_mistake_of_syntax_has_its_line() -> None:
     assert document.problems[0].startswith("a.yaml:3: no valid YAML: ")
 
 
+@pytest.mark.parametrize(
+    ("text", "line", "told"),
+    [
+        ("steps:\n  - import_data\n - flag\n", 3, "(in `- flag`); keys of a mapping, and the dashes of a list"),
+        ("run: x\n\tsteps: [flag]\n", 2, "indent with spaces, no tabs"),
+        ("run: x\ncell: 3 arcsec: big\n", 2, "(in `cell: 3 arcsec: big`); a colon inside of a value needs quotes"),
+    ],
+)
+def test_a_mistake_of_syntax_shows_its_line_and_says_what_to_do(text: str, line: int, told: str) -> None:
+    (problem,) = read_yaml(text, "a.yaml").problems
+    assert problem.startswith(f"a.yaml:{line}: no valid YAML: ")
+    assert told in problem
+
+
 def test_a_key_that_stands_twice_is_a_problem() -> None:
     document = read_yaml("run: x\nsteps: [a]\nrun: y\n", "a.yaml")
     assert document.problems == ("a.yaml:3: 'run' stands here and in line 1; keep one",)

@@ -328,6 +328,11 @@ def test_a_step_that_waits_for_itself_is_named() -> None:
     assert "steps wait for each other: a after a" in problem
 
 
+def test_a_number_that_is_too_large_is_one_problem_under_the_name_of_its_parameter() -> None:
+    (problem,) = problems_of({"run": "x", "steps": [{"image_cube": {"robust": 5}}]})
+    assert problem.startswith("<dict>: robust of step 'image_cube': should be less than or equal to 2")
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     (problem,) = problems_of(tmp_path / "no.yaml")
     assert problem == "there is no such file; give the path of a workflow file (YAML)"
