@@ -214,6 +214,8 @@ def _load_piece(
 def _parallel_hands(data: VisibilityChunk) -> VisibilityChunk:
     """Return the data of the parallel hands alone."""
     hands = parallel_hands(data.polarizations)
+    if hands == list(range(len(data.polarizations))):
+        return data  # without a copy
     return data._replace(
         visibilities=data.visibilities[..., hands],
         flags=data.flags[..., hands],

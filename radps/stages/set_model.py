@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple, Self
 from dask.delayed import Delayed
 from pydantic import Field, ValidationError, model_validator
 
+from radps.context.fields import INTENT_WORDS
 from radps.context.model import Context
 from radps.context.records import (
     FluxDensityRecord,
@@ -96,7 +97,8 @@ class Params(StageParams):
     writes = ("flux_densities", "sky_models")
 
     flux_calibrators: tuple[str, ...] = ("flux",)
-    """Fields (names, or words such as `flux`) whose models come from the catalogue of Perley & Butler 2017."""
+    """Fields (names, or words such as `flux`) whose models come from the catalogue of Perley & Butler 2017. Where the
+    models of some fields are given here, a word that no field has is passed over."""
     other_calibrators: tuple[str, ...] = ("phase", "bandpass")
     """Fields that are taken as points of 1 Jy until the flux transfer; words that no field has are passed over."""
     models: dict[str, tuple[ComponentParams, ...]] = Field(default_factory=dict)
@@ -142,7 +144,8 @@ def set_model(context: Context, params: Params) -> Outcome | Delayed:
     }
     models = {names[name]: _list_model(fields[names[name]], given, "config") for name, given in params.models.items()}
     given = set(names.values())
-    for name in context.field_names(params.flux_calibrators):
+    standards = params.flux_calibrators
+    for name in _fields_that_exist(context, standards) if given else context.field_names(standards):
         if name not in given:
             components = (_catalogue_component(fields[name], observation.windows),)
             models[name] = SkyModel(field=name, components=components, origin=SCALE)
@@ -340,12 +343,12 @@ def _describe(fluxes: Sequence[FluxDensityRecord]) -> str:
 
 
 def _fields_that_exist(context: Context, words: Sequence[str]) -> tuple[str, ...]:
-    """Return the fields of the words; an intent that nobody has is passed over, an unknown name is not."""
+    """Return the fields of the words; an intent that no field has is passed over, an unknown name is not."""
     found: list[str] = []
     for word in words:
         try:
             found += context.field_names(word)
         except SelectionError:
-            if word not in ("phase", "bandpass"):
+            if word not in INTENT_WORDS:
                 raise
     return tuple(dict.fromkeys(found))

@@ -10,19 +10,13 @@ and threshold, and two cores. The tables of docs/imaging-continuum.md are what t
 
 from __future__ import annotations
 
-import importlib.util
 import math
-import shutil
-import subprocess
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-import yaml
-from astropy.io import fits
+from peers import children_cpu_s, load_fits, needs_wsclean, run_radps, run_wsclean, simulate_msv2
 
 import radps
 from radps.data.images import load_planes
@@ -45,7 +39,6 @@ BLOBS = {
     "Gaussian, 20 pixels": (-80, 150, 1.0, -0.7, 20.0),
     "Gaussian, 30 pixels": (200, 190, 1.5, -1.0, 30.0),
 }
-_PEER = Path(__file__).with_name("bench_multiscale.py")
 
 
 class Result(NamedTuple):
@@ -54,20 +47,6 @@ class Result(NamedTuple):
     model: np.ndarray
     residual: np.ndarray
     cpu_s: float
-
-
-def load_peer() -> ModuleType:
-    """Return the other benchmark against WSClean: it measures and writes data in the same way."""
-    spec = importlib.util.spec_from_file_location("radps_bench_multiscale", _PEER)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-PEER = load_peer()
 
 
 def observation(sources: dict[str, Any], channel_width_hz: float, *, spectra: bool) -> ObservationModel:
@@ -103,7 +82,13 @@ def observation(sources: dict[str, Any], channel_width_hz: float, *, spectra: bo
     )
 
 
-def run_radps(data: Path, folder: Path, **params: Any) -> Result:
+def make_data(folder: Path, sources: dict[str, Any], width_hz: float, *, spectra: bool) -> Path:
+    data = folder / "sky.ms"
+    simulate_msv2(data, observation(sources, width_hz, spectra=spectra))
+    return data
+
+
+def image_by_radps(data: Path, folder: Path, **params: Any) -> Result:
     """Image by ``image_continuum`` on two workers."""
     image = {
         "field": "all",
@@ -115,36 +100,17 @@ def run_radps(data: Path, folder: Path, **params: Any) -> Result:
         "n_sigma": 0.0,
         **params,
     }
-    config = {
-        "data": {"path": str(data)},
-        "run": str(folder / "radps"),
-        "cluster": {"kind": "local", "workers": 2},
-        "steps": ["import_data", {"image_continuum": image}],
-    }
-    path = folder / "config.yaml"
-    path.write_text(yaml.safe_dump(config))
-    shutil.rmtree(folder / "radps", ignore_errors=True)
-    before = PEER.children_cpu_s()
-    subprocess.run([sys.executable, "-m", "radps", "run", str(path)], check=True, capture_output=True)
-    used = PEER.children_cpu_s() - before
+    used = run_radps(folder, data, ["import_data", {"image_continuum": image}])
     run = radps.open_run(folder / "radps")
     url = run.context.locate(run.context.images[0].path)
     return Result(load_planes(url, "SKY_MODEL")[0], load_planes(url, "SKY_RESIDUAL")[0], used)
 
 
-def run_wsclean(data: Path, folder: Path, *options: str) -> Result:
-    command = ["wsclean", "-j", "2", "-use-wgridder", "-no-update-model-required", "-pol", "I", "-join-channels"]
-    command += ["-size", str(SIZE), str(SIZE), "-scale", "1asec", "-weight", "briggs", "0"]
-    command += ["-niter", "200000", "-threshold", str(THRESHOLD_JY), "-gain", "0.1", "-mgain", "0.8", *options]
-    command += ["-name", str(folder / "wsclean"), str(data)]
-    before = PEER.children_cpu_s()
-    subprocess.run(command, check=True, capture_output=True)
-    used = PEER.children_cpu_s() - before
-    images = []
-    for kind in ("model", "residual"):
-        with fits.open(folder / f"wsclean-MFS-{kind}.fits") as units:
-            images.append(np.asarray(units[0].data, np.float64)[0, 0].T)
-    return Result(images[0], images[1], used)
+def image_by_wsclean(data: Path, folder: Path, *more: str) -> Result:
+    options = ["-join-channels", "-size", str(SIZE), str(SIZE), "-scale", "1asec", "-weight", "briggs", "0"]
+    options += ["-niter", "200000", "-threshold", str(THRESHOLD_JY), "-gain", "0.1", "-mgain", "0.8", *more]
+    used = run_wsclean(folder, data, options)
+    return Result(load_fits(folder / "wsclean-MFS-model.fits"), load_fits(folder / "wsclean-MFS-residual.fits"), used)
 
 
 def find_fluxes(model: np.ndarray, sources: dict[str, Any]) -> dict[str, float]:
@@ -174,39 +140,28 @@ def compare(mine: Result, theirs: Result, sources: dict[str, Any]) -> tuple[floa
     return rms
 
 
-@pytest.fixture
-def make_data(tmp_path: Path) -> Any:
-    if shutil.which("wsclean") is None:
-        pytest.skip("there is no wsclean to compare with")
-
-    def make(sources: dict[str, Any], width_hz: float, *, spectra: bool) -> Path:
-        data = tmp_path / "sky.ms"
-        PEER.load_writer().write_simulated_msv2(data, observation(sources, width_hz, spectra=spectra))
-        return data
-
-    return make
-
-
-@pytest.mark.benchmark(group="continuum", timer=PEER.children_cpu_s)
+@pytest.mark.benchmark(group="continuum", timer=children_cpu_s)
 @pytest.mark.timeout(3600)
-def test_points_against_wsclean(benchmark: Any, make_data: Any, tmp_path: Path) -> None:
+@needs_wsclean
+def test_points_against_wsclean(benchmark: Any, tmp_path: Path) -> None:
     """One Taylor term, points of flat spectra: at most the CPU time of ``wsclean -join-channels``."""
-    data = make_data(POINTS, 1e6, spectra=False)
-    mine = benchmark.pedantic(run_radps, args=(data, tmp_path), rounds=1, warmup_rounds=1)
-    theirs = run_wsclean(data, tmp_path, "-channels-out", "4")
+    data = make_data(tmp_path, POINTS, 1e6, spectra=False)
+    mine = benchmark.pedantic(image_by_radps, args=(data, tmp_path), rounds=1, warmup_rounds=1)
+    theirs = image_by_wsclean(data, tmp_path, "-channels-out", "4")
     rms = compare(mine, theirs, POINTS)
     assert rms[0] <= 1.05 * rms[1]
     assert mine.cpu_s <= theirs.cpu_s
 
 
-@pytest.mark.benchmark(group="wide band", timer=PEER.children_cpu_s)
+@pytest.mark.benchmark(group="wide band", timer=children_cpu_s)
 @pytest.mark.timeout(3600)
-def test_a_wide_band_against_wsclean(benchmark: Any, make_data: Any, tmp_path: Path) -> None:
+@needs_wsclean
+def test_a_wide_band_against_wsclean(benchmark: Any, tmp_path: Path) -> None:
     """Two Taylor terms and several scales, 32 % of bandwidth, points and Gaussians of different spectra."""
     sources = {**POINTS, **BLOBS}
-    data = make_data(sources, 7.5e6, spectra=True)
+    data = make_data(tmp_path, sources, 7.5e6, spectra=True)
     options = {"n_terms": 2, "deconvolver": "multiscale", "scales": [0, 6, 16, 32]}
-    mine = benchmark.pedantic(run_radps, args=(data, tmp_path), kwargs=options, rounds=1)
-    theirs = run_wsclean(data, tmp_path, "-multiscale", "-channels-out", "8", "-fit-spectral-pol", "2")
+    mine = benchmark.pedantic(image_by_radps, args=(data, tmp_path), kwargs=options, rounds=1)
+    theirs = image_by_wsclean(data, tmp_path, "-multiscale", "-channels-out", "8", "-fit-spectral-pol", "2")
     rms = compare(mine, theirs, sources)
     assert rms[0] <= 1.05 * rms[1]

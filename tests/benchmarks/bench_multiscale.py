@@ -10,20 +10,13 @@ MSv2, pixels, weights, gain and threshold. The table of docs/deconvolution.md is
 
 from __future__ import annotations
 
-import importlib.util
 import math
-import resource
-import shutil
-import subprocess
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-import yaml
-from astropy.io import fits
+from peers import children_cpu_s, load_fits, needs_wsclean, run_radps, run_wsclean, simulate_msv2
 
 import radps
 from radps.data.images import load_planes
@@ -69,25 +62,7 @@ def observation() -> ObservationModel:
     )
 
 
-def load_writer() -> ModuleType:
-    """Return the helper of the tests that writes an MSv2."""
-    spec = importlib.util.spec_from_file_location(
-        "radps_benchmark_simulated_msv2", Path(__file__).parents[1] / "helpers" / "simulated_msv2.py"
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def children_cpu_s() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
-def run_radps(data: Path, folder: Path) -> Result:
+def image_by_radps(data: Path, folder: Path) -> Result:
     """Image by ``image_cube``, in one process."""
     cube = {
         "field": "all",
@@ -100,35 +75,17 @@ def run_radps(data: Path, folder: Path) -> Result:
         "n_sigma": 0.0,
         "w_term": True,
     }
-    config = {
-        "data": {"path": str(data)},
-        "run": str(folder / "radps"),
-        "cluster": "none",
-        "steps": ["import_data", {"image_cube": cube}],
-    }
-    path = folder / "config.yaml"
-    path.write_text(yaml.safe_dump(config))
-    before = children_cpu_s()
-    subprocess.run([sys.executable, "-m", "radps", "run", str(path)], check=True, capture_output=True)
-    used = children_cpu_s() - before
+    used = run_radps(folder, data, ["import_data", {"image_cube": cube}], cluster="none")
     run = radps.open_run(folder / "radps")
     url = run.context.locate(run.context.images[0].path)
     return Result(load_planes(url, "SKY_MODEL")[0], load_planes(url, "SKY_RESIDUAL")[0], used)
 
 
-def run_wsclean(data: Path, folder: Path) -> Result:
-    command = ["wsclean", "-j", "2", "-use-wgridder", "-no-update-model-required", "-pol", "I"]
-    command += ["-size", str(SIZE), str(SIZE), "-scale", "2asec", "-weight", "briggs", "0.5"]
-    command += ["-multiscale", "-niter", "200000", "-threshold", str(THRESHOLD_JY), "-gain", "0.1", "-mgain", "0.8"]
-    command += ["-name", str(folder / "wsclean"), str(data)]
-    before = children_cpu_s()
-    subprocess.run(command, check=True, capture_output=True)
-    used = children_cpu_s() - before
-    images = []
-    for kind in ("model", "residual"):
-        with fits.open(folder / f"wsclean-{kind}.fits") as units:
-            images.append(np.asarray(units[0].data, np.float64)[0, 0].T)
-    return Result(images[0], images[1], used)
+def image_by_wsclean(data: Path, folder: Path) -> Result:
+    options = ["-size", str(SIZE), str(SIZE), "-scale", "2asec", "-weight", "briggs", "0.5", "-multiscale"]
+    options += ["-niter", "200000", "-threshold", str(THRESHOLD_JY), "-gain", "0.1", "-mgain", "0.8"]
+    used = run_wsclean(folder, data, options)
+    return Result(load_fits(folder / "wsclean-model.fits"), load_fits(folder / "wsclean-residual.fits"), used)
 
 
 def distance(name: str) -> np.ndarray:
@@ -147,15 +104,12 @@ def find_fluxes(model: np.ndarray) -> dict[str, float]:
 
 @pytest.mark.benchmark(group="multiscale", timer=children_cpu_s)
 @pytest.mark.timeout(3600)
+@needs_wsclean
 def test_multi_scale_against_wsclean(benchmark: Any, tmp_path: Path) -> None:
-    if shutil.which("wsclean") is None:
-        pytest.skip("there is no wsclean to compare with")
     data = tmp_path / "sky.ms"
-    load_writer().write_simulated_msv2(data, observation())
-    run_radps(data, tmp_path)  # warm caches of kernels
-    shutil.rmtree(tmp_path / "radps")
-    mine = benchmark.pedantic(run_radps, args=(data, tmp_path), rounds=1)
-    theirs = run_wsclean(data, tmp_path)
+    simulate_msv2(data, observation())
+    mine = benchmark.pedantic(image_by_radps, args=(data, tmp_path), rounds=1, warmup_rounds=1)
+    theirs = image_by_wsclean(data, tmp_path)
     truth = {name: flux for name, (_, _, flux, _) in SOURCES.items()}
     truth["all"] = sum(truth.values())
     fluxes = find_fluxes(mine.model), find_fluxes(theirs.model)

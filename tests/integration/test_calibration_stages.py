@@ -830,6 +830,11 @@ def test_an_intent_that_no_field_has_is_refused(steady: Bench) -> None:
     nameless = steady.context.model_copy(update={"observation": observation.model_copy(update={"fields": fields})})
     with pytest.raises(SelectionError, match=r"no field has the intent CALIBRATE_FLUX .* Name intents in the config"):
         Bench(STEADY, nameless).graph("set_model")
+    own = {"models": {PHASE: [{"flux": 2.0, "reference_frequency": 1.4e9}]}}
+    (model,) = Bench(STEADY, nameless).graph("set_model", **own).sky_models
+    assert model.field == PHASE
+    with pytest.raises(SelectionError, match=r"no field '3C9'"):
+        Bench(STEADY, nameless).graph("set_model", **own, flux_calibrators=["3C9"])
 
 
 @pytest.mark.parametrize(
