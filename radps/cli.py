@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import radps
-from radps.commands import drawing, kubernetes, looking, managing
+from radps.commands import describing, drawing, kubernetes, looking, managing
 from radps.commands.common import EXIT_STEP_FAILED, errors
 from radps.errors import ConfigError, RadpsError
 
@@ -209,6 +209,7 @@ def schema(
 
 
 for _name, _command in (
+    ("describe", describing.describe_command),
     ("status", looking.status_command),
     ("watch", looking.watch_command),
     ("graph", drawing.graph_command),

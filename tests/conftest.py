@@ -68,6 +68,12 @@ def datasets() -> ModuleType:
     return load_helper("datasets")
 
 
+@pytest.fixture(scope="session")
+def simulated_msv2() -> ModuleType:
+    """The module that writes simulated observations as MSv2 folders."""
+    return load_helper("simulated_msv2")
+
+
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A headless browser, see tests/helpers/browser.py; the test is skipped where there is none."""

@@ -177,19 +177,20 @@ def _intent_texts(parts: Sequence[tuple[str, int, SourcePart]], given: Mapping[s
 
 
 def _window_texts(datasets: Sequence[tuple[str, Sequence[SourcePart]]]) -> list[str]:
-    return [text for _, own in datasets for texts in _window_names(own).values() for text in texts]
+    return [text for _, own in datasets for texts in window_names(own).values() for text in texts]
 
 
 # --- windows -------------------------------------------------------------------------------------------------------
 
 
-def _window_key(description: MeasurementSetDescription) -> tuple[object, ...]:
+def window_key(description: MeasurementSetDescription) -> tuple[object, ...]:
+    """Return what tells the spectral windows of a data set apart."""
     return (description.spectral_window_name, description.frequency_hz.tobytes(), description.polarizations)
 
 
-def _window_names(parts: Sequence[SourcePart]) -> dict[tuple[object, ...], tuple[str, str]]:
+def window_names(parts: Sequence[SourcePart]) -> dict[tuple[object, ...], tuple[str, str]]:
     """Return window -> number and name. XRADIO appends an MSv2's number to the name; else they count in their order."""
-    keys = dict.fromkeys(_window_key(part.description) for part in parts)
+    keys = dict.fromkeys(window_key(part.description) for part in parts)
     names = [str(key[0]) for key in keys]
     numbers = [match[1] if (match := re.search(r"_(\d+)$", name)) else "" for name in names]
     if not all(numbers) or len(set(numbers)) < len(numbers):
@@ -201,27 +202,25 @@ def _select_windows(
     title: str, own: Sequence[SourcePart], parts: list[SourcePart], words: Sequence[str], left_out: list[str]
 ) -> list[SourcePart]:
     """Return the parts of the windows that are asked for, or that can be used."""
-    names = _window_names(own)
+    names = window_names(own)
     if words:
-        return [part for part in parts if any(_fits(text, words) for text in names[_window_key(part.description)])]
+        return [part for part in parts if any(_fits(text, words) for text in names[window_key(part.description)])]
     useless = dict(_useless_windows(own))
     if len(useless) == len(names):
         return parts
     for key, reason in useless.items():
         number, name = names[key]
         left_out.append(f"window {number} of {title} ({name}: {reason})")
-    return [part for part in parts if _window_key(part.description) not in useless]
+    return [part for part in parts if window_key(part.description) not in useless]
 
 
 def _useless_windows(parts: Sequence[SourcePart]) -> Iterator[tuple[tuple[object, ...], str]]:
     """Yield the windows of a data set that no stage can use, and why."""
     first: dict[tuple[object, ...], MeasurementSetDescription] = {}
     for part in parts:
-        first.setdefault(_window_key(part.description), part.description)
+        first.setdefault(window_key(part.description), part.description)
     crossed = {
-        _window_key(part.description)
-        for part in parts
-        if np.any(part.description.antenna1 != part.description.antenna2)
+        window_key(part.description) for part in parts if np.any(part.description.antenna1 != part.description.antenna2)
     }
     for key, one in first.items():
         if key not in crossed:
