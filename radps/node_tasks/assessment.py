@@ -68,9 +68,9 @@ class ChannelCounts(NamedTuple):
 def count_visibilities(block: Block) -> ChannelCounts:
     """Count the visibilities of a block that go into Stokes I: cross-correlations whose parallel hands are unflagged.
 
-    Each hand counts.
+    Each hand counts. Cells without data may be unflagged in MSv4 that is used in place; they have no baseline vector.
     """
-    data = block.load(("flag",))
+    data = block.load(("flag", "uvw"))
     hands = parallel_hands(data.polarizations)
     flagged = data.flags[:, data.antenna1 != data.antenna2][..., hands].any(axis=-1)
     return ChannelCounts(block.channels[0], len(hands) * np.count_nonzero(~flagged, axis=(0, 1)).astype(np.int64))

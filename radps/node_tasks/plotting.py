@@ -15,7 +15,7 @@ from radps.data.files import replace_file
 from radps.data.images import load_beams, load_frequencies, load_planes, load_unit
 from radps.data.measuring import count_written
 from radps.data.solutions import load_delays, load_solution
-from radps.data.stores import exists, load_array
+from radps.data.stores import exists, load_array, open_array
 from radps.data.urls import join_url
 from radps.data.visibilities import load_baselines
 from radps.domain.array import horizontal_direction, local_positions
@@ -131,9 +131,9 @@ def draw_elevations(
 def draw_uv_coverage(picture: Picture, address: VisibilityAddress, frequency_hz: float) -> Picture:
     """Draw the baselines of a partition at one frequency; of long observations every nth time."""
     antenna1, antenna2 = load_baselines(address.store)
-    uvw = load_array(address.uvw)[:, antenna1 != antenna2]
-    step = max(1, len(uvw) // _MOST_UV_TIMES)
-    u, v = np.moveaxis(uvw[::step, :, :2].reshape(-1, 2) * frequency_hz / SPEED_OF_LIGHT_M_S, -1, 0)
+    step = max(1, open_array(address.uvw).shape[0] // _MOST_UV_TIMES)
+    uvw = load_array(address.uvw, (slice(None, None, step),))[:, antenna1 != antenna2]  # all of them would be GBs
+    u, v = np.moveaxis(uvw[..., :2].reshape(-1, 2) * frequency_hz / SPEED_OF_LIGHT_M_S, -1, 0)
     known = np.isfinite(u) & ((u != 0) | (v != 0))
     return save_picture(picture, plot_uv_coverage, u[known], v[known], picture.title)
 

@@ -14,6 +14,7 @@ from radps.data.demo_observation import demo_observation
 from radps.data.simulate import simulate_observation
 from radps.data.simulated_truth import true_components
 from radps.data.visibilities import load_visibilities, write_chunk
+from radps.node_tasks.assessment import count_visibilities
 from radps.node_tasks.blocks import Block
 from radps.node_tasks.prediction import FieldModel
 from radps.node_tasks.visibility_quality import VisibilityQuality, add_error_sums, save_quality, sum_errors
@@ -84,3 +85,15 @@ def test_flagged_data_have_no_numbers(address: VisibilityAddress, tmp_path: Path
     found = measure(address, str(tmp_path / "table.zarr"))
     assert found.n_baselines == 0
     assert np.isnan(found.closure_phase_rad)
+
+
+def test_cells_without_data_do_not_count_though_they_are_not_flagged(address: VisibilityAddress) -> None:
+    n_times, _, n_channels, n_hands = stores.open_array(address.visibility).shape
+    block = Block(partition="p", address=address, times=(0, n_times), channels=(0, n_channels))
+    before = count_visibilities(block).counts
+    cross = np.flatnonzero(load_visibilities(address).antenna1 != load_visibilities(address).antenna2)
+    uvw_m = stores.load_array(address.uvw)
+    uvw_m[1, cross[:5]] = np.nan  # as XRADIO leaves them
+    stores.open_array(address.uvw, "r+")[...] = uvw_m
+    assert before.tolist() == [n_times * len(cross) * n_hands] * n_channels
+    assert (before - count_visibilities(block).counts).tolist() == [5 * n_hands] * n_channels
