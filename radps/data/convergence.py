@@ -23,7 +23,10 @@ STATISTICS = ("max", "min", "sum", "sum_squares", "n_pixels", "noise", "residual
 
 
 class PlaneStatistics(NamedTuple):
-    """Statistics of the main image of a channel; 0 where it is blank, the noise too where it has no data."""
+    """Statistics of the main image of a channel; 0 where it is blank, the noise too where it has no data.
+
+    The residual is that in the image: smoothed to its beam, where that is not the one that is fitted to the PSF.
+    """
 
     max: float
     """[Jy/beam]"""
@@ -152,6 +155,13 @@ def write_statistics(url: str, channel: int, statistics: PlaneStatistics) -> Non
 def load_stop_reasons(url: str, channels: slice = slice(None)) -> NDArray[np.uint8]:
     """Read the stop reasons of some channels, (channel,); 0 = not imaged yet."""
     return np.asarray(stores.load_array(stores.join_url(url, "STOP_REASON"), (channels,)), np.uint8)
+
+
+def load_noise(url: str, channels: slice = slice(None)) -> NDArray[np.float64]:
+    """Read the noise of some channels, (channel,) [Jy/beam]; NaN where the image is blank."""
+    rows = np.asarray(stores.load_array(stores.join_url(url, "STATISTICS"), (channels, slice(None))), np.float64)
+    noise, n_pixels = (rows[:, STATISTICS.index(name)] for name in ("noise", "n_pixels"))
+    return np.where(n_pixels > 0, noise, np.nan)
 
 
 def load_convergence(url: str) -> Convergence:

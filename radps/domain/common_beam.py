@@ -22,7 +22,7 @@ import numpy as np
 import scipy.optimize
 from numpy.typing import NDArray
 
-from radps.domain.beam import NO_BEAM, SIGMA_TO_FWHM, RestoringBeam, convolve_with_beam
+from radps.domain.beam import NO_BEAM, SIGMA_TO_FWHM, RestoringBeam
 from radps.domain.geometry import ImageGrid, find_good_size
 
 CONTAINED = 1e-6
@@ -74,12 +74,12 @@ def smooth_to_beam(
     image : ndarray of float32, shape (n_l, n_m)
         The image [Jy/beam].
     own, wanted : RestoringBeam
-        Valid beams. Where the wanted one does not contain the own, no smoothing leads to it, and the image is returned
-        as it is (CASA warns and does the same).
+        Where one is not valid, or the wanted one does not contain the own, no smoothing leads to it, and the image is
+        returned as it is (CASA warns and does the same).
     grid : ImageGrid
         The image grid.
     """
-    if own == wanted or not contains_beam(wanted, own):
+    if own == wanted or not (own.is_valid and wanted.is_valid and contains_beam(wanted, own)):
         return image
     kernel = (_covariance(wanted) - _covariance(own)) / (SIGMA_TO_FWHM * grid.cell_size_rad) ** 2
     margin = math.ceil(2 * wanted.major_rad / grid.cell_size_rad)
@@ -94,31 +94,6 @@ def smooth_to_beam(
     transform *= (areas * np.exp(-2 * math.pi**2 * form)).astype(np.float32)
     result = ducc0.fft.c2r(transform, lastsize=size_m, forward=False, inorm=2, nthreads=1)
     return np.ascontiguousarray(result[: grid.n_l, : grid.n_m])
-
-
-def restore_to_beam(
-    model: NDArray[np.float32],
-    residual: NDArray[np.float32],
-    own: RestoringBeam,
-    wanted: RestoringBeam,
-    grid: ImageGrid,
-) -> NDArray[np.float32]:
-    """Return the model convolved with a wanted beam, plus the residual smoothed to it [Jy/beam].
-
-    Parameters
-    ----------
-    model : ndarray of float32, shape (n_l, n_m)
-        Model [Jy/pixel].
-    residual : ndarray of float32, shape (n_l, n_m)
-        Residual [Jy/own beam].
-    own, wanted : RestoringBeam
-        The fit to the PSF, and the beam of the result; NaN everywhere if one is invalid.
-    grid : ImageGrid
-        The image grid.
-    """
-    if not (own.is_valid and wanted.is_valid):
-        return np.full(grid.shape, np.nan, np.float32)
-    return convolve_with_beam(model, wanted, grid) + smooth_to_beam(residual, own, wanted, grid)
 
 
 def _covariance(beam: RestoringBeam) -> NDArray[np.float64]:

@@ -37,8 +37,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from radps.domain.beam import NO_BEAM, RestoringBeam, fit_restoring_beam, gaussian_image
-from radps.domain.common_beam import restore_to_beam
+from radps.domain.beam import NO_BEAM, RestoringBeam, fit_restoring_beam, gaussian_image, restore_image
+from radps.domain.common_beam import smooth_to_beam
 from radps.domain.geometry import ImageGrid
 from radps.domain.gridding import DEFAULT_EPSILON, dirty_sum, point_spread_function, predict
 from radps.domain.masks import AutoMaskOptions, cut_mask, mask_noise, update_auto_mask
@@ -120,6 +120,8 @@ class PlaneImages(NamedTuple):
     """Sum of imaging weights."""
     mask: NDArray[np.bool_] | None = None
     """Where components were allowed at the end, shape (n_l, n_m); None = everywhere."""
+    smoothed: NDArray[np.float32] | None = None
+    """The residual as it is in the restored image, smoothed to its beam [Jy/beam]; None = as it is."""
 
 
 def plan_residual_update(
@@ -350,10 +352,6 @@ class PlaneProblem:
         """Go back to the model with the smallest peak residual so far: what a diverging loop added is of no use."""
         _, self.model, self.residual, self._accuracy = self._best
 
-    def restore(self, beam: RestoringBeam | None = None) -> NDArray[np.float32]:
-        """Return the model convolved with a beam, by default the own one, plus the residual [Jy/beam]."""
-        return restore_to_beam(self.model, self.residual, self.beam, beam or self.beam, self.grid)
-
     def _set_psf(self, psf: NDArray[np.float32]) -> None:
         self._psf = psf
         self._beam = fit_restoring_beam(psf, self.grid)
@@ -477,14 +475,17 @@ def image_plane(
     if solution.stop_reason is StopReason.DIVERGED:
         problem.return_to_best()
     problem.refine_residual()
+    beam = problem.beam if restoring_beam is None or not problem.beam.is_valid else restoring_beam
+    smoothed = smooth_to_beam(problem.residual, problem.beam, beam, grid)
     return PlaneImages(
         dirty=problem.dirty,
         psf=problem.psf,
         model=problem.model,
         residual=problem.residual,
-        restored=problem.restore(restoring_beam),
-        beam=restoring_beam if restoring_beam is not None and problem.beam.is_valid else problem.beam,
+        restored=restore_image(problem.model, smoothed, beam, grid),
+        beam=beam,
         solution=solution,
         weight=problem.weight,
         mask=problem.mask,
+        smoothed=smoothed,
     )

@@ -143,7 +143,7 @@ def write_plane(
         channel,
         int(plane.solution.stop_reason),
         history_table(plane.solution),
-        measure_plane(plane.restored, plane.residual, plane.mask),
+        measure_plane(plane.restored, plane.residual if plane.smoothed is None else plane.smoothed, plane.mask),
         rules.control.max_cycles,
     )
 
@@ -156,9 +156,10 @@ def history_table(solution: SolverResult) -> NDArray[np.float64]:
 def measure_plane(
     restored: NDArray[np.float32], residual: NDArray[np.float32], mask: NDArray[np.bool_] | None = None
 ) -> PlaneStatistics:
-    """Return the statistics of a plane; one without a beam is not restored, and has the noise of its residual alone.
+    """Return the statistics of a plane and of its residual, smoothed to its beam.
 
-    ``mask`` is where components were allowed; None is everywhere.
+    A plane without a beam is not restored, and has the noise of its residual alone. ``mask`` is where components were
+    allowed; None is everywhere.
     """
     with_data = not np.isnan(residual).any()
     noise = robust_rms(residual) if with_data else 0.0

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from radps.data.convergence import convergence_urls, write_statistics
 from radps.data.images import load_planes, write_beams, write_planes
-from radps.domain.beam import RestoringBeam, fit_restoring_beam
-from radps.domain.common_beam import find_common_beam, restore_to_beam
+from radps.domain.beam import RestoringBeam, fit_restoring_beam, restore_image
+from radps.domain.common_beam import find_common_beam, smooth_to_beam
 from radps.domain.primary_beam import correct_primary_beam
 from radps.node_tasks.cube_imaging import ImagingRules, measure_plane
 
@@ -53,8 +53,8 @@ def _restore_plane(
     own = fit_restoring_beam(_load(image_url, "POINT_SPREAD_FUNCTION", channel, stokes), rules.grid)
     if not own.is_valid:  # it stays blank, as it is
         return
-    residual = _load(image_url, "SKY_RESIDUAL", channel, stokes)
-    restored = restore_to_beam(_load(image_url, "SKY_MODEL", channel, stokes), residual, own, beam, rules.grid)
+    residual = smooth_to_beam(_load(image_url, "SKY_RESIDUAL", channel, stokes), own, beam, rules.grid)
+    restored = restore_image(_load(image_url, "SKY_MODEL", channel, stokes), residual, beam, rules.grid)
     planes = {"SKY": restored}
     if rules.primary_beam is not None:
         pattern = _load(image_url, "PRIMARY_BEAM", channel, stokes)

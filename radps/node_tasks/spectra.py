@@ -12,6 +12,7 @@ from astropy import units
 from astropy.table import QTable
 from numpy.typing import NDArray
 
+from radps.data.convergence import load_noise
 from radps.data.files import replace_file
 from radps.data.images import load_beams, load_frequencies, load_planes
 from radps.data.measuring import count_written
@@ -33,7 +34,6 @@ from radps.domain.spectra import (
     measure_region,
 )
 from radps.domain.spectral_frames import DopplerConvention
-from radps.domain.statistics import robust_rms
 from radps.node_tasks.products import ProductFile, measure_file
 
 
@@ -49,6 +49,7 @@ class SpectrumRules(NamedTuple):
     """What the tasks need to know of the parameters."""
 
     image_url: str
+    convergence_url: str
     grid: ImageGrid
     rest_frequency_hz: float
     channel_width_hz: float
@@ -68,7 +69,7 @@ class ChannelFlux(NamedTuple):
     flux_jy: float
     error_jy: float
     noise_jy: float
-    """Robust noise of the residual, per beam, before the correction for the primary beam."""
+    """Robust noise of the residual, per beam of the image, before the correction for the primary beam."""
 
 
 class SpectrumSummary(NamedTuple):
@@ -115,18 +116,17 @@ def measure_channels(channels: tuple[int, int], rules: SpectrumRules, center: Br
     beams = load_beams(rules.image_url)
     region = _make_region(rules, center.pixel)
     found = []
-    for channel in range(*channels):
+    for channel, noise in zip(range(*channels), load_noise(rules.convergence_url, slice(*channels)), strict=True):
         where = slice(channel, channel + 1)
-        noise = robust_rms(load_planes(rules.image_url, "SKY_RESIDUAL", where)[0])
         variable = "SKY_PRIMARY_BEAM_CORRECTED" if rules.is_corrected else "SKY"
         plane = load_planes(rules.image_url, variable, where)[0]
         pattern = load_planes(rules.image_url, "PRIMARY_BEAM", where)[0] if rules.is_corrected else None
         area = RestoringBeam(*beams[channel]).area_pixels(rules.grid)
         if region is None:
-            flux = _measure_pixel(plane, center.pixel, noise, pattern)
+            flux = _measure_pixel(plane, center.pixel, float(noise), pattern)
         else:
-            flux = measure_region(plane, region, noise, area, pattern)
-        found.append(ChannelFlux(flux.flux_jy, flux.error_jy, noise))
+            flux = measure_region(plane, region, float(noise), area, pattern)
+        found.append(ChannelFlux(flux.flux_jy, flux.error_jy, float(noise)))
     return tuple(found)
 
 

@@ -129,7 +129,7 @@ def _score_expectations(
                 unit="",
                 good=2.0,
                 bad=10.0,
-                hint="the weighting and the sefd that was assumed change it; else dynamic range or interference",
+                hint="weights, restoring beam and the assumed sefd change it; else dynamic range or interference",
                 **where,
             )
         )

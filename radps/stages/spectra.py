@@ -110,8 +110,10 @@ def _measure_cube(context: Context, params: Params, cube: ImageRecord) -> Delaye
     n_channels, n_l, n_m = cube.shape
     grid = ImageGrid(n_l, n_m, cube.cell_size_rad)
     require_memory(context, f"the spectrum of {cube.name}", SPECTRUM_PLANES * 4 * n_l * n_m)
+    assert cube.convergence is not None  # every cube has one
     rules = SpectrumRules(
         image_url=context.locate(cube.path),
+        convergence_url=context.locate(cube.convergence),
         grid=grid,
         rest_frequency_hz=find_rest_frequency(context, cube, params.rest_frequency),
         channel_width_hz=cube.channel_width_hz,

@@ -14,10 +14,11 @@ from radps.api import Run
 from radps.context.records import ImageRecord
 from radps.data.convergence import STATISTICS, load_convergence
 from radps.data.images import load_beams, load_planes
-from radps.domain.beam import RestoringBeam
+from radps.domain.beam import RestoringBeam, convolve_with_beam
 from radps.domain.common_beam import contains_beam, find_common_beam
 from radps.domain.geometry import ImageGrid
 from radps.domain.imaging import CleanOptions
+from radps.domain.statistics import robust_rms
 from radps.errors import RadpsError
 from radps.node_tasks.cube_imaging import ImagingRules, PrimaryBeamRule
 from radps.node_tasks.cube_restoring import choose_common_beam, fit_beams, restore_channels
@@ -197,6 +198,17 @@ def test_a_beam_that_is_given_is_that_of_all_channels(run: Run) -> None:
     np.testing.assert_allclose(load_beams(url), [wanted] * N_CHANNELS)
     for plane, residual in zip(load_planes(url, "SKY"), load_planes(url, "SKY_RESIDUAL"), strict=True):
         assert plane[pixel(POINT)] == pytest.approx(1.0, abs=5 * float(residual.std()))
+
+
+def test_the_noise_of_an_image_is_in_jy_per_beam_of_the_image(run: Run) -> None:
+    record = image(run, "cube3")
+    url = run.context.locate(record.path)
+    beam, grid = RestoringBeam(*load_beams(url)[0]), ImageGrid(SIZE, SIZE, CELL)
+    skies, models, residuals = (load_planes(url, name) for name in ("SKY", "SKY_MODEL", "SKY_RESIDUAL"))
+    left = [sky - convolve_with_beam(model, beam, grid) for sky, model in zip(skies, models, strict=True)]
+    # single precision of the sum of model and residual
+    assert record.noise_jy == pytest.approx(np.median([robust_rms(plane) for plane in left]), rel=1e-3)
+    assert record.noise_jy > 1.05 * np.median([robust_rms(plane) for plane in residuals])
 
 
 def test_a_beam_with_its_axes_exchanged_is_refused(folder: Path) -> None:
