@@ -19,9 +19,10 @@ import psutil
 from dask.system import cpu_count
 from pydantic import BaseModel, Field, TypeAdapter
 
+from radps.context.records import Resources
 from radps.data.urls import format_bytes
 from radps.errors import ClusterError
-from radps.execution.engine import Engine, InProcess
+from radps.execution.engine import Engine, InProcess, memory_of_task
 from radps.execution.kubernetes.model import KubernetesCluster
 from radps.execution.settings import SMALLEST_WORKER_BYTES, Settings, WorkerResources
 from radps.execution.slurm.model import SlurmCluster
@@ -176,6 +177,23 @@ def _import_kubernetes() -> Callable[..., contextlib.AbstractContextManager[Engi
             f"a cluster on Kubernetes needs the package {error.name}; pip install 'radps[kubernetes]'"
         ) from error
     return open_kubernetes
+
+
+def planned_resources(cluster: Cluster) -> Resources | None:
+    """Return what a cluster would offer, without starting it; None for one that somebody else started."""
+    if isinstance(cluster, InProcessCluster):
+        return InProcess(memory_limit_bytes()).resources()
+    if isinstance(cluster, LocalMachine):
+        workers, memory = local_shares(cluster)
+        return Resources(slots=workers, memory_bytes=memory_of_task(memory))
+    if isinstance(cluster, KubernetesCluster):
+        memory = memory_of_task(cluster.worker_memory_bytes, cluster.threads)
+        return Resources(slots=cluster.most_workers * cluster.threads, memory_bytes=memory)
+    if isinstance(cluster, SlurmCluster):
+        slots = cluster.most_workers * cluster.threads
+        memory = memory_of_task(cluster.task_memory_bytes * cluster.threads, cluster.threads)
+        return Resources(slots=slots, memory_bytes=memory)
+    return None
 
 
 def local_shares(config: LocalMachine) -> tuple[int, int]:

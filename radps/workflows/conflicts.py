@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
-from typing import TYPE_CHECKING
 
-from radps.stages.base import find_stage
+from radps.workflows.model import Step
 from radps.workflows.policy import When
-
-if TYPE_CHECKING:
-    from radps.workflows.model import Step
 
 
 def find_conflicts(steps: Sequence[Step]) -> Iterator[tuple[str, str]]:
@@ -36,7 +32,7 @@ def find_conflicts(steps: Sequence[Step]) -> Iterator[tuple[str, str]]:
             continue
         if _excludes(first, second, done, rescues) or _excludes(second, first, done, rescues):
             continue
-        parts = set(_writes(first)) & set(_writes(second))
+        parts = set(first.params.writes) & set(second.params.writes)
         if parts:
             yield (
                 second.id,
@@ -66,7 +62,3 @@ def _done_before(steps: Sequence[Step]) -> Mapping[str, set[str]]:
 def _excludes(first: Step, second: Step, done: Mapping[str, set[str]], rescues: Mapping[str, set[str]]) -> bool:
     """Return True if the second step waits for a failure of steps that are all done where the first one runs."""
     return any(rescues[name] <= done[first.id] for name in {second.id, *done[second.id]} if name in rescues)
-
-
-def _writes(step: Step) -> tuple[str, ...]:
-    return find_stage(step.stage).params_model.writes

@@ -14,10 +14,7 @@ from radps.context.model import Context, Workspace
 from radps.context.records import Resources, StepState
 from radps.context.store import RunStore
 from radps.errors import ContextError, RadpsError, StageError
-from radps.execution.clusters import Cluster, InProcessCluster, LocalMachine, local_shares, memory_limit_bytes
-from radps.execution.engine import InProcess, memory_of_task
-from radps.execution.kubernetes.model import KubernetesCluster
-from radps.execution.slurm.model import SlurmCluster
+from radps.execution.clusters import planned_resources
 from radps.graph_tasks.groups import group_tasks
 from radps.stages.base import find_stage
 from radps.workflows.model import Step, Workflow
@@ -172,23 +169,6 @@ def _context_before(workflow: Workflow, step: Step) -> Context:
     )
     context = _GroupedContext(run_id="", project=workflow.project)
     return context.with_records(records[before.id] for before in workflow.ancestors(step.id)).at(place)
-
-
-def planned_resources(cluster: Cluster) -> Resources | None:
-    """Return what a cluster would offer, without starting it; None for one that somebody else started."""
-    if isinstance(cluster, InProcessCluster):
-        return InProcess(memory_limit_bytes()).resources()
-    if isinstance(cluster, LocalMachine):
-        workers, memory = local_shares(cluster)
-        return Resources(slots=workers, memory_bytes=memory_of_task(memory))
-    if isinstance(cluster, KubernetesCluster):
-        memory = memory_of_task(cluster.worker_memory_bytes, cluster.threads)
-        return Resources(slots=cluster.most_workers * cluster.threads, memory_bytes=memory)
-    if isinstance(cluster, SlurmCluster):
-        slots = cluster.most_workers * cluster.threads
-        memory = memory_of_task(cluster.task_memory_bytes * cluster.threads, cluster.threads)
-        return Resources(slots=slots, memory_bytes=memory)
-    return None
 
 
 def _build(step: Step, context: Context) -> tuple[Delayed | None, bool]:

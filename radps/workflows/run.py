@@ -31,7 +31,7 @@ from radps.context.lock import Notice
 from radps.context.model import Context
 from radps.context.records import Resources, StepRecord, StepState
 from radps.context.store import RunStore
-from radps.errors import ClusterError, ClusterLostError, RadpsError, StageError
+from radps.errors import ClusterError, ClusterLostError, DataError, RadpsError, StageError
 from radps.execution.engine import Engine, StoppedError
 from radps.node_tasks.guard import TaskEnd
 from radps.workflows import attempts
@@ -279,14 +279,15 @@ class Runner:
         """Begin a step: in a thread, or, if the engine can do one thing at a time only, here and to its end."""
         try:
             engine, offered = self._engine()
-        except ClusterError as error:
-            # Nothing has begun: the attempt before, if it was not finished, goes on when there is a cluster.
+            record = self._begin(step, offered)
+            kept = attempts.read_ledgers(self.workflow.run, record)
+        except (ClusterError, DataError, OSError) as error:
+            # Nothing is computed: the attempt before, if it was not finished, goes on when the cluster or the data are
+            # there again.
             self._records[step.id] = attempts.without_result(self._records[step.id])
             self._commit_end(self._failed(self._records[step.id], error, ""))
             return
-        record = self._records[step.id] = self._begin(step, offered)
         tell = self._messages.put if engine.concurrent else self._take
-        kept = attempts.read_ledgers(self.workflow.run, record)
         work, book = StepWork(step, engine, tell), attempts.open_book(record, kept)
         host = engine.host(work.on_task)
         context = attempts.step_context(self._context, self.workflow, step, self._records, record, host, kept)
@@ -307,9 +308,12 @@ class Runner:
     def _engine(self) -> tuple[Engine, Resources]:
         """Return where to compute, and what there is; a cluster that was lost since the last step is replaced."""
         while True:
-            engine = self._place.engine()
+            # To start a cluster, or to wait for its workers, may take minutes.
+            with self._interrupts.allowed():
+                engine = self._place.engine()
             try:
-                offered = engine.resources()
+                with self._interrupts.allowed():
+                    offered = engine.resources()
             except ClusterLostError as error:
                 if not self._place.replace(engine):
                     raise

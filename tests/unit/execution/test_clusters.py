@@ -23,6 +23,7 @@ from radps.execution.clusters import (
     memory_limit_bytes,
     open_engine,
     parse_cluster,
+    planned_resources,
 )
 
 GIB = 2**30
@@ -103,6 +104,13 @@ def test_the_limit_of_a_container_counts(
     (tmp_path / "limit").write_text(text)
     monkeypatch.setattr(clusters, "_CGROUP_LIMITS", (str(tmp_path / "missing"), str(tmp_path / "limit")))
     assert memory_limit_bytes() == (expected or machine)
+
+
+def test_the_plan_of_chunks_is_that_of_the_cluster_which_is_not_started() -> None:
+    local = planned_resources(LocalMachine(workers=3, memory_limit=2 * 10**9))
+    assert (local.slots, local.memory_bytes) == (3, int(0.7 * 2 * 10**9 - 450 * 2**20))
+    assert planned_resources(InProcessCluster()).slots == 1
+    assert planned_resources(RunningScheduler(address="tcp://10.0.0.1:8786")) is None
 
 
 def test_no_cluster_computes_in_this_process() -> None:

@@ -13,10 +13,9 @@ import pytest
 from pydantic import ValidationError
 
 from radps.errors import ClusterError
-from radps.execution.clusters import open_engine, parse_cluster
+from radps.execution.clusters import open_engine, parse_cluster, planned_resources
 from radps.execution.slurm import opening
 from radps.execution.slurm.model import SlurmCluster, cluster_arguments, slurm_time
-from radps.workflows.graphs import planned_resources
 from radps.workflows.reading import load_workflow
 from radps.workflows.run import run_workflow
 

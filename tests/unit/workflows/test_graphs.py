@@ -9,8 +9,6 @@ import dask
 import pytest
 
 from radps.errors import ConfigError, ContextError, StageError
-from radps.execution.clusters import InProcessCluster, LocalMachine, RunningScheduler
-from radps.workflows import graphs
 from radps.workflows.graphs import Edge, task_graph, workflow_graph
 from radps.workflows.model import Workflow
 from radps.workflows.plan import Selection
@@ -97,10 +95,3 @@ def test_what_is_not_known_yet_or_is_no_graph_is_said(tmp_path: Path) -> None:
         task_graph(workflow(tmp_path, ["user_stages:fails"]), "fails")
     with pytest.raises(ContextError, match=r"no cube to make moments of"):
         task_graph(workflow(tmp_path, ["moments"]), "moments")
-
-
-def test_the_plan_of_chunks_is_that_of_the_cluster_which_is_not_started() -> None:
-    local = graphs.planned_resources(LocalMachine(workers=3, memory_limit=2 * 10**9))
-    assert (local.slots, local.memory_bytes) == (3, int(0.7 * 2 * 10**9 - 450 * 2**20))
-    assert graphs.planned_resources(InProcessCluster()).slots == 1
-    assert graphs.planned_resources(RunningScheduler(address="tcp://10.0.0.1:8786")) is None

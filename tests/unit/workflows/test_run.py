@@ -505,6 +505,61 @@ def test_a_cluster_that_is_not_there_takes_no_attempt_and_what_was_finished_coun
     assert {one.key for one in records if one.state == "kept"} == finished != set()
 
 
+class Remover(Silent):
+    """Removes a file when a step has ended."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def ended(self, step: StepRecord) -> None:
+        self._file.unlink(missing_ok=True)
+
+
+def test_a_step_whose_data_have_gone_fails_alone(folder: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data.fits"
+    data.write_text("data")
+    wanted = workflow(
+        folder,
+        "user_stages:direct",
+        "user_stages:reader",
+        {"id": "last", "stage": "user_stages:squares", "after": ["direct"]},
+        **{"data.path": str(data)},
+    )
+    runner = Runner(wanted, observer=Remover(data))
+    context = runner.run()
+    assert {name: str(one.state) for name, one in context.steps.items()} == {
+        "direct": "done",
+        "reader": "failed",
+        "last": "done",
+    }
+    assert "there is no file or folder" in str(runner.failures["reader"])
+    assert context.steps["reader"].attempt == 0
+    data.write_text("data")
+    assert run_workflow(wanted).steps["reader"].attempt == 1
+
+
+class Slow(InProcess):
+    """An engine whose workers take their time, in which the user loses patience."""
+
+    def __init__(self) -> None:
+        super().__init__(2**30)
+        self.has_come = False
+
+    def resources(self) -> Resources:
+        os.kill(os.getpid(), signal.SIGINT)
+        threading.Event().wait(0.5)
+        self.has_come = True
+        return super().resources()
+
+
+def test_who_waits_for_workers_may_stop(folder: Path) -> None:
+    engine = Slow()
+    with pytest.raises(KeyboardInterrupt):
+        run_workflow(workflow(folder, "user_stages:direct"), engine=engine)
+    assert not engine.has_come
+    assert str(RunStore(str(folder)).load().steps["direct"].state) == "pending"
+
+
 def test_steps_whose_input_is_done_again_without_them_lose_their_results_as_planned(folder: Path) -> None:
     steps = [{"id": name, "stage": "user_stages:direct"} for name in ("a", "b", "c")]
     run_workflow(workflow(folder, *steps))

@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from radps.errors import ConfigError
-from radps.execution.clusters import parse_cluster
+from radps.execution.clusters import parse_cluster, planned_resources
 from radps.execution.kubernetes.model import KubernetesCluster
-from radps.workflows import graphs
 from radps.workflows.reading import load_workflow
 
 GIB = 2**30
@@ -35,7 +34,7 @@ def test_workers_that_adapt_start_with_the_fewest() -> None:
 
 def test_the_plan_of_a_run_knows_its_slots_and_memory() -> None:
     config = cluster(workers=3, worker={"cpu": 2, "memory": "4.25 GiB"})
-    resources = graphs.planned_resources(config)
+    resources = planned_resources(config)
     assert resources is not None
     assert (resources.slots, resources.memory_bytes) == (6, int((0.7 * 4 * GIB - 450 * 2**20) / 2))
 
