@@ -33,7 +33,7 @@ from radps.errors import ConfigError, StageError
 from radps.execution.clusters import InProcessCluster, open_engine
 from radps.execution.engine import Engine, InProcess
 from radps.notebook import NotebookObserver
-from radps.terminal import BarObserver, LineObserver, make_observer
+from radps.progress import BarObserver, LineObserver, make_observer
 from radps.workflows.cleaning import Leftover, prune_run, remove_run
 from radps.workflows.engine_place import open_engine_of
 from radps.workflows.model import Workflow

@@ -261,7 +261,7 @@ def _dry_run(workflow: Workflow, selection: Selection) -> None:
     from radps.context.store import RunStore
     from radps.data.urls import format_bytes
     from radps.execution.clusters import planned_resources
-    from radps.terminal import make_console, show_plan
+    from radps.terminal import make_console, say, show_plan
     from radps.workflows.graphs import count_planned_tasks
     from radps.workflows.plan import plan_steps
 
@@ -273,13 +273,14 @@ def _dry_run(workflow: Workflow, selection: Selection) -> None:
     offer = planned_resources(workflow.cluster)
     memory = "" if offer is None else f": {offer.slots} at a time, of up to {format_bytes(offer.memory_bytes)} each"
     text = f"{count} of {len(plan)} steps would run, in {workflow.run}; tasks{memory or ' as the scheduler offers'}"
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    say(console, text)
 
 
 def _run(workflow: Workflow, selection: Selection, *, quiet: bool) -> None:
     """Run with progress, show the result, and leave with the exit code."""
     from radps.data.urls import join_url
-    from radps.terminal import make_console, make_observer, show_error, show_status
+    from radps.progress import make_observer
+    from radps.terminal import make_console, say, show_error, show_status
     from radps.workflows.log_file import LOG
     from radps.workflows.run import Runner
     from radps.workflows.status import make_status
@@ -305,6 +306,6 @@ def _run(workflow: Workflow, selection: Selection, *, quiet: bool) -> None:
         show_error(stderr, failure)
     if any(not isinstance(failure.__cause__, RadpsError | None) for failure in runner.failures.values()):
         place = join_url(workflow.run, LOG)
-        stderr.print(f"The whole traceback: {place}", markup=False, highlight=False, soft_wrap=True)
+        say(stderr, f"The whole traceback: {place}")
     if runner.failures:
         raise typer.Exit(EXIT_STEP_FAILED)

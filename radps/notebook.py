@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from radps.terminal import LineObserver, name_ending
+from radps.progress import LineObserver, name_ending
 
 if TYPE_CHECKING:
     from radps.context.records import StepRecord

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from radps.data.urls import format_bytes
-from radps.terminal import make_table, styled
+from radps.terminal import make_table, say, styled
 
 if TYPE_CHECKING:
     from radps.workflows.cleaning import Leftover
@@ -20,7 +20,7 @@ def show_runs(console: Console, root: str, runs: tuple[RunSummary, ...], state: 
     """Print the table of the runs below a folder, those of one state if one was asked for."""
     if not runs:
         those = "" if state is None else f" are {state}"
-        console.print(f"No runs in {root}{those}", markup=False, highlight=False, soft_wrap=True)
+        say(console, f"No runs in {root}{those}")
         return
     table = make_table(
         "run", "id", "project", "state", "steps", "started", "last change", "driver, damage", right=("steps",)

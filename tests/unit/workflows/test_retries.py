@@ -22,7 +22,7 @@ from radps.execution.clusters import LocalMachine, open_engine
 from radps.execution.engine import Engine, InProcess
 from radps.node_tasks.faults import Faults
 from radps.node_tasks.guard import TaskEnd, TaskEvent
-from radps.terminal import LineObserver
+from radps.progress import LineObserver
 from radps.workflows.observers import Silent
 from radps.workflows.reading import load_workflow
 from radps.workflows.run import Runner
