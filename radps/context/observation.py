@@ -6,7 +6,7 @@ stores; the models only say where.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -222,6 +222,11 @@ class Observation(Record):
 def join_distinct(texts: Iterable[str]) -> str:
     """Join the different texts that are not empty."""
     return ", ".join(dict.fromkeys(text for text in texts if text))
+
+
+def list_some(names: Sequence[str], most: int = 8) -> str:
+    """Join names; of many the first ones, with the number of the others."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _virtual_window(number: int, members: list[SpectralWindow]) -> VirtualWindow:

@@ -119,11 +119,12 @@ def _cut_part(part: SourcePart, words: Sequence[str]) -> SourcePart | None:
 
 
 def _take(antennas: Antennas, indices: Sequence[int]) -> Antennas:
-    return Antennas(
+    angles = antennas.receptor_angles_rad
+    return antennas._replace(
         names=tuple(antennas.names[index] for index in indices),
         stations=tuple(antennas.stations[index] for index in indices),
         positions_m=antennas.positions_m[indices],
         diameters_m=antennas.diameters_m[indices],
         mounts=tuple(antennas.mounts[index] for index in indices),
-        receptors=antennas.receptors,
+        receptor_angles_rad=None if angles is None else angles[indices],
     )

@@ -17,6 +17,8 @@ import numpy.typing as npt
 from radps.errors import DataError
 
 _VLA_EPOCH = 1979.9
+_EQUINOXES = (1800.0, 2100.0)
+"""Years that an equinox can be of."""
 _STEP_ARCMIN = 1.0
 
 
@@ -55,7 +57,7 @@ def to_modern_frame(
     Raises
     ------
     DataError
-        The frame is another one, or the direction is not finite.
+        The frame is another one, its equinox is no year of our times, or the direction is not finite.
     """
     name = frame.lower()
     if not (np.isfinite(ra_rad) and np.isfinite(dec_rad)):
@@ -66,6 +68,11 @@ def to_modern_frame(
         raise DataError(
             f"the phase centre is in frame {frame!r}; frames that are read: icrs, fk5 (J2000 or another equinox), fk4 "
             "(B1950)"
+        )
+    if equinox is not None and not _EQUINOXES[0] <= equinox <= _EQUINOXES[1]:
+        raise DataError(
+            f"the phase centre is of the equinox {equinox:.6g}, allowed are {_EQUINOXES[0]:g} to {_EQUINOXES[1]:g}: "
+            "correct it in the data (EPOCH or EQUINOX of a UVFITS file)"
         )
     # Seconds to import; only data of an old frame need them.
     from astropy import units

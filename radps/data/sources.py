@@ -140,8 +140,12 @@ def describe_source(
 
 
 def _with_whole_intents(description: MeasurementSetDescription) -> MeasurementSetDescription:
-    """Return a description with the intents of MSv4: MeerKAT calls a target TARGET, and leaves #ON_SOURCE out."""
-    intents = ["OBSERVE_TARGET" if intent == "TARGET" else intent for intent in description.intents]
+    """Return a description with the intents of MSv4: MeerKAT calls a target TARGET, and leaves #ON_SOURCE out.
+
+    XRADIO says None for an MSv2 without states, as importuvfits and programs of low-frequency arrays write them.
+    """
+    said = [intent for intent in description.intents if intent != "None"]
+    intents = ["OBSERVE_TARGET" if intent == "TARGET" else intent for intent in said]
     return description._replace(
         intents=tuple(
             f"{intent}#ON_SOURCE" if "#" not in intent and intent.startswith(_INTENT_KINDS) else intent
@@ -168,6 +172,7 @@ def _find_folder(place: str) -> SourceKind:
                 f"{place} is a casacore table without the table ANTENNA: an image or calibration table, or a damaged "
                 f"MSv2; {_WHAT_IS_READ}"
             )
+        _check_is_no_calibration(place)
         return SourceKind.MSV2
     if _is_zarr(place):
         return _find_zarr(place)
@@ -175,6 +180,21 @@ def _find_folder(place: str) -> SourceKind:
         raise DataError(f"{place} is an ASDM, which is not read yet; make an MSv2 of it by CASA `importasdm`")
     found = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
     raise DataError(f"{place} is a folder with {found or 'nothing in it'}; {_WHAT_IS_READ}")
+
+
+def _check_is_no_calibration(place: str) -> None:
+    """Refuse a calibration table, which has the tables of an MSv2 around it."""
+    info = os.path.join(place, "table.info")
+    if not os.path.exists(info):
+        return
+    with open(info, encoding="utf-8", errors="replace") as stream:
+        lines = dict(line.split(" = ", 1) for line in stream.read().splitlines() if " = " in line)
+    if lines.get("Type", "").strip() == "Calibration":
+        raise DataError(
+            f"{place} is a calibration table of CASA ({lines.get('SubType', '').strip() or 'of some kind'}), not "
+            "visibilities. radps solves for its own (`calibrate`): name the MSv2 in data.path, or apply the table to "
+            "it by CASA `applycal` and import its column CORRECTED_DATA by `import_data: {data_group: corrected}`"
+        )
 
 
 def _is_zarr(url: str) -> bool:

@@ -300,6 +300,7 @@ def count_flags(
     antenna2: NDArray[np.integer[Any]],
     n_antennas: int,
     *,
+    present: NDArray[np.bool_] | None = None,
     first_channel: int = 0,
     n_channels: int | None = None,
 ) -> FlagStatistics:
@@ -313,6 +314,8 @@ def count_flags(
         Antenna indices.
     n_antennas : int
         Number of antennas.
+    present : ndarray of bool, shape (time, baseline), optional
+        True where the baseline was observed; what is not there counts neither as data nor as flagged. Default: all is.
     first_channel : int
         Number of the first channel of the chunk in the window.
     n_channels : int, optional
@@ -335,12 +338,13 @@ def count_flags(
             f"flag statistics: channels {first_channel} to {first_channel + chunk - 1} are outside of a window of "
             f"{window} channels; give the number of channels of the whole window"
         )
+    there = np.broadcast_to(np.True_ if present is None else present[:, :, np.newaxis, np.newaxis], before.shape)
     data, flagged_before, flagged_after = (
         _count(mask, antenna1, antenna2, n_antennas, first_channel, window)
-        for mask in (np.broadcast_to(np.True_, before.shape), before, after)
+        for mask in (there, before & there, after & there)
     )
     return FlagStatistics(
-        n_data=before.size,
+        n_data=int(data.polarization.sum()),
         n_before=int(flagged_before.polarization.sum()),
         n_after=int(flagged_after.polarization.sum()),
         antenna_data=data.antenna,

@@ -28,6 +28,9 @@ SPEED_OF_LIGHT_M_S = 299_792_458.0
 MIN_IMAGE_SIZE = 32
 """Smallest image side that the gridder (ducc0.wgridder) makes [pixel]."""
 
+MAX_FIELD_OF_VIEW = 1.2
+"""Widest image that :func:`suggest_image_size` suggests, in direction cosines: its corners are 58 degrees off."""
+
 PIXELS_PER_BEAM = 4.0
 """Pixels across the synthesized beam that :func:`suggest_cell_size` aims at; CLEAN wants 3 to 5."""
 
@@ -157,7 +160,7 @@ def suggest_cell_size(longest_baseline_m: float, highest_frequency_hz: float) ->
 
 
 def suggest_image_size(field_of_view_rad: float, cell_size_rad: float) -> int:
-    """Return the next good image size that covers a field of view.
+    """Return the next good image size that covers a field of view, or what of it is well above the horizon.
 
     Parameters
     ----------
@@ -166,7 +169,10 @@ def suggest_image_size(field_of_view_rad: float, cell_size_rad: float) -> int:
     cell_size_rad : float
         Side of the pixels [rad].
     """
-    return find_good_size(math.ceil(field_of_view_rad / cell_size_rad))
+    size = find_good_size(math.ceil(field_of_view_rad / cell_size_rad))
+    return (
+        size if size * cell_size_rad < MAX_FIELD_OF_VIEW else find_good_size_within(MAX_FIELD_OF_VIEW / cell_size_rad)
+    )
 
 
 def w_phase_error(uvw_m: NDArray[np.float64], frequency_hz: float, grid: ImageGrid) -> float:

@@ -16,6 +16,10 @@ BYTES_PER_PIXEL = 4
 """Images are stored in single precision."""
 
 
+_ROUNDING = 1e-9
+"""Fields of view that differ by less are the same."""
+
+
 class PixelGoal(NamedTuple):
     """What is wanted of the pixels of an image, and the least that will do."""
 
@@ -47,6 +51,12 @@ def count_image_bytes(image_size: int, n_channels: int) -> int:
     return image_size**2 * n_channels * BYTES_PER_PIXEL
 
 
+def _reach(width_rad: float, goal: PixelGoal) -> float:
+    """Return the field of view of an image [primary beams]; above the horizon there may be less than is wanted."""
+    reach = width_rad / goal.primary_beam_rad
+    return reach if reach < goal.field_of_view * (1 - _ROUNDING) else goal.field_of_view
+
+
 def choose_pixels(goal: PixelGoal, n_channels: int, max_bytes: float) -> Pixels:
     """Return the pixels of an image of at most ``max_bytes``, if its limits allow that.
 
@@ -62,7 +72,7 @@ def choose_pixels(goal: PixelGoal, n_channels: int, max_bytes: float) -> Pixels:
     cell = goal.beam_rad / goal.pixels_per_beam
     size = suggest_image_size(goal.field_of_view * goal.primary_beam_rad, cell)
     if count_image_bytes(size, n_channels) <= max_bytes:
-        return Pixels(size, cell, goal.field_of_view, goal.pixels_per_beam)
+        return Pixels(size, cell, _reach(size * cell, goal), goal.pixels_per_beam)
     size = find_good_size_within((max_bytes / n_channels / BYTES_PER_PIXEL) ** 0.5)
     field_of_view = size * cell / goal.primary_beam_rad
     if field_of_view >= goal.min_field_of_view:

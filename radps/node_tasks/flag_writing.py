@@ -69,13 +69,14 @@ def write_flags(block: Block, data: VisibilityChunk, found: NDArray[np.bool_], j
 
 
 def count_block(block: Block, data: VisibilityChunk, after: NDArray[np.bool_], job: FlagJob) -> FlagCounts:
-    """Count the flags of a block before (those of the data) and after."""
+    """Count the flags of a block before (those of the data) and after, of the baselines that were observed."""
     statistics = count_flags(
         data.flags,
         after,
         data.antenna1,
         data.antenna2,
         job.n_antennas,
+        present=np.isfinite(load_array(block.address.uvw, (block.time_slice,))).all(axis=-1),
         first_channel=block.channels[0],
         n_channels=job.n_channels,
     )

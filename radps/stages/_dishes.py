@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from radps.context.observation import Observation
+from radps.context.observation import Observation, list_some
 from radps.errors import SelectionError
 
 _MOST_NAMED = 4
@@ -44,9 +44,8 @@ def find_patterns(names: Iterable[str], everyone: Iterable[str]) -> tuple[str, .
 def _refuse_kinds(kinds: dict[float, list[str]], everyone: Sequence[str], parameter: str) -> str:
     found, remedies = [], []
     for size, names in sorted(kinds.items()):
-        some = ", ".join(names[:_MOST_NAMED]) + (", ..." if len(names) > _MOST_NAMED else "")
         words = ", ".join(f'"{word}"' for word in find_patterns(names, everyone))
-        found.append(f"{len(names)} of {size:g} m ({some})")
+        found.append(f"{len(names)} of {size:g} m ({list_some(names, _MOST_NAMED)})")
         remedies.append(f"`import_data: {{antennas: [{words}]}}`")
     return (
         f"{parameter}: the array has dishes of {len(kinds)} diameters, {' and '.join(found)}, whose "

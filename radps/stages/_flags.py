@@ -10,6 +10,7 @@ from dask.delayed import Delayed
 from numpy.typing import NDArray
 
 from radps.context.model import Context
+from radps.context.observation import list_some
 from radps.context.records import DataGroup, Outcome, OutcomeStatus, Partition, QAScore, ScoreScope
 from radps.context.scores import score_between
 from radps.data.flag_tables import FlagTable
@@ -173,11 +174,12 @@ def flag_outcome(
 def _message(fields: dict[str, _Count], dead: Sequence[str], empty: Sequence[str], note: str) -> str:
     """Say how much is flagged, and what is of no use any more."""
     total, before, after = (sum(one[name] for one in fields.values()) for name in ("data", "before", "after"))
+    total = max(1, total)
     message = f"{100 * after / total:.1f} % flagged, {100 * before / total:.1f} % before"
     if note:
         message += f"; {note}"
     if dead:
-        message += f"; antennas without good data: {', '.join(dead)}"
+        message += f"; antennas without good data: {list_some(dead)}"
     if empty:
         message += f"; fields without good data: {', '.join(empty)}"
     return message
@@ -190,7 +192,7 @@ def _add(known: _Count | None, numbers: Sequence[int]) -> _Count:
 
 
 def _score(field: str, counts: _Count) -> QAScore:
-    fraction = counts["after"] / counts["data"]
+    fraction = counts["after"] / max(1, counts["data"])
     return score_between(
         "flagged fraction",
         100 * fraction,

@@ -88,7 +88,7 @@ class ImagingParams(StageParams):
     """Version of the data: "base", "corrected", "continuum_subtracted"; by default the newest."""
     image_size: ImageSize | Literal["auto"] = "auto"
     """Pixels along each side; "auto" is that of the list of images to make, else covers twice the width of the primary
-    beam (CASA `imsize`)."""
+    beam, at most 1.2 in direction cosines (CASA `imsize`)."""
     cell_size: Angle | Literal["auto"] = "auto"
     """Side of a pixel; "auto" is that of the list of images to make, else a quarter of the beam of the longest baseline
     (CASA `cell`)."""
@@ -440,7 +440,7 @@ def describe_beamless(records: Sequence[ImageRecord]) -> list[str]:
     return [
         f"{record.name}: no beam could be fitted, so that nothing is restored; its pixels of "
         f"{math.degrees(record.cell_size_rad) * 3600:.3g} arcsec are too large for the main lobe: give a smaller "
-        "cell_size"
+        "cell_size; or there are too few baselines for a main lobe"
         for record in records
         if record.beam is None and record.channels.get(StopReason.NO_DATA.name.lower(), 0) < record.shape[0]
     ]

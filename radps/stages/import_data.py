@@ -12,6 +12,7 @@ from pydantic import Field
 
 from radps.context.fields import INTENT_WORDS
 from radps.context.model import Context
+from radps.context.observation import list_some
 from radps.context.records import (
     Antenna,
     DataGroup,
@@ -276,7 +277,7 @@ def _outcome(
         f"{observation.telescope or 'unknown telescope'}, {len(observation.antennas)} antennas, "
         f"{n_fields} field{'s' * (n_fields > 1)}, {windows}, {n_visibilities:,} visibilities"
     )
-    problems = [f"no usable data of {', '.join(silent)}"] if silent else []
+    problems = [f"no usable data of {list_some(silent)}"] if silent else []
     if plan.left_out:
         problems.append(f"left out: {', '.join(plan.left_out)}")
     if plan.not_applied:
@@ -288,8 +289,9 @@ def _outcome(
     is_reversed = agreement is not None and agreement < -_REVERSED
     if is_reversed:
         problems.append(
-            "baseline vectors are the negative of those of the antenna positions: images would be turned by 180 "
-            "degrees; change the sign of UVW in the data"
+            "baseline vectors are the negative of those of the antenna positions: if the visibilities are not of that "
+            "order too, images are turned by 180 degrees; look for a source of a known place, and change the sign of "
+            "UVW in the data if it is on the other side"
         )
     is_empty = copied is not None and copied.n_flagged == copied.n_visibilities
     if is_empty:

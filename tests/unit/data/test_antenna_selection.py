@@ -47,13 +47,15 @@ def test_what_is_left_are_the_baselines_of_chosen_antennas(
     description: MeasurementSetDescription, words: tuple[str, ...]
 ) -> None:
     rows = np.arange(30).reshape(5, 6)
-    whole = part(description)._replace(rows=rows)
+    angles = np.arange(8.0).reshape(4, 2)
+    whole = part(description, antennas=description.antennas._replace(receptor_angles_rad=angles))._replace(rows=rows)
     ((_, (cut,)),) = select_parts([("x", [whole])], DataSelection(antennas=words)).datasets
     check_description(cut.description)
     left = ("VA02", "VA05", "VA07")
     assert cut.description.antennas.names == left
     assert cut.description.antennas.stations == ("VLA:W1", "VLA:W2", "VLA:E1")
     np.testing.assert_array_equal(cut.description.antennas.positions_m, description.antennas.positions_m[1:])
+    np.testing.assert_array_equal(cut.description.antennas.receptor_angles_rad, angles[1:])
     assert pairs(cut.description) == list(itertools.combinations(left, 2))
     assert cut.rows is not None
     columns = [number for number, pair in enumerate(pairs(description)) if "VA01" not in pair]

@@ -73,3 +73,5 @@ def test_strange_frames_and_directions_are_refused() -> None:
         to_modern_frame(1.0, 0.1, "galactic")
     with pytest.raises(DataError, match=r"phase centre is \(nan, 0.1\) rad \(fk5\), not a direction"):
         to_modern_frame(float("nan"), 0.1, "fk5")
+    with pytest.raises(DataError, match=r"of the equinox 2291\.34, allowed are 1800 to 2100: correct it in the data"):
+        to_modern_frame(1.0, 0.1, "fk5", 2291.34057617)

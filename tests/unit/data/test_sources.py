@@ -77,6 +77,22 @@ def test_folders_that_are_not_read(tmp_path: Path) -> None:
     (tmp_path / "table.dat").touch()
     with pytest.raises(DataError, match="is a casacore table without the table ANTENNA"):
         find_source(str(tmp_path))
+    (tmp_path / "ANTENNA").mkdir()
+    assert find_source(str(tmp_path)) is SourceKind.MSV2
+    (tmp_path / "table.info").write_text("Type = Measurement Set\nSubType = UVFITS\n\n")
+    assert find_source(str(tmp_path)) is SourceKind.MSV2
+    (tmp_path / "table.info").write_text("Type = Calibration\nSubType = B Jones\n\n")
+    with pytest.raises(DataError, match=r"is a calibration table of CASA \(B Jones\), not visibilities\. radps solves"):
+        find_source(str(tmp_path))
+
+
+def test_an_msv2_without_states_has_no_intents(tmp_path: Path, description: MeasurementSetDescription) -> None:
+    url = str(tmp_path / "a.ps.zarr")
+    create_processing_set(url)
+    # This is what XRADIO makes of it.
+    create_measurement_set(url, description._replace(intents=("None",)), chunks=(5, 6))
+    (part,) = describe_source(url, SourceKind.MSV4)
+    assert part.description.intents == ()
 
 
 def test_zarr_groups_of_another_type_and_empty_urls(folder: str) -> None:

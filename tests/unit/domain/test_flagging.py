@@ -181,18 +181,24 @@ def draw_flags(seed: int) -> tuple[Any, Any]:
     return before, before | (rng.random(SHAPE) < 0.3)
 
 
-def test_flags_are_counted_as_a_loop_counts_them() -> None:
+@pytest.mark.parametrize("is_complete", [True, False])
+def test_flags_are_counted_as_a_loop_counts_them(is_complete: bool) -> None:
     before, after = draw_flags(1)
-    found = count_flags(before, after, ANTENNA1, ANTENNA2, N_ANTENNAS + 1)
+    present = np.ones(SHAPE[:2], bool) if is_complete else np.random.default_rng(4).random(SHAPE[:2]) < 0.7
+    given = None if is_complete else present
+    found = count_flags(before, after, ANTENNA1, ANTENNA2, N_ANTENNAS + 1, present=given)
     antenna = np.zeros((3, N_ANTENNAS + 1), np.int64)
     channel, polarization = np.zeros((3, 6), np.int64), np.zeros((3, 2), np.int64)
     for place in np.ndindex(SHAPE):
+        if not present[place[:2]]:
+            continue
         counted = np.array([1, before[place], after[place]], np.int64)
         for one in {int(ANTENNA1[place[1]]), int(ANTENNA2[place[1]])}:
             antenna[:, one] += counted
         channel[:, place[2]] += counted
         polarization[:, place[3]] += counted
-    assert (found.n_data, found.n_before, found.n_after) == (before.size, before.sum(), after.sum())
+    seen = present.sum() * np.prod(SHAPE[2:])
+    assert (found.n_data, found.n_before, found.n_after) == (seen, before[present].sum(), after[present].sum())
     for name, expected in (("antenna", antenna), ("channel", channel), ("polarization", polarization)):
         for row, kind in zip(expected, ("data", "before", "after"), strict=True):
             np.testing.assert_array_equal(getattr(found, f"{name}_{kind}"), row)

@@ -85,6 +85,14 @@ def test_the_image_covers_the_field_of_view() -> None:
     assert suggest_image_size(10 * ARCSEC, 3 * ARCSEC) == 32
 
 
+def test_suggested_images_stay_above_the_horizon() -> None:
+    # Dipoles of 2 m at 28 MHz would have beams of 5.4 radians.
+    for cell in (0.027, 1e-3, 2.5e-4):
+        size = suggest_image_size(2 * 5.4, cell)
+        assert ImageGrid(size, size, cell).corner_radius_squared < 0.75
+        assert size * cell > 1.0
+
+
 def test_phase_error_of_the_longest_w_at_the_corner() -> None:
     grid = ImageGrid(512, 512, 3 * ARCSEC)
     uvw = np.array([[0.0, 0.0, 100.0], [0.0, 0.0, -2000.0], [np.nan, np.nan, np.nan]])

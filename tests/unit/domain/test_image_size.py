@@ -25,6 +25,12 @@ def test_an_image_that_fits_is_as_wanted() -> None:
     assert found == (400, 5e-5, 2.0, 4.0)
 
 
+def test_what_is_below_the_horizon_is_not_in_the_field_of_view() -> None:
+    found = choose_pixels(GOAL._replace(beam_rad=0.04, primary_beam_rad=1.0), 10, 1e9)
+    assert found.image_size * found.cell_size_rad <= 1.2
+    assert found.field_of_view == pytest.approx(found.image_size * 0.01)
+
+
 def test_the_field_of_view_shrinks_first() -> None:
     found = choose_pixels(GOAL, 10, count_image_bytes(300, 10))
     assert found.image_size == 300

@@ -176,6 +176,22 @@ def test_baselines_of_chosen_antennas_are_imported_as_they_are(tmp_path: Path, d
         np.testing.assert_array_equal(arrays[1], everything[key][1])
 
 
+def test_baselines_that_were_not_observed_are_no_flagged_data(tmp_path: Path, datasets: ModuleType) -> None:
+    truth = datasets.write_uvfits(tmp_path / "a.fits")
+    config = {
+        "data": {"path": str(tmp_path / "a.fits")},
+        "run": str(tmp_path / "run"),
+        "cluster": "none",
+        "steps": ["import_data", {"flag": {"autocorrelations": False}}],
+    }
+    outcome = Runner(load_workflow(config), engine=InProcess(2**30)).run().steps["flag"].outcome
+    assert outcome is not None
+    good = truth.samples[..., 2] > 0
+    counts = outcome.summary["windows"]["spw0"]
+    assert counts == {"data": good.size, "before": good.size - good.sum(), "after": good.size - good.sum()}
+    assert outcome.summary["antennas_without_data"] == ["VA04"]
+
+
 def test_a_run_in_memory(datasets: ModuleType, tmp_path: Path) -> None:
     datasets.write_uvfits(tmp_path / "a.fits")
     url = f"memory://{tmp_path.name}-import"
