@@ -45,6 +45,8 @@ class ImageGrid:
         Pixels along l (axis 0) and m (axis 1); even and at least 32.
     cell_size_rad : float
         Side of the square pixels [rad].
+    are_lags : bool
+        True: the pixels are differences of directions, as of a PSF, which may be larger than to the horizon.
 
     Raises
     ------
@@ -55,6 +57,7 @@ class ImageGrid:
     n_l: int
     n_m: int
     cell_size_rad: float
+    are_lags: bool = False
 
     def __post_init__(self) -> None:
         """Check sizes once, so that nothing below has to."""
@@ -66,7 +69,7 @@ class ImageGrid:
                 )
         if not (math.isfinite(self.cell_size_rad) and self.cell_size_rad > 0):
             raise DataError(f"cell size {self.cell_size_rad} rad: must be a positive number")
-        if self.corner_radius_squared >= 1:
+        if self.corner_radius_squared >= 1 and not self.are_lags:
             raise DataError(
                 f"an image of {self.n_l} x {self.n_m} pixels of {self.cell_size_rad:.6g} rad reaches beyond the "
                 f"horizon (l^2 + m^2 = {self.corner_radius_squared:.3g} at its corner, allowed < 1); "
@@ -105,9 +108,9 @@ class ImageGrid:
         radius_squared = self.corner_radius_squared
         return radius_squared / (math.sqrt(1.0 - radius_squared) + 1.0)
 
-    def resized(self, n_l: int, n_m: int) -> ImageGrid:
+    def resized(self, n_l: int, n_m: int, *, are_lags: bool = False) -> ImageGrid:
         """Return a grid of another size with the same cell."""
-        return ImageGrid(n_l, n_m, self.cell_size_rad)
+        return ImageGrid(n_l, n_m, self.cell_size_rad, are_lags)
 
 
 def find_good_size(size: int) -> int:

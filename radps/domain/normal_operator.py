@@ -71,7 +71,7 @@ class NormalOperator(NamedTuple):
 
 def large_grid(grid: ImageGrid) -> ImageGrid:
     """Return the grid of a PSF that covers every pair of pixels of an image: at least twice its size."""
-    return grid.resized(find_good_size(2 * grid.n_l), find_good_size(2 * grid.n_m))
+    return grid.resized(find_good_size(2 * grid.n_l), find_good_size(2 * grid.n_m), are_lags=True)
 
 
 def count_terms(

@@ -130,6 +130,27 @@ def test_fewer_terms_are_as_good_as_estimated(n_terms: int, place: str) -> None:
         assert error > 0.05 * errors[n_terms - 1]  # a bound that holds for any image would be of no use
 
 
+def test_images_may_reach_almost_to_the_horizon() -> None:
+    """The lags of a PSF of twice the size are no directions."""
+    grid = ImageGrid(40, 40, 0.03)
+    assert large_grid(grid).corner_radius_squared > 1
+    rng = np.random.default_rng(2)
+    uvw = rng.normal(scale=3.0, size=(300, 3))
+    uvw[:, 2] = 0
+    weights = rng.uniform(0.5, 2, 300).astype(np.float32)
+    psf = make_large_psf(uvw, FREQUENCY_HZ, weights, grid)
+    lag = np.array([25, -30]) * -grid.cell_size_rad
+    phase = 2 * np.pi * FREQUENCY_HZ / 299792458.0 * (uvw[:, :2] @ (lag * [1, -1]))
+    middle = psf.shape[0] // 2
+    # the accuracy of the gridder is 1e-5
+    assert psf[middle + 25, middle - 30] == pytest.approx(np.average(np.cos(phase), weights=weights), abs=3e-5)
+    operator = make_normal_operator(psf, uvw, FREQUENCY_HZ, weights, grid, (0.0,))
+    model = draw_model(grid)
+    expected = exact(model, uvw, weights, grid, w_term=False)
+    # single precision sums of an image of 3 Jy
+    np.testing.assert_allclose(apply_normal_operator(operator, model), expected, atol=3e-5)
+
+
 def test_errors_shrink_with_every_term() -> None:
     grid = ImageGrid(128, 128, math.radians(8 / 3600))
     uvw_m = draw_uvw("C", 12, 4)

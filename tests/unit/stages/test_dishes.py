@@ -25,7 +25,8 @@ def test_dishes_of_one_kind_have_a_diameter() -> None:
 def test_dishes_of_two_kinds_are_refused_with_what_to_import() -> None:
     text = (
         r"2 of 7 m \(CM01, CM02\) and 5 of 12 m \(DA41, DA42, DV01, PM01 and 1 more\), whose baselines .* Take "
-        r'one kind, by `import_data: \{antennas: \["CM\*"\]\}` or `import_data: \{antennas: \["DA\*", "DV\*", "PM\*"\]\}`'
+        r'one kind, by `import_data: \{antennas: \["CM\*"\]\}` or '
+        r'`import_data: \{antennas: \["DA\*", "DV\*", "PM\*"\]\}`'
     )
     with pytest.raises(SelectionError, match=text):
         find_dish_diameter(
