@@ -459,8 +459,9 @@ def test_robust_delays_of_spoiled_data_are_those_of_good_ones(
     assert robust.outliers is not None
     assert robust.outliers[0, 0] == pytest.approx(0.02, abs=0.006)
     # However few channels are judged at once, and in however many pieces a scan is read.
-    monkeypatch.setattr("radps.node_tasks.solving.CELLS_AT_ONCE", 4)
-    again = solve(spoiled, Robustness.REJECT)
+    with monkeypatch.context() as patch:
+        patch.setattr("radps.node_tasks.solving.CELLS_AT_ONCE", 4)
+        again = solve(spoiled, Robustness.REJECT)
     for name in ("delays_s", "errors_s", "outliers"):
         np.testing.assert_array_equal(getattr(again, name), getattr(robust, name))
     (piece,) = spoiled.pieces
