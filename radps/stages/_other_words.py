@@ -90,7 +90,6 @@ CASA_PARAMETERS = {
     "minsnr": ("min_snr",),
     "minblperant": ("min_baselines",),
     "gaintype": ("delays",),
-    "solmode": ("robust", "robust_gains"),
     "bandtype": ("bandpass",),
     "spwmap": ("window_map",),
     "interp": ("time_interpolation",),
