@@ -100,8 +100,7 @@ def plot_channel_maps(planes: Sequence[ImagePlane]) -> Figure:
     low, high = _limits(planes, symmetric=False)
     shown = None
     for axes, plane in zip(grid.flat, planes, strict=False):
-        half_l, half_m = (math.degrees(n * plane.cell_size_rad) * 30 for n in plane.image.shape)
-        extent = (half_l, -half_l, -half_m, half_m)
+        extent = _extent(plane)
         shown = axes.imshow(plane.image.T, origin="lower", cmap="inferno", vmin=low, vmax=high, extent=extent)
         axes.set_facecolor(NO_DATA_COLOUR)  # blank pixels
         _draw_mask(axes, plane, extent=extent)
@@ -129,6 +128,14 @@ def make_wcs(plane: ImagePlane) -> WCS:
     wcs.wcs.cdelt = [-cell, cell]
     wcs.wcs.cunit = ["deg", "deg"]
     return wcs
+
+
+def _extent(plane: ImagePlane) -> tuple[float, float, float, float]:
+    """Return the edges of a plane, left, right, bottom, top, from the centre of pixel n // 2 [arcmin]."""
+    cell = math.degrees(plane.cell_size_rad) * 60
+    n_l, n_m = plane.image.shape
+    right, top = n_l - n_l // 2 - 0.5, n_m - n_m // 2 - 0.5
+    return (n_l - right) * cell, -right * cell, (top - n_m) * cell, top * cell
 
 
 def _limits(planes: Sequence[ImagePlane], *, symmetric: bool) -> tuple[float, float]:

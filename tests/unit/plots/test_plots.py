@@ -43,10 +43,10 @@ def test_the_outline_of_a_mask_is_around_its_pixels() -> None:
     figure = plot_channel_maps([PLANE._replace(mask=mask)])
     (contour,) = figure.axes[0].collections
     corners = contour.get_paths()[0].vertices
-    half_l, half_m = (np.degrees(n * 1e-5) * 30 for n in mask.shape)
-    # of 32 pixels along l from +half_l on, the first inside is number 20; along m from -half_m on, 3 of 24
-    assert corners[:, 0].max() == pytest.approx(half_l * (1 - 2 * 20 / 32), rel=1e-6)
-    assert corners[:, 1].min() == pytest.approx(-half_m * (1 - 2 * 3 / 24), rel=1e-6)
+    cell = np.degrees(1e-5) * 60
+    # offsets count from the middle of pixel (16, 12): the outline is between pixels 19 and 20 along l, 2 and 3 along m
+    assert corners[:, 0].max() == pytest.approx((16 - 19.5) * cell, rel=1e-6)
+    assert corners[:, 1].min() == pytest.approx((2.5 - 12) * cell, rel=1e-6)
 
 
 @pytest.mark.parametrize("value", [np.nan, 0.0])
