@@ -33,7 +33,7 @@ from radps.node_tasks.visibility_histograms import (
 )
 from radps.plots.arrays import Track, plot_antennas, plot_elevations, plot_uv_coverage
 from radps.plots.convergence import ChannelTable, plot_channels, plot_convergence
-from radps.plots.figures import render
+from radps.plots.figures import copy_layout, render
 from radps.plots.flags import plot_flag_fractions, plot_flag_map
 from radps.plots.images import ImagePlane, plot_channel_maps, plot_image, thin_plane
 from radps.plots.solutions import SolutionPanels, plot_amplitudes, plot_delays, plot_phases
@@ -309,14 +309,17 @@ def save_picture(
     picture: Picture, plot: Callable[_Plotted, Figure], *arguments: _Plotted.args, **keywords: _Plotted.kwargs
 ) -> Picture:
     """Draw a picture in all themes and write it as PNG; ``plot`` is given what it draws, and returns a figure."""
-    width = height = 0
+    first: Figure | None = None
     for theme in THEMES:
         with themed(theme):
             figure = plot(*arguments, **keywords)
+            if first is not None:
+                copy_layout(first, figure)
             data = render(figure, "png", dpi=DPI)
+        first = first or figure
         replace_file(in_theme(picture.url, theme), data)
         count_written(len(data))
-        width, height = (round(DPI * inches) for inches in figure.get_size_inches().tolist())
+    width, height = (round(DPI * inches) for inches in figure.get_size_inches().tolist())
     return picture._replace(width_px=width, height_px=height)
 
 

@@ -16,7 +16,7 @@ from matplotlib.text import Text
 
 from radps.plots.arrays import Track, plot_antennas, plot_elevations, plot_uv_coverage
 from radps.plots.convergence import ChannelTable, plot_channels, plot_convergence
-from radps.plots.figures import render
+from radps.plots.figures import copy_layout, render
 from radps.plots.flags import plot_flag_fractions, plot_flag_map
 from radps.plots.images import ImagePlane, plot_channel_maps, plot_image
 from radps.plots.solutions import SolutionPanels, plot_amplitudes
@@ -114,6 +114,19 @@ def test_images_keep_their_colours_in_both_themes() -> None:
             (image,) = plot_image(PLANE).axes[0].images
             shown.append(image.to_rgba(PLANE.image))
     np.testing.assert_array_equal(*shown)
+
+
+@pytest.mark.parametrize("name", ["image", "channel maps", "solutions", "line search", "flag map", "gantt"])
+def test_a_copied_layout_is_that_which_would_be_found(name: str) -> None:
+    plot, arguments = PLOTS[name]
+    source = plot(*arguments)
+    expected = render(source, "png", dpi=50)
+    copied = plot(*arguments)
+    copy_layout(source, copied)
+    assert render(copied, "png", dpi=50) == expected
+    without = plot(*arguments)
+    without.set_layout_engine("none")
+    assert render(without, "png", dpi=50) != expected
 
 
 def test_outside_of_a_theme_the_settings_are_those_of_the_user() -> None:
