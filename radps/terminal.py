@@ -162,7 +162,7 @@ def show_status(console: Console, status: Status) -> None:
                 table.add_row(Text(field), Text(window), *numbers, Text(flux.origin))
         console.print(table)
     if status.images:
-        table = make_table("image", "kind", "max", "min", "rms", "beam", right=("max", "min", "rms"))
+        table = make_table("image", "kind", "max", "min", "rms", "unit", "beam", right=("max", "min", "rms"))
         for image in status.images:
             beam = image.beam
             text = (
@@ -170,7 +170,8 @@ def show_status(console: Console, status: Status) -> None:
                 if beam is None
                 else f'{beam.major_arcsec:.4g}" x {beam.minor_arcsec:.4g}", PA {beam.position_angle_deg:.3g}'
             )
-            table.add_row(Text(image.name), image.kind, *(f"{n:.4g}" for n in (image.max, image.min, image.rms)), text)
+            statistics = (f"{number:.4g}" for number in (image.max, image.min, image.rms))
+            table.add_row(Text(image.name), image.kind, *statistics, image.unit, text)
         console.print(table)
     show_places(console, status)
 

@@ -121,11 +121,13 @@ class ImageStatus(Record):
     kind: Literal["cube", "continuum", "moment"]
     field: str
     max: float
-    """Largest pixel, in the unit of the image (Jy/beam, moments: Jy/beam m/s or m/s)."""
+    """Largest pixel; of moment images that of moment 0."""
     min: float
     """Smallest pixel."""
     rms: float
     """Root mean square of the pixels."""
+    unit: str
+    """Of these three: Jy/beam, or of moment images Jy/beam km/s."""
     beam: BeamStatus | None
     """Of a cube: of its channel in the middle."""
     file: str
@@ -190,14 +192,15 @@ class Status(Record):
         )
         scores = ((one.name, f"{one.score:.2f}", one.step, one.applies_to, one.message) for one in self.qa)
         images = (
-            (one.name, one.kind, f"{one.max:.4g}", f"{one.min:.4g}", f"{one.rms:.4g}", one.file) for one in self.images
+            (one.name, one.kind, f"{one.max:.4g}", f"{one.min:.4g}", f"{one.rms:.4g}", one.unit, one.file)
+            for one in self.images
         )
         return "".join(
             (
                 html_heading(f"Run {self.run_id} {self.project}".rstrip() + f": {self.state}, in {self.run}"),
                 html_table("Steps", ("step", "state", "seconds", "tasks", "message"), steps),
                 html_table("Quality", ("QA", "score", "step", "of", "message"), scores),
-                html_table("Images", ("image", "kind", "max", "min", "rms", "file"), images),
+                html_table("Images", ("image", "kind", "max", "min", "rms", "unit", "file"), images),
                 html_table("Products", ("kind", "file"), ((one.kind, one.file) for one in self.products)),
             )
         )
@@ -308,6 +311,7 @@ def _image(image: ImageRecord, products: tuple[ProductRecord, ...], url: str) ->
         kind=image.kind,
         field=image.field,
         **image.statistics.model_dump(),
+        unit="Jy/beam km/s" if image.kind == "moment" else "Jy/beam",
         beam=None if image.beam is None else _beam(image.beam),
         file=join_url(url, exported[0] if exported else image.path),
         channels=image.channels,

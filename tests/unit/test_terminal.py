@@ -48,6 +48,7 @@ def full_status(folder: Path) -> Status:
         max=1.5,
         min=-0.25,
         rms=0.0123456,
+        unit="Jy/beam",
         beam=BeamStatus(major_arcsec=20.0, minor_arcsec=10.5, position_angle_deg=-30.0),
         file="/run/sky.zarr",
         channels={},
@@ -68,7 +69,7 @@ def test_the_tables_of_a_run_show_what_it_found(tmp_path: Path) -> None:
     text = text_of(screen)
     assert re.search(r"noise\s+0\.30\s+bad\s+\[star\]\s+too \[noisy\]", text)
     assert re.search(r"1445\+099\s+spw0\s+2\.5265\s+0\.0022\s+1\.4134\s+flux transfer", text)
-    assert re.search(r'sky\s+cube\s+1\.5\s+-0\.25\s+0\.01235\s+20" x 10\.5", PA -30', text)
+    assert re.search(r'sky\s+cube\s+1\.5\s+-0\.25\s+0\.01235\s+Jy/beam\s+20" x 10\.5", PA -30', text)
     assert text.endswith(f"Products:\n  /run/sky.zarr\nRun folder: {tmp_path / 'run'}\n")
 
 
