@@ -105,6 +105,23 @@ def bandpass_partition(context: Context, word: str, window: SpectralWindow) -> P
     return partitions[0]
 
 
+def check_baselines(context: Context, min_baselines: int) -> None:
+    """Refuse an array whose antennas cannot have as many baselines as a solution is asked to have.
+
+    Raises
+    ------
+    SelectionError
+        All solutions would be flagged.
+    """
+    n_antennas = len(context.require_observation().antennas)
+    if n_antennas - 1 < min_baselines:
+        remedy = f"set min_baselines: {n_antennas - 1}" if n_antennas > 2 else "gains take three antennas or more"
+        raise SelectionError(
+            f"each of the {n_antennas} antennas has {n_antennas - 1} baselines at most, and with min_baselines = "
+            f"{min_baselines} all solutions would be flagged; {remedy}"
+        )
+
+
 def antenna_index(context: Context, name: str) -> int | None:
     """Return the index of the antenna that the user wants as reference; None leaves the choice to the data."""
     names = [antenna.name for antenna in context.require_observation().antennas]

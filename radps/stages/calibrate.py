@@ -44,6 +44,7 @@ from radps.stages._calibration import (
     antenna_index,
     bandpass_partition,
     calibrator_scans,
+    check_baselines,
     inner_channels,
     sky_model,
 )
@@ -128,6 +129,7 @@ def calibrate(context: Context, params: Params) -> Delayed:
     are flagged and listed in the summary; a calibrator without any is reported, and does not stop the others.
     """
     observation = context.require_observation()
+    check_baselines(context, params.min_baselines)
     known = [window.name for window in observation.windows]
     if unknown := [name for name in params.windows if name not in known]:
         raise SelectionError(f"there is no spectral window {', '.join(unknown)}; there are: {', '.join(known)}")

@@ -32,7 +32,7 @@ from radps.node_tasks.calibration import merge_solve_summaries
 from radps.node_tasks.model_subtraction import stored_model
 from radps.node_tasks.self_calibration import drop_trial
 from radps.stages import image_continuum
-from radps.stages._calibration import antenna_index
+from radps.stages._calibration import antenna_index, check_baselines
 from radps.stages._calibration_params import Interval
 from radps.stages._imaging import ImageTarget
 from radps.stages._self_calibration import (
@@ -119,6 +119,7 @@ def self_calibrate(context: Context, params: Params) -> Generator[Delayed, Any, 
 
     If no cycle was kept, the field is as it was, and the outcome says so: no data group, no tables, no images.
     """
+    check_baselines(context, params.min_baselines)
     results = []
     for target in image_continuum.find_continuum_targets(context, params):
         result = yield from _calibrate_field(context, params, target)

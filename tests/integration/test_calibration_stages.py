@@ -389,6 +389,15 @@ def test_a_fully_flagged_phase_calibrator_is_an_outcome(steady: Bench) -> None:
     assert not applied.load(FLUX).flags.all()
 
 
+def test_an_array_of_too_few_antennas_is_refused(steady: Bench) -> None:
+    bench = steady.after("set_model")
+    text = "each of the 9 antennas has 8 baselines at most, and with min_baselines = 9 .* set min_baselines: 8"
+    with pytest.raises(SelectionError, match=text):
+        bench.graph("calibrate", min_baselines=9)
+    with pytest.raises(SelectionError, match=text):
+        next(bench.graph("self_calibrate", min_baselines=9))
+
+
 def test_a_fully_flagged_bandpass_calibrator_is_an_outcome(steady: Bench) -> None:
     bench = steady.after("flag", manual=[{"fields": ["flux"]}]).after("set_model").after("calibrate")
     assert bench.outcome.status is OutcomeStatus.CAVEATS
