@@ -215,6 +215,7 @@ for _name, _command in (
     ("graph", drawing.graph_command),
     ("gantt", drawing.gantt_command),
     ("report", looking.report_command),
+    ("compare", looking.compare_command),
     ("list", managing.list_command),
     ("stop", managing.stop_command),
     ("remove", managing.remove_command),

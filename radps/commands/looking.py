@@ -1,4 +1,4 @@
-"""Commands that look at a run: status, watch, report."""
+"""Commands that look at runs: status, watch, report, compare."""
 
 from __future__ import annotations
 
@@ -63,3 +63,20 @@ def report_command(
 
     with errors():
         typer.echo(f"Wrote {make_report(find_run_url(run), visibilities=visibilities)}")
+
+
+def compare_command(
+    run: RunPlace, other: Annotated[str, typer.Argument(metavar="OTHER", help="Another run, in the same words.")]
+) -> None:
+    """Compare two runs: what was done otherwise, what came out otherwise.
+
+    Parameters, versions, code and data of their steps; flux densities, statistics and beams of images, and what was
+    scored. Equal numbers are counted.
+    """
+    from radps.commands.tables import show_comparison
+    from radps.terminal import make_console
+    from radps.workflows.comparing import compare_runs
+    from radps.workflows.runs import find_run_url
+
+    with errors():
+        show_comparison(make_console(), compare_runs(find_run_url(run), find_run_url(other)))

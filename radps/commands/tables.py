@@ -1,4 +1,4 @@
-"""Tables about runs: those below a folder, and what pruning removes."""
+"""Tables about runs: those below a folder, what pruning removes, and what differs between two."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from radps.terminal import make_table, say, styled
 
 if TYPE_CHECKING:
     from radps.workflows.cleaning import Leftover
+    from radps.workflows.comparing import Comparison
     from radps.workflows.runs import RunSummary
 
 
@@ -47,6 +48,27 @@ def show_leftovers(console: Console, leftovers: tuple[Leftover, ...], freed: str
         table.add_row(Text(step), attempts, size, Text(", ".join(leftover.path for leftover in own)))
     console.print(table)
     console.print(f"{format_bytes(sum(leftover.size_bytes for leftover in leftovers))} {freed}", highlight=False)
+
+
+def show_comparison(console: Console, found: Comparison) -> None:
+    """Print what differs between two runs."""
+    if not found.steps:
+        console.print("All steps were done in the same way")
+    else:
+        table = make_table("step", "first run -> second run")
+        for step in found.steps:
+            for number, text in enumerate(step.differences):
+                table.add_row(Text("" if number else step.step), Text(text))
+        console.print(table)
+    if found.changed:
+        numbers = ("first", "second", "change [%]")
+        table = make_table("what", "of", "quantity", *numbers, "unit", right=numbers)
+        for pair in found.changed:
+            values = ("" if value is None else f"{value:.6g}" for value in (pair.first, pair.second))
+            change = "" if pair.change_percent is None else f"{pair.change_percent:+.3g}"
+            table.add_row(pair.what, Text(pair.of), Text(pair.quantity), *values, change, pair.unit)
+        console.print(table)
+    console.print(f"{found.n_same} of {found.n_same + len(found.changed)} numbers are equal", highlight=False)
 
 
 def _short_time(time: str | None) -> str:

@@ -112,7 +112,7 @@ def why_not_done(
     before, now = _parts(record.fingerprint), _parts(new)
     changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     if "code" in changed:
-        code_change = _code_change(record.provenance.code if record.provenance else (), tuple(code))
+        code_change = describe_code_change(record.provenance.code if record.provenance else (), tuple(code))
     return "; ".join(
         code_change if name == "code" else _change(name, record, before, now, stage, params, versions)
         for name in changed
@@ -176,9 +176,9 @@ def _change(
     if name == "stage":
         return f"stage {record.stage} -> {stage}"
     if name == "params":
-        return "parameters changed: " + _difference(record.params, params)
+        return "parameters changed: " + describe_mapping_change(record.params, params)
     if name == "versions":
-        return "versions changed: " + _difference(record.versions, versions)
+        return "versions changed: " + describe_mapping_change(record.versions, versions)
     if name == "data":
         return "the input data or their intents changed"
     if name == "files":
@@ -189,7 +189,7 @@ def _change(
     return f"no longer comes after step {step}" if name not in now else f"step {step} was done again"
 
 
-def _code_change(before: Sequence[CodeFile], now: Sequence[CodeFile]) -> str:
+def describe_code_change(before: Sequence[CodeFile], now: Sequence[CodeFile]) -> str:
     """Return in words which files of a stage's code changed."""
     old, new = ({file.module: file for file in files} for files in (before, now))
     changes = [file.path for name, file in new.items() if name in old and old[name].sha256 != file.sha256]
@@ -198,7 +198,7 @@ def _code_change(before: Sequence[CodeFile], now: Sequence[CodeFile]) -> str:
     return "the code of the stage changed" + (f": {', '.join(changes)}" if changes else "")
 
 
-def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+def describe_mapping_change(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """Return ``name old -> new`` for what differs between two mappings."""
     names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     return ", ".join(f"{name} {_value(before, name)} -> {_value(now, name)}" for name in names)
