@@ -92,7 +92,7 @@ def test_an_image_with_data_and_no_beam_is_named_with_the_remedy() -> None:
     (message,) = describe_beamless([image(None, {"n_sigma": 3, "no_data": 1}), image(ROUND, {"n_sigma": 4})])
     assert message.startswith("cube: no beam could be fitted")
     assert "pixels of 40 arcsec are too large" in message
-    assert message.endswith("give a smaller cell_size")
+    assert message.endswith("give a smaller cell_size; or there are too few baselines for a main lobe")
     assert describe_beamless([image(None, {"no_data": 4})]) == []
 
 
