@@ -60,8 +60,11 @@ def test_numbers_that_differ_are_listed_and_equal_ones_counted(call, runs: tuple
             beam=Beam(major_rad=1e-4, minor_rad=5e-5, position_angle_rad=0.0),
         )
         store = RunStore(run.url)
-        context = store.load().model_copy(update={"images": (image,)})
-        store.commit(context.with_records(context.steps.values()), "squares")
+        context = store.load()
+        record = context.steps["squares"]
+        assert record.outcome is not None
+        record = record.model_copy(update={"outcome": record.outcome.model_copy(update={"images": (image,)})})
+        store.commit(context.with_records({**context.steps, "squares": record}.values()), "squares")
     found = compare_runs(runs[0].url, runs[1].url)
     assert found.changed == (NumberPair("image", "sky", "rms", "Jy/beam", 0.002, 0.003),)
     assert found.changed[0].change_percent == pytest.approx(50.0)
