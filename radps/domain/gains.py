@@ -24,30 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from radps.domain.gain_sums import GainSums, align_model, place_empty_intervals
-from radps.domain.reference_antennas import (
-    choose_reference_antenna,
-    order_reference_antennas,
-    rank_reference_antennas,
-    reference_phases,
-)
+from radps.domain.reference_antennas import order_reference_antennas, reference_phases
 from radps.domain.robust_gains import GainData, sum_robustly
-from radps.domain.stefcal import GainMode, GainOptions, GainSolution, Robustness, solve_cell
+from radps.domain.stefcal import GainOptions, GainSolution, solve_cell
 from radps.errors import SelectionError
-
-__all__ = [
-    "GainMode",
-    "GainOptions",
-    "GainSolution",
-    "GainTable",
-    "Robustness",
-    "choose_reference_antenna",
-    "rank_reference_antennas",
-    "reference_phases",
-    "solve_bandpass",
-    "solve_gain_sums",
-    "solve_gains",
-    "solve_time_gains",
-]
 
 
 class GainTable(NamedTuple):

@@ -40,11 +40,6 @@ def rank_reference_antennas(positions_m: NDArray[np.float64], flag_fraction: NDA
     return np.argsort(score, kind="stable").astype(np.int64)
 
 
-def choose_reference_antenna(positions_m: NDArray[np.float64], flag_fraction: NDArray[np.float64]) -> int:
-    """Return the index of the antenna that serves best as phase reference; see :func:`rank_reference_antennas`."""
-    return int(rank_reference_antennas(positions_m, flag_fraction)[0])
-
-
 def order_reference_antennas(
     reference_antenna: int | Sequence[int] | NDArray[np.int64], n_antennas: int
 ) -> NDArray[np.int64]:

@@ -16,7 +16,8 @@ from radps.domain.bandpass import (
     measure_misfit,
     smooth_bandpass,
 )
-from radps.domain.gains import GainOptions, GainTable
+from radps.domain.gains import GainTable
+from radps.domain.stefcal import GainOptions
 from radps.node_tasks.applying import AppliedTable
 from radps.node_tasks.blocks import Block
 from radps.node_tasks.calibration import SolveSummary, solve_block, summarise_gains

@@ -10,10 +10,11 @@ import numpy as np
 from radps.data import solutions
 from radps.data.solutions import Solution, SolutionDescription
 from radps.domain.bandpass import center_phases
-from radps.domain.gains import GainOptions, GainTable, reference_phases, solve_bandpass, solve_gain_sums
-from radps.domain.reference_antennas import rank_reference_antennas
+from radps.domain.gains import GainTable, solve_bandpass, solve_gain_sums
+from radps.domain.reference_antennas import rank_reference_antennas, reference_phases
 from radps.domain.solution_intervals import SolutionInterval
 from radps.domain.solver import StopReason
+from radps.domain.stefcal import GainOptions
 from radps.node_tasks.applying import AppliedTable
 from radps.node_tasks.blocks import Block
 from radps.node_tasks.prediction import FieldModel

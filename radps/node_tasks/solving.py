@@ -13,11 +13,10 @@ from radps.data.stores import load_array
 from radps.data.urls import join_url
 from radps.data.visibilities import VisibilityChunk
 from radps.domain.gain_sums import GainSums, empty_gain_sums, place_empty_intervals
-from radps.domain.gains import GainOptions
 from radps.domain.polarization import StokesModel, parallel_hands, to_parallel_hands
 from radps.domain.robust_gains import CELLS_AT_ONCE, GainData, sum_robustly
 from radps.domain.solution_intervals import SolutionInterval, number_intervals
-from radps.domain.stefcal import Robustness
+from radps.domain.stefcal import GainOptions, Robustness
 from radps.errors import DataError
 from radps.node_tasks.applying import AppliedTable, divide_tables
 from radps.node_tasks.blocks import Block

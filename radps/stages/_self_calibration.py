@@ -12,9 +12,9 @@ from radps.context.planning import plan_blocks
 from radps.context.records import Applicability, CalibrationTable, DataGroup, ImageRecord, Partition
 from radps.data.solutions import SolutionDescription
 from radps.data.visibilities import create_like
-from radps.domain.gains import GainMode, GainOptions
 from radps.domain.polarization import parallel_hands
 from radps.domain.solution_intervals import SolutionInterval
+from radps.domain.stefcal import GainMode, GainOptions
 from radps.graph_tasks.shapes import map_chunks, reduce_tree, run_task
 from radps.node_tasks.applying import AppliedTable, correct_block
 from radps.node_tasks.calibration import (

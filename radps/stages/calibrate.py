@@ -17,9 +17,8 @@ from radps.context.sky import to_field_model
 from radps.data import solutions
 from radps.data.solutions import SolutionDescription
 from radps.domain.delays import DelayOptions
-from radps.domain.gains import GainOptions
 from radps.domain.polarization import parallel_hands
-from radps.domain.stefcal import GainMode, Robustness
+from radps.domain.stefcal import GainMode, GainOptions, Robustness
 from radps.errors import SelectionError
 from radps.graph_tasks.shapes import map_chunks, reduce_tree, run_task
 from radps.node_tasks.applying import AppliedTable

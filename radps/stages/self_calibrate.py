@@ -22,10 +22,9 @@ from radps.context.records import (
     ScoreScope,
 )
 from radps.context.scores import score_between
-from radps.domain.gains import GainMode, GainOptions
 from radps.domain.self_calibration import TrialQuality, expected_solution_snr, judge_trial
 from radps.domain.solution_intervals import SolutionInterval
-from radps.domain.stefcal import Robustness
+from radps.domain.stefcal import GainMode, GainOptions, Robustness
 from radps.errors import SelectionError
 from radps.graph_tasks.shapes import run_task
 from radps.node_tasks.calibration import merge_solve_summaries

@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from radps.domain.continuum import subtract_polynomial
-from radps.domain.gains import GainOptions, GainTable, reference_phases, solve_gains
+from radps.domain.gains import GainTable, solve_gains
 from radps.domain.interpolation import apply_gains, interpolate_gains
+from radps.domain.reference_antennas import reference_phases
+from radps.domain.stefcal import GainOptions
 
 EXAMPLES = settings(max_examples=40, deadline=None, derandomize=True)
 SEEDS = st.integers(0, 2**31)

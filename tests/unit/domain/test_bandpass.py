@@ -17,8 +17,9 @@ from radps.domain.bandpass import (
     measure_misfit,
     smooth_bandpass,
 )
-from radps.domain.gains import GainOptions, GainTable, solve_bandpass
+from radps.domain.gains import GainTable, solve_bandpass
 from radps.domain.solver import StopReason
+from radps.domain.stefcal import GainOptions
 
 N_CHANNELS = 64
 FREQUENCY_HZ = 1.4e9 + 1e6 * np.arange(N_CHANNELS)

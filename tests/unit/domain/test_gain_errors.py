@@ -10,7 +10,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
-from radps.domain.gains import GainMode, GainOptions, solve_gains
+from radps.domain.gains import solve_gains
+from radps.domain.stefcal import GainMode, GainOptions
 
 N_TRIALS = 40
 

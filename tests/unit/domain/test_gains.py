@@ -11,16 +11,9 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
 from radps.domain.gain_sums import accumulate_gain_sums, add_gain_sums
-from radps.domain.gains import (
-    GainMode,
-    GainOptions,
-    GainTable,
-    solve_bandpass,
-    solve_gain_sums,
-    solve_gains,
-    solve_time_gains,
-)
+from radps.domain.gains import GainTable, solve_bandpass, solve_gain_sums, solve_gains, solve_time_gains
 from radps.domain.solver import StopReason
+from radps.domain.stefcal import GainMode, GainOptions
 from radps.errors import SelectionError
 
 Draw = Callable[..., Any]

@@ -10,8 +10,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy.integrate import quad
 
-from radps.domain.gains import GainMode, GainOptions, Robustness, solve_bandpass, solve_gains, solve_time_gains
+from radps.domain.gains import solve_bandpass, solve_gains, solve_time_gains
 from radps.domain.robust_gains import HUBER_CONSTANT, OUTLIER_SIGMA, GainData, _find_scales, sum_robustly
+from radps.domain.stefcal import GainMode, GainOptions, Robustness
 
 Draw = Callable[..., Any]
 NOISE = 0.2

@@ -7,8 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from radps.domain.gains import GainMode, GainOptions, solve_time_gains
+from radps.domain.gains import solve_time_gains
 from radps.domain.self_calibration import TrialQuality, expected_solution_snr, judge_trial, normalise_amplitudes
+from radps.domain.stefcal import GainMode, GainOptions
 
 BEFORE = TrialQuality(peak_jy=1.0, noise_jy=0.01, beam_area=1e-8)
 

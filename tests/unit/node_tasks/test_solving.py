@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from radps.domain.gains import GainOptions
+from radps.domain.stefcal import GainOptions
 from radps.errors import DataError
 from radps.node_tasks.prediction import FieldModel
 from radps.node_tasks.solving import ScanPart, sum_scan
