@@ -75,6 +75,19 @@ def find_better_phases(context: Context) -> None:
     assert any("self_calibrated" in partition.groups for partition in context.visibilities("target"))
 
 
+def find_polarization(context: Context) -> None:
+    """A point with 0.1, -0.06 and 0.02 of its flux in Q, U and V, and the noise of two windows that overlap (VLA)."""
+    (image,) = context.find_images(kind="cube")
+    values = load_planes(context.locate(image.path), "SKY", polarization=None).mean(axis=0)
+    intensity, *polarized = values[:, 64 - 13, 64 - 7]  # 200 arcsec to the east, 100 to the south, in pixels of 15
+    for value, fraction in zip(polarized, (0.1, -0.06, 0.02), strict=True):
+        # Noise of 20 channels together: 0.014 of I.
+        assert value / intensity == pytest.approx(fraction, abs=4 * image.noise_jy / 20**0.5 / float(intensity))
+    expected_jy = context.steps["assess"].outcome.summary["images"][image.name]["expected_noise_jy"]  # type: ignore[union-attr]
+    # Nothing is left of a source in V; the correlator of the simulation loses 7 %.
+    assert image.polarization_noise_jy["V"] / expected_jy == pytest.approx(1 / 0.93, abs=0.03)
+
+
 def has_images(context: Context) -> None:
     """There are images with sources."""
     assert context.images
@@ -89,7 +102,7 @@ CONFIGS: dict[str, Callable[[Context], None]] = {
     "self_calibration": find_better_phases,
     "vla_continuum": find_spectral_indices,
     "vla_interference": find_interference,
-    "windows_iquv": has_images,
+    "windows_iquv": find_polarization,
 }
 
 
