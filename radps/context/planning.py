@@ -57,45 +57,17 @@ def plan_blocks(
         for reading only.
     """
     blocks: list[Block] = []
-    place = context.place()
     for partition in partitions:
         n_times, n_baselines, n_channels, n_polarizations = partition.shape
         first, last = (channels or {}).get(partition.name, (0, n_channels))
         cell = int(n_baselines * n_polarizations * VISIBILITY_BYTES * copies)
-        time_align, channel_align = partition.chunks
-        if whole == "time":
-            spans = [(0, n_times)]
-        else:
-            width = n_channels if whole == "frequency" else min(channel_align, n_channels)
-            spans = [
-                (chunk.start, chunk.stop)
-                for chunk in plan_time_chunks(
-                    n_times,
-                    stage=place.step,
-                    bytes_per_time=cell * width,
-                    bytes_fixed=0,
-                    slots=place.resources.slots if whole == "frequency" else 1,
-                    memory_bytes=place.resources.memory_bytes,
-                    align=time_align,
-                )
-            ]
-        longest = max(stop - start for start, stop in spans)
-        bands = (
-            [(first, last)]
-            if whole == "frequency"
-            else [
-                (first + chunk.start, first + chunk.stop)
-                for chunk in plan_channel_chunks(
-                    last - first,
-                    stage=place.step,
-                    bytes_per_channel=cell * longest,
-                    bytes_fixed=0,
-                    slots=place.resources.slots,
-                    memory_bytes=place.resources.memory_bytes,
-                    align=1 if channels else channel_align,
-                )
-            ]
-        )
+        spans, bands = [(0, n_times)], [(first, last)]
+        if whole != "time":
+            width = n_channels if whole == "frequency" else min(partition.chunks[1], n_channels)
+            spans = _cut_times(context, partition, cell * width, shares=whole == "frequency")
+        if whole != "frequency":
+            longest = max(stop - start for start, stop in spans)
+            bands = _cut_channels(context, (first, last), cell * longest, 1 if channels else partition.chunks[1])
         address = context.address(partition, group)
         blocks += [
             Block(partition=partition.name, address=address, times=times, channels=band)
@@ -103,6 +75,37 @@ def plan_blocks(
             for band in bands
         ]
     return blocks
+
+
+def _cut_times(context: Context, partition: Partition, bytes_per_time: int, *, shares: bool) -> list[tuple[int, int]]:
+    """Cut the times of a partition where they do not fit into memory, and, if asked, to share them out to the slots."""
+    place = context.place()
+    chunks = plan_time_chunks(
+        partition.shape[0],
+        stage=place.step,
+        bytes_per_time=bytes_per_time,
+        bytes_fixed=0,
+        slots=place.resources.slots if shares else 1,
+        memory_bytes=place.resources.memory_bytes,
+        align=partition.chunks[0],
+    )
+    return [(chunk.start, chunk.stop) for chunk in chunks]
+
+
+def _cut_channels(context: Context, band: tuple[int, int], bytes_per_channel: int, align: int) -> list[tuple[int, int]]:
+    """Cut channels to share them out to the slots."""
+    place = context.place()
+    first, last = band
+    chunks = plan_channel_chunks(
+        last - first,
+        stage=place.step,
+        bytes_per_channel=bytes_per_channel,
+        bytes_fixed=0,
+        slots=place.resources.slots,
+        memory_bytes=place.resources.memory_bytes,
+        align=align,
+    )
+    return [(first + chunk.start, first + chunk.stop) for chunk in chunks]
 
 
 def choose_fixed_steps(partition: Partition) -> tuple[int, int]:

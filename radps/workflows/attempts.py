@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 
-from radps.context.damage import stamp_outputs
+from radps.context.damage import find_damage, stamp_outputs
 from radps.context.model import Context, Workspace
 from radps.context.records import Outcome, Resources, StepRecord, StepState
 from radps.context.task_records import save_task_records, task_records_url
@@ -45,6 +45,29 @@ def next_attempt(context: Context, step: str) -> int:
 def with_attempt(context: Context, step: str, attempt: int) -> Context:
     """Return the context that knows that an attempt has its number."""
     return context.model_copy(update={"last_attempts": {**context.last_attempts, step: attempt}})
+
+
+def goes_on(old: StepRecord, fingerprint: str, offered: Resources) -> bool:
+    """Return True if the last attempt of a step goes on: it was not finished, and nothing changed since.
+
+    It keeps its plan of chunks, so that those that are finished count; their memory has to fit.
+    """
+    is_begun = old.attempt > 0 and old.state is not StepState.DONE
+    return is_begun and old.fingerprint == fingerprint and _fits(old, offered)
+
+
+def keeps_plan(old: StepRecord, offered: Resources) -> bool:
+    """Return True if a new attempt plans its chunks as the last one did, so that parts that are the same count."""
+    return bool(old.parts) and _fits(old, offered)
+
+
+def _fits(old: StepRecord, offered: Resources) -> bool:
+    return old.resources is not None and old.resources.memory_bytes <= offered.memory_bytes
+
+
+def known_parts(old: StepRecord, run_url: str) -> dict[str, int]:
+    """Return the parts of the work of a step that need not be done again if their inputs are the same."""
+    return old.parts if old.parts and not find_damage(old, run_url) else {}
 
 
 # --- records ---

@@ -6,7 +6,6 @@ and no data are read here.
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import os
 import re
@@ -19,12 +18,13 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from radps.context.versions import find_distribution_version
-from radps.data.urls import absolute_url, is_local, local_path
+from radps.data.urls import absolute_url
 from radps.errors import ConfigError
 from radps.execution.clusters import CLUSTER_KINDS, Cluster, InProcessCluster, parse_cluster
 from radps.node_tasks.faults import Faults
 from radps.stages.base import Stage, StageParams, close_match, find_stage, forget_edited_stages
 from radps.workflows.conflicts import find_conflicts
+from radps.workflows.data_paths import find_data
 from radps.workflows.document import Document, describe, parse_scalar, read_yaml, unknown_keys
 from radps.workflows.model import DataConfig, Step, Workflow, describe_missing_step
 from radps.workflows.policy import POLICY_KEYS, StepPolicy, When
@@ -35,7 +35,6 @@ _TOP = ("data", "run", "project", "cluster", "dependencies", "defaults", "faults
 _STEP = ("id", "stage", "after", "when", "params", *POLICY_KEYS)
 _DATA = ("path", "intents")
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
-_CASADATA = "casadata:"
 _NO_FILE = "<dict>"
 """Source of a config that was given in Python."""
 
@@ -427,8 +426,20 @@ class _Reader:
         if not isinstance(paths, (list, tuple)) or not all(isinstance(path, str) for path in paths):
             self._say(("data", "path"), f"data.path is a path or a list of paths; found {paths!r}")
             paths = []
-        found = [self._find_data(path) for path in paths]
-        return DataConfig(path=tuple(path for path in found if path), intents=self._intents(raw.get("intents") or {}))
+        found = tuple(place for path in paths if (place := self._find_data(path)))
+        return DataConfig(path=found, intents=self._intents(raw.get("intents") or {}))
+
+    def _find_data(self, path: str) -> str:
+        """Return the absolute path or the URL of a data set, empty if there is none."""
+        folders = [str(self._folder), os.getcwd()]
+        if ("data", "path") in self._overridden:
+            # Who types a path means it from where they are.
+            folders.reverse()
+        try:
+            return find_data(path, folders)
+        except ValueError as error:
+            self._say(("data", "path"), str(error))
+            return ""
 
     def _intents(self, raw: Any) -> dict[str, tuple[str, ...]]:
         if not isinstance(raw, Mapping):
@@ -445,42 +456,6 @@ class _Reader:
                 continue
             intents[str(field)] = tuple(words)
         return intents
-
-    def _find_data(self, path: str) -> str:
-        """Return the absolute path of a data set, empty if there is none."""
-        at = ("data", "path")
-        if path.startswith(_CASADATA):
-            return self._find_casadata(path)
-        if not is_local(path):
-            return path
-        plain = os.path.expanduser(path.removeprefix("file://"))
-        tried = [os.path.join(self._folder, plain), os.path.join(os.getcwd(), plain)]
-        if at in self._overridden:
-            # Who types a path means it from where they are.
-            tried.reverse()
-        tried = list(dict.fromkeys(local_path(place) for place in tried))
-        for place in tried:
-            if os.path.exists(place):
-                return place
-        self._say(at, f"there is no file or folder {path!r}; looked for {' and '.join(tried)}")
-        return ""
-
-    def _find_casadata(self, path: str) -> str:
-        """Return the path of a file of the package casadata."""
-        name = path.removeprefix(_CASADATA)
-        spec = importlib.util.find_spec("casadata")
-        if spec is None or spec.origin is None:
-            self._say(
-                ("data", "path"),
-                f"{path!r} is a file of the package casadata, which is not installed; pip install 'radps[casadata]', "
-                "or give your own copy: --set data.path=FILE",
-            )
-            return ""
-        place = os.path.join(os.path.dirname(spec.origin), "__data__", name)
-        if not os.path.exists(place):
-            self._say(("data", "path"), f"the installed package casadata has no file {name!r}")
-            return ""
-        return place
 
 
 def _let_import_from(folder: Path, steps: list[dict[str, Any]]) -> None:

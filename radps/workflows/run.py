@@ -25,7 +25,6 @@ import traceback
 from collections.abc import Callable
 from typing import NamedTuple
 
-from radps.context.damage import find_damage
 from radps.context.events import EventLog
 from radps.context.lock import Notice
 from radps.context.model import Context
@@ -329,7 +328,9 @@ class Runner:
         self._records.update(attempts.outdated_followers(self.workflow, step.id, self._records))
         old = self._records[step.id]
         fingerprint = step_fingerprint(self.workflow, step, self._records)
-        resumes = self._goes_on(old, fingerprint, offered)
+        is_forced = step.id in self._selection.redo
+        # One that was asked for is begun anew once, not again when its cluster is lost.
+        resumes = step.id not in self._redo and attempts.goes_on(old, fingerprint, offered)
         self._redo.discard(step.id)
         record = attempts.running_record(
             self.workflow,
@@ -337,10 +338,10 @@ class Runner:
             self._records,
             attempt=old.attempt if resumes else attempts.next_attempt(self._context, step.id),
             fingerprint=fingerprint,
-            resources=old.resources if resumes or self._keeps_plan(old, offered) else offered,
+            resources=old.resources if resumes or (attempts.keeps_plan(old, offered) and not is_forced) else offered,
             cluster=self._place.description,
             resumed=old.resumed + 1 if resumes else 0,
-            parts=self._known_parts(old),
+            parts={} if is_forced else attempts.known_parts(old, self.workflow.run),
             outputs=old.outputs,
         )
         if resumes:
@@ -354,35 +355,6 @@ class Runner:
         logger.info("step %s: attempt %d of stage %s %s", step.id, record.attempt, step.stage, how)
         self._observer.started(record)
         return record
-
-    def _known_parts(self, old: StepRecord) -> dict[str, int]:
-        """Return the parts of the work of a step that need not be done again if their inputs are the same."""
-        if not old.parts or old.id in self._selection.redo or find_damage(old, self.workflow.run):
-            return {}
-        return old.parts
-
-    def _keeps_plan(self, old: StepRecord, offered: Resources) -> bool:
-        """Return True if a new attempt plans its chunks as the last one did, so that parts that are the same count."""
-        return (
-            bool(old.parts)
-            and old.id not in self._selection.redo
-            and old.resources is not None
-            and old.resources.memory_bytes <= offered.memory_bytes
-        )
-
-    def _goes_on(self, old: StepRecord, fingerprint: str, offered: Resources) -> bool:
-        """Return True if the last attempt of a step goes on: it was not finished, and nothing changed since.
-
-        It keeps its plan of chunks, so that those that are finished count; their memory has to fit.
-        """
-        return (
-            old.attempt > 0
-            and old.state is not StepState.DONE
-            and old.fingerprint == fingerprint
-            and old.id not in self._redo
-            and old.resources is not None
-            and old.resources.memory_bytes <= offered.memory_bytes
-        )
 
     # --- a step goes on, and ends ---
 
