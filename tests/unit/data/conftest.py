@@ -36,6 +36,7 @@ def description() -> MeasurementSetDescription:
         diameters_m=np.full(4, 25.0),
         mounts=("ALT-AZ",) * 4,
         receptors=("R", "L"),
+        receptor_angles_rad=np.radians([[45.0, 45.0]] * 4),
     )
     return MeasurementSetDescription(
         name="field_a_0",

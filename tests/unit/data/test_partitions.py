@@ -84,7 +84,7 @@ def test_an_index_means_the_same_antenna_in_all_data_sets(description: Measureme
     joined = join_parts([("a", [part(description)]), ("b", [second])], {})
     assert joined.antennas.names == (*description.antennas.names, "VA99")
     for partition in joined.partitions:
-        assert partition.description.antennas is joined.antennas
+        assert partition.description.antennas.names == joined.antennas.names
     pairs = {
         (joined.antennas.names[i], joined.antennas.names[j])
         for i, j in zip(
@@ -94,6 +94,21 @@ def test_an_index_means_the_same_antenna_in_all_data_sets(description: Measureme
     assert pairs == {("VA05", "VA01"), ("VA01", "VA99")}
     # the first data set does not know VA99, so its antennas have to be written anew
     assert [partition.is_kept for partition in joined.partitions] == [False, False]
+
+
+def test_each_band_keeps_the_angles_of_its_own_feeds(description: MeasurementSetDescription) -> None:
+    own = description.antennas
+    mounted = [own._replace(receptor_angles_rad=np.full((4, 2), angle)) for angle in (0.0, 0.8)]
+    fewer = mounted[1]._replace(
+        **{name: getattr(own, name)[1:] for name in ("names", "stations", "positions_m", "diameters_m", "mounts")},
+        receptor_angles_rad=np.full((3, 2), 0.8),
+    )
+    high = {"antennas": fewer, "frequency_hz": 10 * description.frequency_hz}
+    high |= {"antenna1": np.array([0, 1]), "antenna2": np.array([1, 2])}
+    joined = join_parts([("a", [part(description, antennas=mounted[0]), part(description, **high)])], {})
+    found = [one.description.antennas.receptor_angles_rad for one in joined.partitions]
+    np.testing.assert_array_equal(found[0], np.zeros((4, 2)))
+    np.testing.assert_array_equal(found[1], [[np.nan] * 2, [0.8] * 2, [0.8] * 2, [0.8] * 2])
 
 
 def test_an_antenna_on_another_pad_is_another_antenna(description: MeasurementSetDescription) -> None:
