@@ -144,11 +144,11 @@ class ImageTarget(NamedTuple):
     """The axis of a cube that has one of its own; its channels are then those that it may be made of."""
 
 
-def imaged_data(target: ImageTarget, group: str | None) -> tuple[ImagedData, ...]:
-    """Return what an image is made of, for its record; without a group the newest version of each partition."""
+def imaged_data(target: ImageTarget, groups: Sequence[str | None]) -> tuple[ImagedData, ...]:
+    """Return what an image is made of, for its record; ``groups`` are those of the partitions, None = the newest."""
     return tuple(
         ImagedData(partition=one.name, group=group or list(one.groups)[-1], channels=channels)
-        for one, channels in zip(target.partitions, target.channels, strict=True)
+        for one, channels, group in zip(target.partitions, target.channels, groups, strict=True)
     )
 
 
@@ -366,12 +366,15 @@ def common_density(context: Context, sources: Sequence[Source], grid: ImageGrid,
     return run_task(context, save_density, total, url, name=f"save_density-{name}"), url
 
 
-def cut_for_sum(context: Context, target: ImageTarget, data_group: str | None) -> tuple[Source, ...]:
-    """Cut the data of an image into the blocks of a sum: by their size alone, never by the cluster."""
+def cut_for_sum(context: Context, target: ImageTarget, groups: Sequence[str | None]) -> tuple[Source, ...]:
+    """Cut the data of an image into the blocks of a sum: by their size alone, never by the cluster.
+
+    ``groups`` are the versions of the data of its partitions; None = the newest.
+    """
     sources = []
-    for partition, ranges in zip(target.partitions, target.channels, strict=True):
+    for partition, ranges, group in zip(target.partitions, target.channels, groups, strict=True):
         n_times = partition.shape[0]
-        address = context.address(partition, data_group)
+        address = context.address(partition, group)
         times, width = choose_fixed_steps(partition)
         for start, stop in ranges:
             edges = [start, *range((start // width + 1) * width, stop, width), stop]

@@ -80,9 +80,12 @@ class SolvedTable(NamedTuple):
         )
 
 
-def with_source(target: ImageTarget, group: str) -> ImageTarget:
-    """Return the target with one version of its data, that self-calibration starts from."""
-    partitions = tuple(one.model_copy(update={"groups": {SOURCE: one.groups[group]}}) for one in target.partitions)
+def with_source(target: ImageTarget, groups: Sequence[str]) -> ImageTarget:
+    """Return the target with one version of the data of each partition, that self-calibration starts from."""
+    partitions = tuple(
+        one.model_copy(update={"groups": {SOURCE: one.groups[group]}})
+        for one, group in zip(target.partitions, groups, strict=True)
+    )
     return target._replace(partitions=partitions)
 
 

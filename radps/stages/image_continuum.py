@@ -203,8 +203,8 @@ def image_target(
     chosen = describe_choices(context, params, grid, weighting, highest_hz)
     more = _more_variables(params)
     stores, image_path, table_path = plan_stores(context, params, target, description, more, chosen)
-    group = choose_data_group(params, target.partitions[0])
-    sources = cut_for_sum(context, target, group)
+    groups = [choose_data_group(params, partition) for partition in target.partitions]
+    sources = cut_for_sum(context, target, groups)
     before: list[Delayed] = [run_task(context, create_image_stores, stores, description, name=f"create-{target.name}")]
     if weighting.weighting is not Weighting.NATURAL:
         density, density_url = common_density(context, sources, grid, target.name)
@@ -230,7 +230,7 @@ def image_target(
     name = f"{target.name}_{context.place().step}"
     blank = blank_record(name, "continuum", image_path, stores.variables, target.field, window.name, description)
     planned = None if target.planned is None else target.planned.name
-    more_of_it = {"convergence": table_path, "planned": planned, "data": imaged_data(target, group)}
+    more_of_it = {"convergence": table_path, "planned": planned, "data": imaged_data(target, groups)}
     blank = blank.model_copy(update=more_of_it)
     record: ImageRecord = yield run_task(
         context, summarise_image, blank, stores, name=f"summarise-{target.name}", after=finished

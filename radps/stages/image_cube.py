@@ -151,10 +151,9 @@ def _image_target(context: Context, params: Params, target: ImageTarget) -> Dela
     chosen = describe_choices(context, params, grid, weighting, highest_hz)
     stores, image_path, table_path = plan_stores(context, params, target, description, params.mask_variables, chosen)
     ready = [_create_stores(context, target, stores, description)]
+    groups = [params.data_group] * len(target.partitions)
     if params.weight_density == "common" and weighting.weighting is not Weighting.NATURAL:
-        density, density_url = common_density(
-            context, cut_for_sum(context, target, params.data_group), grid, target.name
-        )
+        density, density_url = common_density(context, cut_for_sum(context, target, groups), grid, target.name)
         ready.append(density)
         weighting = weighting._replace(density_url=density_url)
     rules, masking = apply_mask(
@@ -181,7 +180,7 @@ def _image_target(context: Context, params: Params, target: ImageTarget) -> Dela
     name = f"{target.name}_{context.place().step}"
     blank = blank_record(name, "cube", image_path, stores.variables, target.field, window.name, description)
     planned = None if target.planned is None else target.planned.name
-    more_of_it = {"convergence": table_path, "planned": planned, "data": imaged_data(target, params.data_group)}
+    more_of_it = {"convergence": table_path, "planned": planned, "data": imaged_data(target, groups)}
     more_of_it["interpolation"] = None if target.axis is None else target.axis.interpolation
     blank = blank.model_copy(update=more_of_it)
     return run_task(context, summarise_image, blank, stores, first, name=f"summarise-{target.name}", after=imaged)

@@ -130,7 +130,7 @@ def self_calibrate(context: Context, params: Params) -> Generator[Delayed, Any, 
 
 def _calibrate_field(context: Context, params: Params, target: ImageTarget) -> Generator[Delayed, Any, _Result]:
     """Drive the cycles of one field."""
-    target = with_source(target, _choose_source(params, target.partitions[0]))
+    target = with_source(target, [_choose_source(context, params, one) for one in target.partitions])
     order: tuple[int, ...] = yield rank_graph(context, target, antenna_index(context, params.reference_antenna))
     first = yield from _image(context, params, target, 0, {})
     state, plan, rows = first, plan_cycles(params, target), []
@@ -145,7 +145,7 @@ def _calibrate_field(context: Context, params: Params, target: ImageTarget) -> G
     return _Result(target, first, state, antenna, tuple(rows))
 
 
-def _choose_source(params: Params, partition: Partition) -> str:
+def _choose_source(context: Context, params: Params, partition: Partition) -> str:
     """Return the version of the data to start from: never one that this stage made, whose gains would be lost."""
     if params.data_group == GROUP:
         raise SelectionError(
@@ -153,7 +153,9 @@ def _choose_source(params: Params, partition: Partition) -> str:
             f"{', '.join(name for name in partition.groups if name != GROUP)}"
         )
     others = {name: group for name, group in partition.groups.items() if name != GROUP}
-    return image_continuum.choose_data_group(params, partition.model_copy(update={"groups": others}))
+    source = image_continuum.choose_data_group(params, partition.model_copy(update={"groups": others}))
+    context.address(partition, source)  # refuses a version that there is not
+    return source
 
 
 def _run_cycles(

@@ -99,7 +99,7 @@ def test_continuum_residual_is_exact_for_its_model(run: Run) -> None:
     spots = [pixel(STRONG), pixel(WEAK), (10, 80), (48, 48)]
     total, weight_sum = np.zeros(len(spots)), 0.0
     components = np.argwhere(model != 0)
-    for source in _imaging.cut_for_sum(context, target, None):
+    for source in _imaging.cut_for_sum(context, target, [None]):
         samples = load_samples([source])
         weights = weigh_samples(samples, rules.weighting, grid).astype(np.float64)
         waves = samples.uvw_m[:, np.newaxis, :] * samples.frequency_hz[np.newaxis, :, np.newaxis] / 299792458.0

@@ -150,7 +150,7 @@ def test_blocks_of_a_sum_do_not_depend_on_the_cluster() -> None:
     for slots, memory in ((1, 2**33), (2, 2**32), (64, 2**30)):
         context = make_context(window("a"), window("b"), slots=slots, memory_bytes=memory)
         (target,) = image_continuum.find_continuum_targets(context, image_continuum.Params(channels=("4~6", "50~99")))
-        plans.append(_imaging.cut_for_sum(context, target, "corrected"))
+        plans.append(_imaging.cut_for_sum(context, target, ["corrected"] * 2))
     assert plans[0] == plans[1] == plans[2]
     assert {source.channels for source in plans[0]} == {(4, 7), (50, 100)}
 
@@ -159,7 +159,7 @@ def test_blocks_of_a_sum_stay_below_their_size(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(planning, "SUM_BLOCK_BYTES", 40 * 378 * 2 * 13 * 2 * ZARR_CHANNELS)
     context = make_context()
     (target,) = image_continuum.find_continuum_targets(context, image_continuum.Params())
-    blocks = _imaging.cut_for_sum(context, target, None)
+    blocks = _imaging.cut_for_sum(context, target, [None])
     covered = [channel for block in blocks for channel in range(*block.channels)]
     assert covered == list(range(N_CHANNELS))
     assert max(stop - start for start, stop in (block.channels for block in blocks)) == 2 * ZARR_CHANNELS
@@ -174,6 +174,19 @@ def test_continuum_comes_from_data_that_still_have_it_and_from_the_line_free_cha
     assert target.channels == (((10, 20),),)
     assert image_continuum.choose_data_group(params, target.partitions[0]) == "corrected"
     assert image_continuum.choose_data_group(image_continuum.Params(data_group="base"), target.partitions[0]) == "base"
+
+
+def test_each_window_of_a_continuum_gives_its_own_newest_data() -> None:
+    context = make_context(window("a"), window("b", 1.41e9))
+    params = image_continuum.Params(channels=("0~9",))
+    (target,) = image_continuum.find_continuum_targets(context, params)
+    first, second = target.partitions
+    target = target._replace(partitions=(first.model_copy(update={"groups": {"base": first.groups["base"]}}), second))
+    groups = [image_continuum.choose_data_group(params, one) for one in target.partitions]
+    assert groups == ["base", "corrected"]
+    assert [one.group for one in _imaging.imaged_data(target, groups)] == groups
+    sources = _imaging.cut_for_sum(context, target, groups)
+    assert [one.address.store for one in sources] == [context.locate(one.path) for one in target.partitions]
 
 
 def test_a_field_without_line_free_channels_is_an_error_that_says_what_to_give() -> None:
