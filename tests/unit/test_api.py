@@ -181,6 +181,7 @@ import json, signal, sys, threading, time
 import radps
 sys.path.append(sys.argv[2])
 config = json.loads(sys.argv[1])
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what is in the background without
 run = radps.run(config, until="squares", progress=False)
 threading.Timer(0.5, lambda: signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)).start()
 try:
