@@ -31,7 +31,7 @@ def array_digests(folder: Path) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_run_on_worker_processes_equals_run_in_this_process(
     tiny_run: Run, tiny_config: Callable[..., dict[str, Any]], tmp_path: Path, workers: int
 ) -> None:
