@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import os
 from pathlib import Path
 
@@ -32,6 +34,7 @@ def test_notebook_runs_and_is_stored_without_output(
     client = NotebookClient(
         notebook, timeout=SECONDS_A_CELL, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}
     )
-    client.execute()
+    asyncio.run(client.async_execute())  # a loop of its own, that is closed
+    gc.collect()  # here, where it may warn
     errors = [output for cell in notebook.cells for output in cell.get("outputs", []) if output.output_type == "error"]
     assert not errors
