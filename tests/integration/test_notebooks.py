@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 from pathlib import Path
@@ -34,7 +35,9 @@ def test_notebook_runs_and_is_stored_without_output(
     client = NotebookClient(
         notebook, timeout=SECONDS_A_CELL, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}
     )
-    asyncio.run(client.async_execute())  # a loop of its own, that is closed
+    # `execute` leaves its loop open; `asyncio.run` would leave the tests after this one without any.
+    with contextlib.closing(asyncio.new_event_loop()) as loop:
+        loop.run_until_complete(client.async_execute())
     gc.collect()  # here, where it may warn
     errors = [output for cell in notebook.cells for output in cell.get("outputs", []) if output.output_type == "error"]
     assert not errors
