@@ -74,6 +74,12 @@ def simulated_msv2() -> ModuleType:
     return load_helper("simulated_msv2")
 
 
+@pytest.fixture(scope="session")
+def notebooks() -> ModuleType:
+    """The module that runs notebooks."""
+    return load_helper("notebooks")
+
+
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A headless browser, see tests/helpers/browser.py; the test is skipped where there is none."""

@@ -129,12 +129,17 @@ def open_browser(folder: Path) -> Iterator[Browser]:
     try:
         socket = loop.run_until_complete(_connect(folder / "DevToolsActivePort"))
         yield Browser(loop, socket)
-        socket.close()
+        loop.run_until_complete(_close(socket))
     finally:
         process.terminate()
         process.wait(timeout=_WAIT_S)
         loop.run_until_complete(asyncio.sleep(0))  # tornado ends its reader
         loop.close()
+
+
+async def _close(socket: WebSocketClientConnection) -> None:
+    """Close the connection; outside of a running loop, tornado would make one that nobody closes."""
+    socket.close()
 
 
 async def _connect(port_file: Path) -> WebSocketClientConnection:

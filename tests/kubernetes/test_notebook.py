@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.slow]
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "05_kubernetes.ipynb"
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_the_notebook_makes_uses_and_deletes_clusters(place: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MPLBACKEND", "agg")
-    monkeypatch.setenv("JUPYTER_PLATFORM_DIRS", "1")
+def test_the_notebook_makes_uses_and_deletes_clusters(place: Any, notebooks: ModuleType) -> None:
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     (parameters,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", ())]
     here = {
@@ -29,9 +26,7 @@ def test_the_notebook_makes_uses_and_deletes_clusters(place: Any, monkeypatch: p
         "pod": {"cpu": 0.2, "memory": "1 GiB"},
     }
     parameters.source = "\n".join(f"{name} = {value!r}" for name, value in here.items())
-    NotebookClient(
-        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(NOTEBOOK.parent)}}
-    ).execute()
+    notebooks.run_notebook(notebook, NOTEBOOK.parent)
     outputs = json.dumps([cell.get("outputs") for cell in notebook.cells])
     assert "step.started calibrate" not in outputs  # done before somebody watched
     assert "step.started cube" in outputs

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import IPython.display
 import nbformat
 import pytest
-from nbclient import NotebookClient
 from rich.console import Console
 
 from radps.notebook import NotebookObserver
@@ -45,16 +45,13 @@ def test_steps_are_bars_of_one_display(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 
 @pytest.mark.slow
-# The client of the kernel leaves sockets to the garbage collector.
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_jupyter_shows_them(tmp_path: Path, user_stages: str) -> None:
+def test_jupyter_shows_them(tmp_path: Path, user_stages: str, notebooks: ModuleType) -> None:
     helpers = Path(__file__).parents[1] / "helpers"
     code = f"""import sys; sys.path.append({str(helpers)!r})
 import radps
 radps.run({{"run": {str(tmp_path / "run")!r}, "cluster": "none", "steps": ["user_stages:squares"]}});"""
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
-    NotebookClient(notebook, kernel_name="python3", timeout=120).execute()
+    notebooks.run_notebook(notebook, tmp_path)
     shown = [one["data"] for one in notebook.cells[0].outputs if one.output_type == "display_data"]
     assert len(shown) == 1
     assert "<progress" in shown[0]["text/html"]
