@@ -23,17 +23,17 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from radps.context.events import Event, read_events
 from radps.context.lineage import lineage
 from radps.context.model import Context, Workspace
 from radps.context.records import Outcome, StepRecord
-from radps.context.store import RunStore
 from radps.data.urls import absolute_url
 from radps.errors import ConfigError, StageError
 from radps.execution.clusters import InProcessCluster, open_engine
 from radps.execution.engine import Engine, InProcess
 from radps.notebook import NotebookObserver
 from radps.progress import BarObserver, LineObserver, make_observer
+from radps.run_folder.events import Event, read_events
+from radps.run_folder.store import RunStore
 from radps.workflows.cleaning import Leftover, prune_run, remove_run
 from radps.workflows.engine_place import open_engine_of
 from radps.workflows.model import Workflow

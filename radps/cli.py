@@ -259,9 +259,9 @@ def _with_cluster(workflow: Workflow, option: str, settings: dict[str, dict[str,
 
 
 def _dry_run(workflow: Workflow, selection: Selection) -> None:
-    from radps.context.store import RunStore
     from radps.data.urls import format_bytes
     from radps.execution.clusters import planned_resources
+    from radps.run_folder.store import RunStore
     from radps.terminal import make_console, say, show_plan
     from radps.workflows.graphs import count_planned_tasks
     from radps.workflows.plan import plan_steps

@@ -50,7 +50,7 @@ def graph_command(
 
 def _find_workflow(place: str) -> Workflow:
     """Return the workflow of a config, or that of a run folder."""
-    from radps.context.store import RunStore
+    from radps.run_folder.store import RunStore
     from radps.workflows.reading import load_workflow
 
     if Path(place).is_file():

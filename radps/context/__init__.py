@@ -1,1 +1,1 @@
-"""The state of a run: the pydantic model, its store, its history, fingerprints."""
+"""What a run knows: the pydantic model, queries of it, selection, provenance, fingerprints."""

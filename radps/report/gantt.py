@@ -1,6 +1,6 @@
 """A Gantt picture of a run: its steps as bands, and below them what each worker did.
 
-1. The last attempt of each step is shown, from the records of its tasks (:mod:`radps.context.task_records`).
+1. The last attempt of each step is shown, from the records of its tasks (:mod:`radps.run_folder.task_records`).
 2. Tasks that a worker did at the same time, in several threads, stand below each other.
 3. Neighbours of one step that are too narrow to be told apart become one bar, so that ten thousand tasks are as
    readable as ten, and the file stays small. Tasks that were repeated or failed keep their marks.
@@ -15,12 +15,12 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from radps.context.records import StepRecord
-from radps.context.store import RunStore
-from radps.context.task_records import TaskRecord, load_task_records, task_records_url
 from radps.data.stores import exists
 from radps.errors import DataError
 from radps.node_tasks.plotting import Picture, save_picture
 from radps.plots.figures import new_figure
+from radps.run_folder.store import RunStore
+from radps.run_folder.task_records import TaskRecord, load_task_records, task_records_url
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,7 +11,6 @@ from radps.context.model import Context
 from radps.context.planning import VISIBILITY_BYTES, require_memory
 from radps.context.records import Outcome, Partition, ProductKind, ProductRecord, SkyModel
 from radps.context.sky import to_field_model, total_flux
-from radps.context.store import RunStore
 from radps.data.files import replace_file
 from radps.data.urls import join_url
 from radps.domain.geometry import SPEED_OF_LIGHT_M_S
@@ -32,6 +31,7 @@ from radps.node_tasks.visibility_histograms import MOST_CELLS, HistogramRanges, 
 from radps.report.pages import INDEX, make_pages
 from radps.report.parameters import Meanings
 from radps.report.pictures import Album, Drawing, plan_pictures
+from radps.run_folder.store import RunStore
 from radps.stages.base import StageParams, find_stage, parameter_meanings
 
 MAX_VISIBILITIES = 20_000_000

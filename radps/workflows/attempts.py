@@ -11,10 +11,8 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 
-from radps.context.damage import find_damage, stamp_outputs
 from radps.context.model import Context, Workspace
 from radps.context.records import Outcome, Resources, StepRecord, StepState
-from radps.context.task_records import save_task_records, task_records_url
 from radps.context.versions import current_versions
 from radps.data import stores
 from radps.data.output_stamps import OutputStamp
@@ -22,6 +20,8 @@ from radps.errors import RadpsError
 from radps.node_tasks import ledger
 from radps.node_tasks.guard import TaskHost, TaskRules
 from radps.node_tasks.ledger import Entry, ledger_url
+from radps.run_folder.damage import find_damage, stamp_outputs
+from radps.run_folder.task_records import save_task_records, task_records_url
 from radps.workflows.model import Step, Workflow
 from radps.workflows.plan import PlannedStep, PlanState, step_provenance
 from radps.workflows.policy import When

@@ -19,14 +19,14 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from radps.context.lock import LOCK
 from radps.context.model import Context
-from radps.context.outputs import referenced_roots
-from radps.context.recovery import CONTEXT, HISTORY
-from radps.context.store import RunStore
 from radps.data.stores import delete, exists, file_system, list_children
 from radps.data.urls import is_local, join_url, local_path
 from radps.errors import ContextError
+from radps.run_folder.lock import LOCK
+from radps.run_folder.outputs import referenced_roots
+from radps.run_folder.recovery import CONTEXT, HISTORY
+from radps.run_folder.store import RunStore
 
 _ATTEMPT = r"-(?P<attempt>\d+)(?!\d)"
 

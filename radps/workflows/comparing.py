@@ -11,7 +11,7 @@ from typing import NamedTuple
 from radps.context.fingerprint import describe_code_change, describe_mapping_change
 from radps.context.model import Context
 from radps.context.records import StepRecord
-from radps.context.store import RunStore
+from radps.run_folder.store import RunStore
 from radps.workflows.status import Status, make_status
 
 

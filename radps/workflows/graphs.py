@@ -12,10 +12,10 @@ from dask.delayed import Delayed
 
 from radps.context.model import Context, Workspace
 from radps.context.records import Resources, StepState
-from radps.context.store import RunStore
 from radps.errors import ContextError, RadpsError, StageError
 from radps.execution.clusters import planned_resources
 from radps.graph_tasks.groups import group_tasks
+from radps.run_folder.store import RunStore
 from radps.stages.base import find_stage
 from radps.workflows.model import Step, Workflow
 from radps.workflows.plan import PlannedStep

@@ -6,9 +6,9 @@ import time
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from radps.context.events import EventLog
 from radps.context.records import StepRecord
 from radps.node_tasks.guard import TaskEnd, TaskEvent
+from radps.run_folder.events import EventLog
 from radps.workflows.plan import PlannedStep
 
 _BETWEEN_PROGRESS_S = 1.0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import enum
 from typing import NamedTuple
 
-from radps.context.damage import describe_damage
 from radps.context.fingerprint import code_stamp, data_stamp, files_stamp, fingerprint, inputs_differ, why_not_done
 from radps.context.html import html_table
 from radps.context.model import Context
@@ -14,6 +13,7 @@ from radps.context.records import StepRecord, StepState
 from radps.context.user_code import find_code
 from radps.context.versions import current_versions
 from radps.errors import ConfigError
+from radps.run_folder.damage import describe_damage
 from radps.stages.base import find_stage
 from radps.workflows.model import Step, Workflow
 from radps.workflows.policy import When

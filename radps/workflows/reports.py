@@ -5,11 +5,11 @@ from __future__ import annotations
 from contextlib import suppress
 
 from radps.context.model import Workspace
-from radps.context.store import RunStore
 from radps.data.urls import join_url
 from radps.errors import RadpsError
 from radps.execution.clusters import InProcessCluster, open_engine
 from radps.report.pages import INDEX
+from radps.run_folder.store import RunStore
 from radps.stages.report import report_graph
 from radps.workflows.reading import load_workflow
 

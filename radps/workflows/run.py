@@ -25,14 +25,14 @@ import traceback
 from collections.abc import Callable
 from typing import NamedTuple
 
-from radps.context.events import EventLog
-from radps.context.lock import Notice
 from radps.context.model import Context
 from radps.context.records import Resources, StepRecord, StepState
-from radps.context.store import RunStore
 from radps.errors import ClusterError, ClusterLostError, DataError, RadpsError, StageError
 from radps.execution.engine import Engine, StoppedError
 from radps.node_tasks.guard import TaskEnd
+from radps.run_folder.events import EventLog
+from radps.run_folder.heartbeat import Notice
+from radps.run_folder.store import RunStore
 from radps.workflows import attempts
 from radps.workflows.engine_place import EnginePlace, describe_engine
 from radps.workflows.interrupts import Interrupts

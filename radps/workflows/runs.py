@@ -12,16 +12,16 @@ from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from radps.context.lock import LOCK
 from radps.context.model import Context
 from radps.context.records import Record, StepState
-from radps.context.recovery import CONTEXT, HISTORY, examine
-from radps.context.run_files import RunFiles
-from radps.context.store import RunStore
 from radps.data.files import store_errors
 from radps.data.stores import file_system
 from radps.data.urls import absolute_url, is_local, join_url, local_path
 from radps.errors import ConfigError, ContextError
+from radps.run_folder.lock import LOCK
+from radps.run_folder.recovery import CONTEXT, HISTORY, examine
+from radps.run_folder.run_files import RunFiles
+from radps.run_folder.store import RunStore
 from radps.workflows.document import read_yaml
 from radps.workflows.status import RunState, make_status
 

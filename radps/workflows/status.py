@@ -25,8 +25,8 @@ from radps.context.records import (
     StepRecord,
     StepState,
 )
-from radps.context.store import RunStore
 from radps.data.urls import join_url
+from radps.run_folder.store import RunStore
 
 SCHEMA_VERSION = 1
 

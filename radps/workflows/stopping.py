@@ -7,9 +7,9 @@ import time
 from typing import NamedTuple
 
 from radps.context.drivers import find_user
-from radps.context.store import RunStore
 from radps.data.urls import is_local
 from radps.errors import ContextError
+from radps.run_folder.store import RunStore
 from radps.workflows.status import RunState, load_status
 
 _POLL_SECONDS = {True: 0.2, False: 1.0}

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from radps.context.task_records import TaskRecord
 from radps.node_tasks.guard import TaskEnd, TaskEvent
 from radps.node_tasks.ledger import Entry
+from radps.run_folder.task_records import TaskRecord
 
 
 class TaskBook:

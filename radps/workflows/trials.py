@@ -20,18 +20,18 @@ import logging
 import time
 from typing import TYPE_CHECKING, Protocol, Self
 
-from radps.context.damage import describe_damage
-from radps.context.events import EventLog
 from radps.context.fingerprint import why_not_done
 from radps.context.html import html_heading, html_table
 from radps.context.model import Context, Workspace
 from radps.context.records import Outcome, StepRecord, StepState
-from radps.context.store import RunStore
 from radps.context.user_code import find_code
 from radps.context.versions import current_versions
 from radps.errors import ConfigError, ContextError, RadpsError, StageError
 from radps.execution.clusters import InProcessCluster, open_engine
 from radps.execution.engine import Engine
+from radps.run_folder.damage import describe_damage
+from radps.run_folder.events import EventLog
+from radps.run_folder.store import RunStore
 from radps.stages.base import find_stage
 from radps.workflows import attempts
 from radps.workflows.cleaning import find_attempt, remove_attempt

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
-from radps.context.events import Event, read_events
-from radps.context.store import RunStore
 from radps.data.urls import is_local
+from radps.run_folder.events import Event, read_events
+from radps.run_folder.store import RunStore
 
 _POLL_SECONDS = {True: 0.3, False: 2.0}
 """Local or not -> time between two looks at the events: an object store charges for each."""

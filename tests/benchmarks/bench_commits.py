@@ -13,7 +13,7 @@ from pathlib import Path
 
 from radps.context.model import Context
 from radps.context.records import Outcome, StepRecord, StepState
-from radps.context.store import RunStore
+from radps.run_folder.store import RunStore
 
 COMMITS = 5_000
 STEPS = 15

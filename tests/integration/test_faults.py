@@ -11,8 +11,8 @@ import pytest
 from radps.api import Run
 from radps.context.model import Context
 from radps.context.records import StepState
-from radps.context.task_records import TaskRecord, load_task_records, task_records_url
 from radps.node_tasks.faults import Faults
+from radps.run_folder.task_records import TaskRecord, load_task_records, task_records_url
 from radps.workflows.plan import Selection
 from radps.workflows.reading import load_workflow
 from radps.workflows.run import run_workflow

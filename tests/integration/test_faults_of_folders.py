@@ -17,9 +17,9 @@ import yaml
 import radps
 from radps.api import Run
 from radps.context.records import StepState
-from radps.context.store import RunStore
 from radps.data import stores
 from radps.errors import ContextError, StageError
+from radps.run_folder.store import RunStore
 from radps.workflows.plan import PlanState, plan_steps
 
 

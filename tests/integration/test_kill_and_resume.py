@@ -20,8 +20,8 @@ import yaml
 
 from radps.api import Run
 from radps.context.records import StepState
-from radps.context.store import RunStore
-from radps.context.task_records import load_task_records, task_records_url
+from radps.run_folder.store import RunStore
+from radps.run_folder.task_records import load_task_records, task_records_url
 
 pytestmark = pytest.mark.slow
 

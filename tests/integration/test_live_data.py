@@ -13,10 +13,10 @@ import pytest
 
 import radps
 import radps.errors
-from radps.context.task_records import load_task_records, task_records_url
 from radps.data import stores
 from radps.data.demo_observation import demo_observation
 from radps.data.simulate import simulate_observation
+from radps.run_folder.task_records import load_task_records, task_records_url
 
 
 @pytest.fixture(scope="module")

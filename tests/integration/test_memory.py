@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 import radps
-from radps.context.task_records import load_task_records, task_records_url
 from radps.execution.engine import MEMORY_SHARE, memory_of_task
 from radps.execution.environment import ONE_THREAD, WORKER_ENVIRONMENT
+from radps.run_folder.task_records import load_task_records, task_records_url
 
 pytestmark = pytest.mark.slow
 

@@ -18,9 +18,9 @@ import zarr
 
 import radps
 from radps.api import Run
-from radps.context.events import read_events
 from radps.data.files import list_names, read_file
 from radps.data.stores import file_system, open_store
+from radps.run_folder.events import read_events
 
 pytestmark = pytest.mark.slow
 

@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from radps.context.records import StepRecord
-from radps.context.store import RunStore
 from radps.data import stores
 from radps.data.urls import join_url
+from radps.run_folder.store import RunStore
 from radps.workflows.model import Workflow
 from radps.workflows.observers import Silent
 from radps.workflows.plan import Selection, plan_steps

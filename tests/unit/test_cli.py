@@ -15,7 +15,7 @@ import jsonschema
 import pytest
 
 import radps
-from radps.context.store import RunStore
+from radps.run_folder.store import RunStore
 from radps.stages.base import stage_names
 from radps.workflows.schema import SCHEMAS, format_schema
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from radps.context.store import RunStore
+from radps.run_folder.store import RunStore
 
 CONFIG = """\
 run: {run}

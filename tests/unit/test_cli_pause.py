@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from radps.context.store import RunStore
+from radps.run_folder.store import RunStore
 
 HELPERS = Path(__file__).parents[1] / "helpers"
 QUESTION = "direct: paused before it. Enter goes on, q ends here"

@@ -11,8 +11,8 @@ import pytest
 import radps
 from radps.api import Run
 from radps.context.records import Beam, ImageRecord, StatisticsRecord
-from radps.context.store import RunStore
 from radps.errors import ContextError
+from radps.run_folder.store import RunStore
 from radps.workflows.comparing import NumberPair, compare_runs
 
 

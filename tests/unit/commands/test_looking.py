@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from radps.context.records import StepState
-from radps.context.store import RunStore
+from radps.run_folder.store import RunStore
 
 SLOW = """\
 run: run

@@ -13,7 +13,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from radps.context.store import RunStore
+from radps.run_folder.store import RunStore
 from radps.workflows.schema import SCHEMAS
 
 

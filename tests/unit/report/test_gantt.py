@@ -8,12 +8,12 @@ from xml.etree import ElementTree
 
 import pytest
 
-from radps.context.task_records import TaskRecord, load_task_records, save_task_records, task_records_url
 from radps.data.stores import delete
 from radps.errors import ContextError
 from radps.plots.figures import render
 from radps.report import gantt
 from radps.report.gantt import StepTasks, draw_gantt, gantt_chart
+from radps.run_folder.task_records import TaskRecord, load_task_records, save_task_records, task_records_url
 from radps.workflows.reading import load_workflow
 from radps.workflows.run import run_workflow
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from radps.context.records import StepState
-from radps.context.store import RunStore
 from radps.data.stores import exists, save_array
 from radps.data.urls import join_url
 from radps.errors import ContextError
+from radps.run_folder.store import RunStore
 from radps.workflows import cleaning
 from radps.workflows.cleaning import prune_run, remove_run
 from radps.workflows.plan import Selection

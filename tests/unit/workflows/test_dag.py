@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 import yaml
 
-from radps.context.events import read_events
 from radps.context.model import Context
 from radps.context.records import StepState
-from radps.context.store import RunStore
 from radps.execution.client import OnClient
 from radps.execution.engine import Engine, InProcess
+from radps.run_folder.events import read_events
+from radps.run_folder.store import RunStore
 from radps.stages.base import find_stage
 from radps.workflows import plan, step_work
 from radps.workflows.model import Workflow

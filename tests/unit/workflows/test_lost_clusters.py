@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 
 import radps
-from radps.context.events import read_events
 from radps.context.model import Context
 from radps.context.records import Resources, StepState
-from radps.context.task_records import load_task_records, task_records_url
 from radps.errors import ClusterError, ClusterLostError
 from radps.execution import client as client_module
 from radps.execution.engine import InProcess
+from radps.run_folder.events import read_events
+from radps.run_folder.task_records import load_task_records, task_records_url
 from radps.workflows import engine_place
 from radps.workflows.engine_place import MOST_REPLACEMENTS
 from radps.workflows.model import Workflow

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from radps.context.events import read_events
-from radps.context.store import RunStore
 from radps.errors import ConfigError
+from radps.run_folder.events import read_events
+from radps.run_folder.store import RunStore
 from radps.workflows.model import Workflow
 from radps.workflows.plan import Selection, plan_steps
 from radps.workflows.reading import load_workflow

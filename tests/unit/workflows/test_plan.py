@@ -11,8 +11,8 @@ import pytest
 
 import radps
 from radps.context.model import Context
-from radps.context.store import RunStore
 from radps.errors import ConfigError
+from radps.run_folder.store import RunStore
 from radps.workflows.model import Workflow
 from radps.workflows.plan import PlanState, Selection, plan_steps
 from radps.workflows.reading import load_workflow

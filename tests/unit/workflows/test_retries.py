@@ -12,10 +12,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from radps.context.events import read_events
 from radps.context.model import Context
 from radps.context.records import StepState
-from radps.context.task_records import TaskRecord, load_task_records, task_records_url
 from radps.errors import ClusterError
 from radps.execution.client import OnClient
 from radps.execution.clusters import LocalMachine, open_engine
@@ -23,6 +21,8 @@ from radps.execution.engine import Engine, InProcess
 from radps.node_tasks.faults import Faults
 from radps.node_tasks.guard import TaskEnd, TaskEvent
 from radps.progress import LineObserver
+from radps.run_folder.events import read_events
+from radps.run_folder.task_records import TaskRecord, load_task_records, task_records_url
 from radps.workflows.observers import Silent
 from radps.workflows.reading import load_workflow
 from radps.workflows.run import Runner

@@ -14,15 +14,15 @@ from typing import Any
 import pytest
 
 import radps
-from radps.context.events import read_events
 from radps.context.model import Context
 from radps.context.records import OutcomeStatus, Resources, StepRecord, StepState
-from radps.context.store import RunStore
-from radps.context.task_records import load_task_records, task_records_url
 from radps.data import stores
 from radps.errors import ClusterError, ConfigError, ContextError, StageError
 from radps.execution.engine import InProcess
 from radps.node_tasks.guard import TaskEvent
+from radps.run_folder.events import read_events
+from radps.run_folder.store import RunStore
+from radps.run_folder.task_records import load_task_records, task_records_url
 from radps.workflows.model import Workflow
 from radps.workflows.observers import Silent
 from radps.workflows.plan import PlannedStep, Selection, plan_steps

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
-from radps.context.store import RunStore
 from radps.errors import ConfigError, ContextError
+from radps.run_folder.store import RunStore
 from radps.workflows import runs
 from radps.workflows.reading import load_workflow
 from radps.workflows.run import run_workflow

@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 import yaml
 
-from radps.context.store import RunStore
+from radps.run_folder.store import RunStore
 from radps.workflows import reading
 from radps.workflows.reading import load_workflow
 from radps.workflows.run import run_workflow

@@ -24,8 +24,8 @@ from radps.context.records import (
     StepRecord,
     StepState,
 )
-from radps.context.store import RunStore
 from radps.errors import ContextError
+from radps.run_folder.store import RunStore
 from radps.workflows.reading import load_workflow
 from radps.workflows.run import run_workflow
 from radps.workflows.schema import SCHEMAS

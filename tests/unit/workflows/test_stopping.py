@@ -11,9 +11,9 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from radps.context.lock import Notice
-from radps.context.store import RunStore
 from radps.errors import ContextError
+from radps.run_folder.heartbeat import Notice
+from radps.run_folder.store import RunStore
 from radps.workflows import stopping
 from radps.workflows.reading import load_workflow
 from radps.workflows.run import run_workflow
@@ -22,7 +22,7 @@ from radps.workflows.stopping import stop_run
 
 DRIVER = """
 import sys, threading
-from radps.context.store import RunStore
+from radps.run_folder.store import RunStore
 end = threading.Event()
 def take(notice):
     print(notice.kind, notice.by, flush=True)

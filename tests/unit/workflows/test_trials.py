@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 import radps
-from radps.context.events import read_events
 from radps.context.records import StepState
-from radps.context.store import RunStore
 from radps.data.stores import delete, exists, list_children
 from radps.data.urls import join_url
 from radps.errors import ConfigError, ContextError, StageError
+from radps.run_folder.events import read_events
+from radps.run_folder.store import RunStore
 from radps.workflows.cleaning import prune_run
 from radps.workflows.reading import load_workflow
 from radps.workflows.run import run_workflow

@@ -10,8 +10,8 @@ from typing import Any
 import fsspec
 import pytest
 
-from radps.context.events import Event, EventLog
-from radps.context.store import RunStore
+from radps.run_folder.events import Event, EventLog
+from radps.run_folder.store import RunStore
 from radps.workflows import watching
 from radps.workflows.reading import load_workflow
 from radps.workflows.run import run_workflow

@@ -23,9 +23,9 @@ from pydantic import ValidationError
 
 from radps.context.model import SCHEMA_VERSION, Context
 from radps.context.records import StepState
-from radps.context.run_files import RunFiles
 from radps.data.files import is_rest
 from radps.errors import ContextError
+from radps.run_folder.run_files import RunFiles
 
 CONTEXT = "context.json"
 HISTORY = "history"

@@ -35,13 +35,11 @@ from radps.context.drivers import (
     parse_driver,
     this_process,
 )
-from radps.context.heartbeat import Heart, StopRequest
-from radps.context.heartbeat import Notice as Notice
-from radps.context.heartbeat import NoticeKind as NoticeKind
-from radps.context.run_files import RunFiles
 from radps.data.files import FileChangedError
 from radps.data.urls import is_local
 from radps.errors import ContextError, LockLostError
+from radps.run_folder.heartbeat import Heart, Notice, StopRequest
+from radps.run_folder.run_files import RunFiles
 
 logger = logging.getLogger(__name__)
 

@@ -18,15 +18,15 @@ from typing import Any
 import psutil
 import pytest
 
-from radps.context import lock as lock_module
 from radps.context.drivers import Driver, this_machine
-from radps.context.heartbeat import Notice, NoticeKind
-from radps.context.lock import Lock
 from radps.context.model import Context
-from radps.context.run_files import RunFiles
-from radps.context.store import RunStore
 from radps.data.files import read_file, replace_file
 from radps.errors import ContextError, LockLostError
+from radps.run_folder import lock as lock_module
+from radps.run_folder.heartbeat import Notice, NoticeKind
+from radps.run_folder.lock import Lock
+from radps.run_folder.run_files import RunFiles
+from radps.run_folder.store import RunStore
 
 LEASE_S = 0.6
 """Of drivers that are watched in these tests."""
@@ -96,7 +96,7 @@ def test_a_second_driver_is_refused_by_the_name_of_the_first(url: str) -> None:
 
 
 def test_the_lock_of_a_process_that_is_gone_is_taken_over(folder: Path) -> None:
-    code = f"from radps.context.store import RunStore; import os\nwith RunStore({str(folder)!r}).lock(): os._exit(9)"
+    code = f"from radps.run_folder.store import RunStore; import os\nwith RunStore({str(folder)!r}).lock(): os._exit(9)"
     subprocess.run([sys.executable, "-c", code], check=False)
     assert (folder / "driver.json").exists()
     assert RunStore(str(folder)).driver() is None
@@ -127,7 +127,7 @@ def test_a_driver_whose_lock_was_taken_away_does_not_remove_the_new_one(folder: 
 
 
 DRIVE = (
-    "import sys, time; from radps.context.store import RunStore\n"
+    "import sys, time; from radps.run_folder.store import RunStore\n"
     "time.sleep(max(0, float(sys.argv[2]) - time.time()))\n"
     "with RunStore(sys.argv[1]).lock() as driver: print('held', driver.taken_over_from, flush=True); sys.stdin.read()"
 )
@@ -453,7 +453,7 @@ def test_an_object_store_that_knows_conditions_is_not_complained_of(
 
 def test_the_dead_of_kill_9_is_replaced_at_once_by_one_of_many(folder: Path) -> None:
     code = (
-        "from radps.context.store import RunStore; import time\n"
+        "from radps.run_folder.store import RunStore; import time\n"
         f"with RunStore({str(folder)!r}).lock(): print(1, flush=True); time.sleep(99)"
     )
     first = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from radps.context.outputs import output_roots
 from radps.context.records import StepRecord, StepState
 from radps.data.output_stamps import OutputStamp, describe_difference, stamp_output
 from radps.data.urls import join_url
+from radps.run_folder.outputs import output_roots
 
 
 def stamp_outputs(record: StepRecord, run_url: str) -> dict[str, OutputStamp]:

@@ -3,11 +3,11 @@
 1. :meth:`RunStore.commit` creates ``history/NNNN-<step>.json``, which nobody ever changes again, then replaces
    ``context.json``. A crash between the two loses nothing: a history entry newer than ``context.json`` is what counts.
 2. :meth:`RunStore.save_progress` replaces ``context.json`` alone: which step runs now is for those who watch.
-3. Both steps are atomic (:mod:`radps.data.files`). They are done under the lock (:mod:`radps.context.lock`), and
+3. Both steps are atomic (:mod:`radps.data.files`). They are done under the lock (:mod:`radps.run_folder.lock`), and
    ``context.json`` is replaced only if it is still what this store wrote last. So a driver that has slept, and was
    taken for dead, cannot undo what another one committed.
 4. A commit reads no history: its cost does not depend on how many there were.
-5. What is found damaged is mended from what is good where that loses nothing (:mod:`radps.context.recovery`).
+5. What is found damaged is mended from what is good where that loses nothing (:mod:`radps.run_folder.recovery`).
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from radps.context.drivers import LEASE_S, Driver
-from radps.context.heartbeat import Notice
-from radps.context.lock import Lock
 from radps.context.model import Context
-from radps.context.recovery import (
+from radps.data.files import FileChangedError
+from radps.errors import ContextError
+from radps.run_folder.heartbeat import Notice
+from radps.run_folder.lock import Lock
+from radps.run_folder.recovery import (
     CONTEXT,
     HISTORY,
     dump_context,
@@ -33,9 +35,7 @@ from radps.context.recovery import (
     sequence_of,
     sequence_of_text,
 )
-from radps.context.run_files import RunFiles
-from radps.data.files import FileChangedError
-from radps.errors import ContextError
+from radps.run_folder.run_files import RunFiles
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ import pytest
 
 from radps.context.model import Context
 from radps.context.records import StepRecord, StepState
-from radps.context.store import RunStore
 from radps.data import stores
+from radps.run_folder.store import RunStore
 
 
 @pytest.fixture(params=["local", "memory", "s3"])

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from radps.context.model import Context, Workspace
-from radps.context.outputs import output_roots, referenced_roots
 from radps.context.records import DataGroup, Outcome, ProductRecord, SkyModel, StepRecord, StepState
+from radps.run_folder.outputs import output_roots, referenced_roots
 
 
 def record(outcome: Outcome | None) -> StepRecord:

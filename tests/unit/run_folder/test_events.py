@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from radps.context import events
-from radps.context.events import EventLog, read_events
 from radps.data import stores
+from radps.run_folder import events
+from radps.run_folder.events import EventLog, read_events
 
 
 def test_events_are_read_back_in_order_with_their_fields(url: str) -> None:
@@ -78,7 +78,7 @@ def test_a_line_is_plain_json_with_the_number_first(folder: Path) -> None:
 
 def test_an_event_is_in_the_file_before_the_log_is_closed(folder: Path) -> None:
     code = (
-        "import os, signal; from radps.context.events import EventLog\n"
+        "import os, signal; from radps.run_folder.events import EventLog\n"
         f"log = EventLog({str(folder)!r}); log.write('run.started'); os.kill(os.getpid(), signal.SIGKILL)"
     )
     done = subprocess.run([sys.executable, "-c", code], check=False)

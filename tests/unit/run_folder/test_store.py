@@ -17,11 +17,11 @@ from fsspec import AbstractFileSystem
 
 from radps.context.model import Context
 from radps.context.records import StepState
-from radps.context.run_files import RunFiles
-from radps.context.store import RunStore
 from radps.data import files
 from radps.data.stores import file_system
 from radps.errors import ContextError
+from radps.run_folder.run_files import RunFiles
+from radps.run_folder.store import RunStore
 
 
 def test_what_is_committed_is_read_back_and_kept_as_history(url: str, commit_steps: Callable[..., Context]) -> None:
@@ -226,7 +226,7 @@ def test_a_crash_at_any_moment_of_a_commit_leaves_a_version_that_goes_on(
 
 
 COMMIT = (
-    "import sys; from radps.context.store import RunStore; from radps.context.model import Context\n"
+    "import sys; from radps.run_folder.store import RunStore; from radps.context.model import Context\n"
     "store = RunStore(sys.argv[1])\n"
     "with store.lock():\n"
     "    store.recover()\n"

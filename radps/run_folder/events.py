@@ -59,7 +59,7 @@ class EventLog:
     Parameters
     ----------
     url : str
-        The run folder. The caller is its driver (:meth:`radps.context.store.RunStore.lock`).
+        The run folder. The caller is its driver (:meth:`radps.run_folder.store.RunStore.lock`).
     **common
         Fields of every event.
     """

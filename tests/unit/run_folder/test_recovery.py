@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from radps.context.events import EventLog, read_events
 from radps.context.model import SCHEMA_VERSION, Context
 from radps.context.records import StepState
-from radps.context.store import RunStore
 from radps.data.files import read_file, replace_file
 from radps.errors import ContextError
+from radps.run_folder.events import EventLog, read_events
+from radps.run_folder.store import RunStore
 
 DAMAGES = [
     (lambda text: text[: len(text) // 2], "no valid JSON"),

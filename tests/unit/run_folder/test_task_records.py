@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import xarray
 
-from radps.context.task_records import TaskRecord, load_task_records, save_task_records, task_records_url
 from radps.data.stores import delete, save_array
 from radps.errors import DataError
+from radps.run_folder.task_records import TaskRecord, load_task_records, save_task_records, task_records_url
 
 
 def record(number: int, **changes: object) -> TaskRecord:
