@@ -18,7 +18,9 @@ of an antenna grow with frequency.
    chi-squared per degree of freedom of all channels. For antennas of equal noise, a signal-to-noise s of the gain of
    one antenna (complex, over all channels) and a root mean square width :math:`\Delta` of the band, this is about
    :math:`1 / (2 \pi s \Delta)`, for the reference antenna and the other one together.
-5. Delays refer to the reference antenna, whose delay is 0; where it has no solution another takes over with the delay
+5. Antennas whose signal-to-noise is below the limit are left out, and the others solved again: their delays are noise,
+   which no step makes smaller, and as the reference they would lend it to all others.
+6. Delays refer to the reference antenna, whose delay is 0; where it has no solution another takes over with the delay
    that it had last.
 
 Where it fails: delays of more than half the inverse channel width come out wrong by multiples of the inverse; signals
@@ -45,7 +47,7 @@ from radps.domain.gain_sums import GainSums
 from radps.domain.interpolation import InterpolatedGains, InterpolationMethod, interpolate_series, parse_method
 from radps.domain.reference_antennas import order_reference_antennas, unit_phasors
 from radps.domain.solver import StopReason
-from radps.domain.stefcal import GainOptions, GainSolution, Robustness, select_baselines, solve_cell
+from radps.domain.stefcal import GainOptions, Robustness, select_baselines, solve_cell
 from radps.errors import SelectionError
 
 _PADDING = 8
@@ -130,7 +132,10 @@ class _HandSolution(NamedTuple):
 
     delays_s: NDArray[np.float64]
     errors_s: NDArray[np.float64]
-    cell: GainSolution
+    is_solved: NDArray[np.bool_]
+    """False = not enough data, or left out as lost in the noise."""
+    snr: NDArray[np.float64]
+    """Of those left out, when they were."""
     stop_reason: StopReason
     n_iterations: int
 
@@ -188,7 +193,7 @@ def solve_delays(
         n_iterations=np.zeros((n_times, 1, n_hands), np.int32),
     )
     for time, hand in np.ndindex(n_times, n_hands):
-        usable = _select(
+        found = _solve_those_with_signal(
             sums.vis_model[time, :, :, hand],
             sums.model_power[time, :, :, hand],
             antenna1,
@@ -198,14 +203,13 @@ def solve_delays(
             order,
             options,
         )
-        if usable is None:
+        if found is None:
             continue
-        found = _solve_hand(usable, options)
-        good = ~found.cell.flags[:, 0] & (found.cell.snr[:, 0] >= options.min_snr) & found.stop_reason.is_converged
+        good = found.is_solved & (found.snr >= options.min_snr) & found.stop_reason.is_converged
         table.delays_s[time, good, 0, hand] = found.delays_s[good]
         table.errors_s[time, :, 0, hand] = found.errors_s
         table.flags[time, :, 0, hand] = ~good
-        table.snr[time, :, 0, hand] = found.cell.snr[:, 0]
+        table.snr[time, :, 0, hand] = found.snr
         table.stop_reason[time, 0, hand] = found.stop_reason
         table.n_iterations[time, 0, hand] = found.n_iterations
     return reference_delays(table, order)
@@ -300,6 +304,38 @@ def _check_grid(frequency_hz: NDArray[np.float64]) -> tuple[float, float]:
     return float(np.mean(frequency_hz)), spacing
 
 
+def _solve_those_with_signal(
+    vis_model: NDArray[np.complex128],
+    model_power: NDArray[np.float64],
+    antenna1: NDArray[np.integer[Any]],
+    antenna2: NDArray[np.integer[Any]],
+    n_antennas: int,
+    offset_hz: NDArray[np.float64],
+    order: NDArray[np.int64],
+    options: DelayOptions,
+) -> _HandSolution | None:
+    """Solve an interval and hand, and again without the antennas that turn out to be lost in the noise.
+
+    The delay of such an antenna wanders: it keeps the steps of all from converging, and as the reference it lends its
+    error to all others.
+    """
+    lost = np.zeros(n_antennas, np.bool_)
+    lost_snr = np.zeros(n_antennas)
+    found = None
+    while True:
+        power = np.where((lost[antenna1] | lost[antenna2])[:, np.newaxis], 0.0, model_power)
+        usable = _select(vis_model, power, antenna1, antenna2, n_antennas, offset_hz, order, options)
+        if usable is None:
+            return found
+        found = _solve_hand(usable, options)
+        found = found._replace(snr=np.where(lost, lost_snr, found.snr))
+        newly_lost = found.is_solved & (found.snr < options.min_snr)
+        if not newly_lost.any():
+            return found
+        lost |= newly_lost
+        lost_snr = found.snr
+
+
 def _select(
     vis_model: NDArray[np.complex128],
     model_power: NDArray[np.float64],
@@ -360,7 +396,7 @@ def _solve_hand(hand: _Hand, options: DelayOptions) -> _HandSolution:
     variance = np.diag(inverse)[len(solved) :] * chi_squared / max(degrees, 1)
     errors = np.zeros(hand.n_antennas)
     errors[solved] = np.sqrt(variance) / (2 * math.pi * hand.bandwidth_hz)
-    return _HandSolution(delays, errors, cell, reason, n_iterations)
+    return _HandSolution(delays, errors, ~cell.flags[:, 0], cell.snr[:, 0], reason, n_iterations)
 
 
 def _baseline_phasors(hand: _Hand, delays: NDArray[np.float64]) -> NDArray[np.complex128]:

@@ -92,6 +92,7 @@ CASA_PARAMETERS = {
     "gaintype": ("delays",),
     "bandtype": ("bandpass",),
     "spwmap": ("window_map",),
+    "gainfield": ("gain_fields",),
     "interp": ("time_interpolation",),
     "calwt": ("calibrate_weights",),
     "fitorder": ("order", "spectral_order"),

@@ -42,6 +42,10 @@ class Params(StageParams):
     window_map: dict[TableKind, dict[str, str]] = Field(default_factory=dict)
     """Spectral windows to correct by tables of another window, by kind: {gain: {spw1: spw0}} corrects spw1 by the gains
     of spw0 (CASA `spwmap`)."""
+    gain_fields: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Calibrators by whose phases and gains a field is corrected: {N5921: [J1445+0958]}, both by name or word (CASA
+    `gainfield`). By default calibrators by their own, and all other fields by those of all phase calibrators together,
+    interpolated in time."""
     scale_phases: tuple[Literal["phase", "gain"], ...] = ()
     """Kinds of tables whose phases are taken for those of a delay, as the troposphere's: in the middle of a spectral
     window they are those of the solutions times the ratio of the frequencies (CASA `interp="linearPD"`). Phases that
@@ -95,7 +99,30 @@ def _find_corrections(context: Context, params: Params, partition: Partition) ->
             f"are: {', '.join(known)}. Calibrate that window too, map it to another one by `window_map`, or leave the "
             "field out by `fields`"
         )
-    return found
+    return _from_wanted_fields(context, params, partition, found)
+
+
+def _from_wanted_fields(
+    context: Context, params: Params, partition: Partition, corrections: tuple[Correction, ...]
+) -> tuple[Correction, ...]:
+    """Return the corrections of a partition, with phases and gains of the calibrators that the user wants for it."""
+    wanted = [sources for field, sources in params.gain_fields.items() if partition.field in context.field_names(field)]
+    if not wanted:
+        return corrections
+    sources = context.field_names(wanted[-1])
+    found = []
+    for one in corrections:
+        if one.table.kind not in ("phase", "gain"):
+            found.append(one)
+            continue
+        if missing := [source for source in sources if source not in one.table.solved_on]:
+            raise ContextError(
+                f"gain_fields: table {one.table.name} has no solutions of {', '.join(missing)} for field "
+                f"{partition.field!r}; it has those of {', '.join(one.table.solved_on)}. Solve on more fields by "
+                "`calibrate: {gain_calibrators}`, or name others"
+            )
+        found.append(one._replace(from_fields=sources))
+    return tuple(found)
 
 
 def _correct_partition(

@@ -242,6 +242,20 @@ def test_calibrated_weights_fit_to_the_calibrated_data(solved: Bench, corrected:
     np.testing.assert_array_equal(corrected.load(TARGET).weights, raw.weights)
 
 
+def test_a_field_is_corrected_by_the_calibrators_that_are_asked_for(steady: Bench) -> None:
+    # the model of the phase calibrator is twice too bright: so is what its gains correct
+    bright = {"flux": 2 * 2.5, "reference_frequency": "1413.4 MHz"}
+    bench = steady.after("set_model", models={PHASE: [bright]}).after("calibrate")
+    sky = true_visibilities(STEADY, TARGET)[..., np.newaxis]
+    for gain_fields, ratio in (({}, 2.0), ({"target": ["flux"]}, 1.0), ({"all": ["flux"], TARGET: [PHASE]}, 2.0)):
+        data = bench.after("apply_calibration", fields=("target",), gain_fields=gain_fields).load(TARGET)
+        assert np.abs(np.where(data.flags, 0, data.visibilities - ratio * sky)).max() < 1e-5 * np.abs(sky).max()
+    with pytest.raises(ContextError, match=r"no solutions of N5921 for field 'N5921'; it has those of 3C286, J1445"):
+        bench.after("apply_calibration", gain_fields={TARGET: [TARGET]})
+    with pytest.raises(SelectionError, match="there is no field 'elsewhere'"):
+        bench.after("apply_calibration", gain_fields={"elsewhere": [PHASE]})
+
+
 def test_the_continuum_is_subtracted_and_the_line_stays(corrected: Bench) -> None:
     bench = corrected.after("subtract_continuum", line_free=["0~3", "12~15"], order=1)
     data = bench.load(TARGET)

@@ -171,6 +171,21 @@ def test_delays_of_spoiled_data_are_within_their_noise_if_they_are_robust() -> N
     assert rms_difference(spoiled, Robustness.NONE) > 4
 
 
+@pytest.mark.parametrize("seed", range(2))
+def test_a_reference_that_is_lost_in_noise_leaves_the_other_delays_as_good_as_without_it(seed: int) -> None:
+    data = draw(seed)
+    is_dead = ((ANTENNA1 == 3) | (ANTENNA2 == 3))[:, np.newaxis, np.newaxis]
+    noisy = add_noise(data._replace(clean=np.where(is_dead, 0, data.clean)), 1.0, seed)
+    found = solve(data, noisy, reference=[3, 0])
+    without = solve(data, noisy, reference=0, flags=np.broadcast_to(is_dead, noisy.shape))
+    others = np.arange(N_ANTENNAS) != 3
+    assert found.flags[:, 3].all()
+    assert not found.flags[:, others].any()
+    assert ((found.snr[:, 3] > 0) & (found.snr[:, 3] < 5)).all()
+    np.testing.assert_allclose(found.delays_s, without.delays_s, atol=1e-18)
+    np.testing.assert_allclose(found.errors_s, without.errors_s)
+
+
 def test_noise_alone_has_no_delays() -> None:
     data = draw(6)
     found = solve(data._replace(clean=np.zeros_like(data.clean)), add_noise(data, 1.0) - data.clean)
