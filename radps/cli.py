@@ -138,6 +138,7 @@ def run(
         if keep_cluster:
             workflow = _with_cluster(workflow, "--keep-cluster", {"kubernetes": {"keep": True}})
         selection = Selection(start, until, tuple(only or ()), tuple(redo or ()), tuple(pause_before or ()))
+        _warn_of_missing_packages(workflow)
         if dry_run:
             _dry_run(workflow, selection)
         else:
@@ -152,13 +153,14 @@ def check(
     cluster: ClusterName = None,
     workers: Workers = None,
 ) -> None:
-    """Check a config: every problem at once.
+    """Check a config: every problem at once; warns of packages that are missing here.
 
     Stages are imported, nothing is written.
     """
     with errors():
         workflow = _load(config, run_url, settings, cluster, workers)
         typer.echo(f"{config}: fine, {len(workflow.steps)} steps: {', '.join(step.id for step in workflow.steps)}")
+        _warn_of_missing_packages(workflow)
 
 
 @app.command()
@@ -256,6 +258,14 @@ def _with_cluster(workflow: Workflow, option: str, settings: dict[str, dict[str,
             "command line", [f"{option} is for the cluster {kinds}, and this run uses {cluster.kind!r}; drop it"]
         )
     return workflow.model_copy(update={"cluster": cluster.model_copy(update=settings[cluster.kind])})
+
+
+def _warn_of_missing_packages(workflow: Workflow) -> None:
+    """Say what a step, the cluster or an object store will miss."""
+    from radps.workflows.extras import find_missing_packages
+
+    for problem in find_missing_packages(workflow):
+        typer.echo(f"Warning: {problem}", err=True)
 
 
 def _dry_run(workflow: Workflow, selection: Selection) -> None:

@@ -40,7 +40,7 @@ def watch_command(run: RunPlace) -> None:
         event = None
         for event in follow_events(url):
             typer.echo(describe_event(event))
-        if event is not None and event.event == "run.ended":
+        if event is not None and "exit_code" in event.fields:
             raise typer.Exit(int(event.fields["exit_code"]))
         # The driver died without a word, or the run is from before there were events.
         state = str(summarize_run(url).state)

@@ -29,7 +29,9 @@ class Driver(Record):
     pid: int
     user: str
     process_start_s: float
-    """When the process started: another process may get its number later."""
+    """When the process started, by the clock as it was then: another process may get its number later."""
+    process_start_ticks: int = 0
+    """The same in ticks since the boot, which nobody moves who sets the clock; 0 = the system does not say."""
     start_s: float
     machine: str = ""
     """Which table of processes ``pid`` stands in: containers of one host have several."""
@@ -71,6 +73,7 @@ def this_process(lease_s: float) -> Driver:
         pid=os.getpid(),
         user=find_user(),
         process_start_s=psutil.Process().create_time(),
+        process_start_ticks=_start_ticks(os.getpid()),
         start_s=now,
         machine=this_machine(),
         lease_s=lease_s,
@@ -104,9 +107,25 @@ def is_gone(driver: Driver) -> bool:
         return False
     try:
         process = psutil.Process(driver.pid)
-        # A second of grace: the time of start is derived from the time of boot, which the clock's drift moves.
-        return bool(
-            abs(process.create_time() - driver.process_start_s) > 1.0 or process.status() == psutil.STATUS_ZOMBIE
-        )
+        return not _is_same(process, driver) or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
+
+
+def _is_same(process: psutil.Process, driver: Driver) -> bool:
+    """Return True unless a process that started at another time has the number of the driver."""
+    ticks = _start_ticks(driver.pid)
+    if ticks and driver.process_start_ticks:
+        return ticks == driver.process_start_ticks
+    # A second of grace: the time of start is derived from the time of boot, which the clock's drift moves.
+    return bool(abs(process.create_time() - driver.process_start_s) <= 1.0)
+
+
+def _start_ticks(pid: int) -> int:
+    """Return when a process started, in ticks since the boot; 0 where the system does not say (Linux does)."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stream:
+            # The name of the program, in brackets, may hold spaces and brackets.
+            return int(stream.read().rpartition(b")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return 0

@@ -131,6 +131,17 @@ class ImageRecord(Record):
     data: tuple[ImagedData, ...] = ()
     """What it is made of; empty for images that are made of images."""
 
+    def describe(self) -> str:
+        """Return maximum and noise in words, and of a cube the number of channels."""
+        n_channels = self.shape[0]
+        channels = f"{n_channels} channels, " if n_channels > 1 else ""
+        noise = f", noise {self.noise_jy * 1e3:.3g} mJy/beam" if self.noise_jy > 0 else ""
+        return f"{self.name}: {channels}maximum {self.statistics.max * 1e3:.4g} mJy/beam{noise}"
+
+    def describe_stops(self) -> str:
+        """Return why the solvers of the channels stopped, such as ``n_sigma 40, max_iterations 6``."""
+        return ", ".join(f"{reason} {count}" for reason, count in self.channels.items())
+
 
 class SizeReduction(Record):
     """One thing that was made smaller so that an image fits (size mitigation)."""

@@ -60,7 +60,7 @@ class Convergence(NamedTuple):
     iterations: NDArray[np.float64]
     """(channel, cycle) iterations of the model update before."""
     statistics: NDArray[np.float64]
-    """(channel, statistic), in the order of :data:`STATISTICS`."""
+    """(channel, statistic), in the order of :data:`STATISTICS`; NaN where the radps that made it had no such column."""
 
 
 def convergence_urls(url: str, stokes: Sequence[str]) -> tuple[str, ...]:
@@ -159,7 +159,7 @@ def load_stop_reasons(url: str, channels: slice = slice(None)) -> NDArray[np.uin
 
 def load_noise(url: str, channels: slice = slice(None)) -> NDArray[np.float64]:
     """Read the noise of some channels, (channel,) [Jy/beam]; NaN where the image is blank."""
-    rows = np.asarray(stores.load_array(stores.join_url(url, "STATISTICS"), (channels, slice(None))), np.float64)
+    rows = _load_statistics(url, channels)
     noise, n_pixels = (rows[:, STATISTICS.index(name)] for name in ("noise", "n_pixels"))
     return np.where(n_pixels > 0, noise, np.nan)
 
@@ -168,5 +168,15 @@ def load_convergence(url: str) -> Convergence:
     """Read the whole table."""
     history = np.asarray(stores.load_array(stores.join_url(url, "HISTORY")), np.float64)
     peak, flux, iterations = np.moveaxis(history, -1, 0)
-    statistics = np.asarray(stores.load_array(stores.join_url(url, "STATISTICS")), np.float64)
-    return Convergence(load_stop_reasons(url), peak, flux, iterations, statistics)
+    return Convergence(load_stop_reasons(url), peak, flux, iterations, _load_statistics(url))
+
+
+def _load_statistics(url: str, channels: slice = slice(None)) -> NDArray[np.float64]:
+    """Read the statistics of some channels by the names of their columns: there were fewer once."""
+    rows = np.asarray(stores.load_array(stores.join_url(url, "STATISTICS"), (channels, slice(None))), np.float64)
+    names = stores.load_array(stores.join_url(url, "statistic")).tolist()
+    found = np.full((len(rows), len(STATISTICS)), np.nan)
+    for column, name in enumerate(STATISTICS):
+        if name in names:
+            found[:, column] = rows[:, names.index(name)]
+    return found

@@ -11,8 +11,10 @@ import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from radps.data.files import store_errors
 from radps.data.stores import file_system
 from radps.data.urls import format_bytes, is_local, local_path
+from radps.errors import DataError
 
 
 class OutputStamp(NamedTuple):
@@ -30,8 +32,20 @@ def stamp_output(url: str) -> OutputStamp:
     """Return the stamp of a file, or of a folder with all that is below it; of nothing, one without files.
 
     The same output has the same stamp at another place.
+
+    Raises
+    ------
+    DataError
+        The store does not answer, or the files may not be listed.
     """
-    found = sorted(_list_local(local_path(url)) if is_local(url) else _list_remote(url))
+    try:
+        with store_errors(url):
+            found = sorted(_list_local(local_path(url)) if is_local(url) else _list_remote(url))
+    except OSError as error:
+        check = "its permissions" if is_local(url) else "that the bucket is there, the endpoint, and the credentials"
+        raise DataError(
+            f"cannot list the files of {url}, which a step wrote: {error}; check {check}, and run again"
+        ) from error
     digest = hashlib.sha256()
     for name, size in found:
         digest.update(f"{name}\0{size}\n".encode())
@@ -70,7 +84,15 @@ def _list_local(root: str) -> Iterator[tuple[str, int]]:
             if entry.is_dir():
                 folders.append(name)
             else:
-                yield name, entry.stat().st_size
+                yield name, _size_of(entry)
+
+
+def _size_of(entry: os.DirEntry[str]) -> int:
+    """Return the size of a file; of a link that leads nowhere, that of the link."""
+    try:
+        return entry.stat().st_size
+    except FileNotFoundError:
+        return entry.stat(follow_symlinks=False).st_size
 
 
 def _list_remote(url: str) -> Iterator[tuple[str, int]]:

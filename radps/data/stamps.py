@@ -35,7 +35,7 @@ def stamp_data(path: str) -> DataStamp:
     Raises
     ------
     DataError
-        There is nothing at the path, or its store does not answer.
+        There is nothing at the path, it cannot be read, or its store does not answer.
     """
     stamp = _stamp(path)
     if stamp is None:
@@ -49,7 +49,7 @@ def stamp_file(path: str) -> DataStamp | None:
     Raises
     ------
     DataError
-        Its store does not answer.
+        It cannot be read, or its store does not answer.
     """
     return _stamp(absolute_url(path))
 
@@ -59,9 +59,14 @@ def _stamp(path: str) -> DataStamp | None:
     if not is_local(path):
         return _stamp_objects(path)
     local = local_path(path)
-    if os.path.isfile(local):
-        return _stamp_file(local)
-    return _stamp_folder(local) if os.path.isdir(local) else None
+    try:
+        if os.path.isfile(local):
+            return _stamp_file(local)
+        return _stamp_folder(local) if os.path.isdir(local) else None
+    except OSError as error:
+        raise DataError(
+            f"cannot read {path}: {error}; check its permissions, and that nobody changes it now"
+        ) from error
 
 
 def _stamp_file(path: str) -> DataStamp:
@@ -77,10 +82,18 @@ def _stamp_folder(path: str) -> DataStamp:
     for folder, folders, names in os.walk(path):
         folders.sort()
         for name in sorted(names):
-            status = os.stat(os.path.join(folder, name))
+            status = _status(os.path.join(folder, name))
             entries.append([os.path.relpath(os.path.join(folder, name), path), status.st_size, status.st_mtime_ns])
             size += status.st_size
     return _of_list(size, entries)
+
+
+def _status(path: str) -> os.stat_result:
+    """Return what is known of a file; of a link that leads nowhere, as editors make, of the link itself."""
+    try:
+        return os.stat(path)
+    except FileNotFoundError:
+        return os.lstat(path)
 
 
 def _stamp_objects(url: str) -> DataStamp | None:

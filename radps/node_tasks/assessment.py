@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from radps.data.convergence import STATISTICS, load_convergence
 from radps.domain.polarization import parallel_hands
 from radps.domain.solver import StopReason
+from radps.errors import DataError
 from radps.node_tasks.blocks import Block
 
 
@@ -32,13 +33,24 @@ class ImageQuality(NamedTuple):
 
 
 def measure_image_quality(convergence_url: str) -> ImageQuality:
-    """Read a convergence table and return the numbers that are judged."""
+    """Read a convergence table and return the numbers that are judged.
+
+    Raises
+    ------
+    DataError
+        The table is of an earlier radps, and lacks some of them.
+    """
     found = load_convergence(convergence_url)
     reasons = [StopReason(int(reason)) for reason in found.stop_reasons]
     with_data = np.array([reason is not StopReason.NO_DATA for reason in reasons])
     if not with_data.any():
         return ImageQuality(0, 0, 0.0, 0.0)
     columns = dict(zip(STATISTICS, found.statistics[with_data].T, strict=True))
+    if missing := [name for name, column in columns.items() if np.isnan(column).all()]:
+        raise DataError(
+            f"the table {convergence_url} has no {', '.join(missing)}: an earlier radps made it; image again, by "
+            "--redo and the step of the image"
+        )
     noise = columns["noise"]
     smallest = float(np.finfo(np.float32).tiny)
     safe = np.maximum(noise, smallest)

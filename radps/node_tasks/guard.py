@@ -191,7 +191,14 @@ def _try_once(
             _strike(rules, rules.faults, key, number)
         result = function(*arguments, **options)
     entry = Entry(
-        result, None, start_s, time.time(), rules.host.name(), number, cost.bytes_written, cost.peak_memory_bytes
+        result,
+        None,
+        start_s,
+        max(time.time(), start_s),
+        rules.host.name(),
+        number,
+        cost.bytes_written,
+        cost.peak_memory_bytes,
     )
     ledger.save_entry(rules.ledger_url, key, entry)
     rules.host.report(_event(rules, key, TaskEnd.DONE, entry))
@@ -221,7 +228,7 @@ def _timeout_text(key: str, seconds: float) -> str:
 
 def _take_failure(rules: TaskRules, key: str, error: Exception, start_s: float) -> float | None:
     """Count, report and, if it is the last one, keep a failure; returns the pause before the next try, if any."""
-    now = time.time()
+    now = max(time.time(), start_s)
     text = f"{type(error).__name__}: {error}"
     lines = traceback.format_exception_only(error)
     failures = ledger.note_failure(rules.ledger_url, key, lines[-1].strip() if lines else text)

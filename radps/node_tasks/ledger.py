@@ -4,8 +4,9 @@ One small file a task, ``RUN/tasks/<step>-<attempt>/<key>``, written by the work
 dies, driver, scheduler or worker, a task that has ended is not done again: its result is read from here.
 
 1. A file holds the SHA-256 of what follows, then the pickled :class:`Entry`. One that is torn counts as none.
-2. What is above :data:`MAX_BYTES` is compressed, and not kept if it is still larger, or far above: those are parts of
-   sums (images), and cost as much to keep as to make. Lists of records, as the plan of an import, compress well.
+2. What is above :data:`MAX_BYTES` is compressed. Arrays that are larger than that are not kept: those are parts of sums
+   (images), and cost as much to keep as to make. Lists of records, as the plan of an import, compress well, and are
+   kept up to :data:`MAX_RECORD_BYTES`.
 3. Failures stand beside it, in ``<key>.failures``: a task that is repeated on another worker goes on counting.
 """
 
@@ -26,10 +27,13 @@ LEDGERS = "tasks"
 """Folder of the ledgers of a run."""
 
 MAX_BYTES = 64 * 2**10
-"""Size of an entry on the disk that is kept at most."""
+"""Size of an entry on the disk that is kept at most, if there are arrays of more than that in it."""
 
-_MAX_PICKLED_BYTES = 16 * MAX_BYTES
-"""Pickled size up to which an entry is worth the time to compress it: 10 ms for 1 MiB."""
+MAX_RECORD_BYTES = 2**20
+"""The same of any other entry: the plan of an import of nine thousand partitions."""
+
+_MOST_COMPRESSION = 16
+"""An entry whose pickle is larger than this many times its limit is not worth the time: 10 ms for 1 MiB."""
 
 _COMPRESSED = b"\x78"
 """How a zlib stream begins; a pickle begins with another byte."""
@@ -73,13 +77,20 @@ def task_of(name: str) -> str:
 
 def save_entry(ledger_url: str, key: str, entry: Entry) -> bool:
     """Keep the entry of a task; False if it is too large to be kept, or cannot be pickled."""
+    arrays: list[int] = []
+
+    def note_size(array: pickle.PickleBuffer) -> bool:
+        arrays.append(array.raw().nbytes)
+        return True  # it stays a part of the pickle
+
     try:
-        text = pickle.dumps(entry)
+        text = pickle.dumps(entry, protocol=5, buffer_callback=note_size)
     except Exception:  # whatever an object of a user's stage raises
         return False
-    if MAX_BYTES < len(text) <= _MAX_PICKLED_BYTES:
+    most = MAX_BYTES if sum(arrays) > MAX_BYTES else MAX_RECORD_BYTES
+    if MAX_BYTES < len(text) <= _MOST_COMPRESSION * most:
         text = zlib.compress(text, 1)
-    if len(text) > MAX_BYTES:
+    if len(text) > most:
         return False
     replace_file(_url(ledger_url, key), hashlib.sha256(text).digest() + text, durable=False)
     return True

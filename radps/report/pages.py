@@ -292,13 +292,7 @@ def _show_input(context: Context, step: str) -> dict[str, str]:
 
 def _describe(outcome: Outcome) -> str:
     """Return the message of an outcome; of one without any what is said of its images."""
-    return outcome.message or "; ".join(_describe_image(image) for image in outcome.images)
-
-
-def _describe_image(image: ImageRecord) -> str:
-    """Return maximum and noise of an image in words."""
-    noise = f", noise {image.noise_jy * 1e3:.3g} mJy/beam" if image.noise_jy > 0 else ""
-    return f"{image.name}: maximum {image.statistics.max * 1e3:.4g} mJy/beam{noise}"
+    return outcome.message or "; ".join(image.describe() for image in outcome.images)
 
 
 def _show_score(score: QAScore) -> dict[str, Any]:

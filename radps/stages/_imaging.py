@@ -58,6 +58,9 @@ FIELD_OF_VIEW = 2.0
 PRIMARY_BEAM_WIDTH = 1.02
 """Full width at half maximum of an evenly lit dish's beam, in units of wavelength over diameter."""
 
+_MOST_DESCRIBED = 4
+"""Images in the message of a step."""
+
 TROUBLES = (StopReason.DIVERGED, StopReason.NO_DATA)
 """Ends of a channel's loop that somebody should look at."""
 
@@ -447,6 +450,13 @@ def describe_beamless(records: Sequence[ImageRecord]) -> list[str]:
         for record in records
         if record.beam is None and record.channels.get(StopReason.NO_DATA.name.lower(), 0) < record.shape[0]
     ]
+
+
+def describe_records(records: Sequence[ImageRecord]) -> str:
+    """Return in a line what became of images: maximum and noise, and why their solvers stopped; of many the first."""
+    texts = [f"{one.describe()} (stopped by {one.describe_stops()})" for one in records]
+    more = len(texts) - _MOST_DESCRIBED
+    return "; ".join(texts[:_MOST_DESCRIBED]) + (f"; and {more} more" if more > 0 else "")
 
 
 def blank_record(

@@ -48,6 +48,9 @@ class StageParams(BaseModel):
     such as ``groups.corrected``. Two steps that fill the same one have to come one after the other. Images, products
     and scores are each step's own and are not named here."""
 
+    packages: ClassVar[tuple[str, ...]] = ()
+    """Modules that the stage imports and that radps does not bring: `radps-run check` warns where one is missing."""
+
     def files_read(self) -> tuple[str, ...]:
         """Return the files that the parameters name, as they are given: the step is done again when one changes."""
         return ()

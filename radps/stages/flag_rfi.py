@@ -29,6 +29,7 @@ class Params(StageParams):
     """Parameters of the stage `flag_rfi`."""
 
     writes = WRITES
+    packages = ("aoflagger",)
 
     fields: tuple[str, ...] = ("all",)
     """Fields to look at."""

@@ -60,6 +60,7 @@ from radps.stages._imaging import (
     describe_beamless,
     describe_choices,
     describe_image,
+    describe_records,
     imaged_data,
     make_rules,
     plan_stores,
@@ -126,7 +127,7 @@ def image_continuum(context: Context, params: Params) -> Generator[Delayed | Kee
         troubles.append(f"look at {', '.join(listed)}: diverged or without data")
     return Outcome(
         status=OutcomeStatus.CAVEATS if troubles else OutcomeStatus.SUCCESS,
-        message="; ".join(troubles),
+        message="; ".join([*troubles, describe_records(records)]),
         images=tuple(records),
         summary={**{record.name: record.channels for record in records}, "residuals": methods},
     )

@@ -44,6 +44,7 @@ from radps.stages._imaging import (
     describe_beamless,
     describe_choices,
     describe_image,
+    describe_records,
     farthest_baseline,
     image_name,
     imaged_data,
@@ -366,13 +367,13 @@ def _channels(params: Params, planned: PlannedImage | None, window: SpectralWind
 
 
 def _finish(records: Sequence[ImageRecord]) -> Outcome:
-    """Register the cubes, and say which channels need a look."""
+    """Register the cubes, say what they are, and which channels need a look."""
     troubles = describe_beamless(records)
     if listed := sum(len(record.listed) for record in records):
         troubles.append(f"{listed} channels diverged or have no data")
     return Outcome(
         status=OutcomeStatus.CAVEATS if troubles else OutcomeStatus.SUCCESS,
-        message="; ".join(troubles),
+        message="; ".join([*troubles, describe_records(records)]),
         images=tuple(records),
         summary={record.name: record.channels for record in records},
     )

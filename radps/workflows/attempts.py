@@ -15,6 +15,7 @@ from radps.context.model import Context, Workspace
 from radps.context.records import Outcome, Resources, StepRecord, StepState
 from radps.context.versions import current_versions
 from radps.data import stores
+from radps.data.files import store_errors
 from radps.data.output_stamps import OutputStamp
 from radps.errors import RadpsError
 from radps.node_tasks import ledger
@@ -98,9 +99,10 @@ def planned_records(plan: Sequence[PlannedStep], records: Mapping[str, StepRecor
         step, old = planned.step, records.get(planned.step.id)
         if old is None:
             found[step.id] = waiting_record(step)
-        elif planned.state is PlanState.SKIPPED and old.state not in (StepState.DONE, StepState.SKIPPED):
+        elif planned.state is PlanState.SKIPPED and old.state is not StepState.SKIPPED:
+            # It may be done: the config says now that it is there for a failure.
             update = {"state": StepState.SKIPPED, "error": planned.reason, "outcome": None, "traceback": None}
-            found[step.id] = old.model_copy(update=update)
+            found[step.id] = without_result(old).model_copy(update=update)
         elif planned.runs and old.state is StepState.DONE and not _has_inputs(step, found):
             found[step.id] = _waiting_again(planned, without_result(old))
         elif planned.runs and old.state is not StepState.DONE:
@@ -290,11 +292,17 @@ def read_ledgers(run_url: str, record: StepRecord) -> dict[int, dict[str, Entry]
 
     They are read once: there may be a hundred thousand. Unless the attempt goes on, a ledger that has its name is
     removed.
+
+    Raises
+    ------
+    OSError
+        The run folder cannot be read.
     """
-    if not record.resumed:
-        stores.delete(ledger_url(run_url, record.id, record.attempt))
-    used = {record.attempt, *record.parts.values()}
-    return {attempt: ledger.load_done(ledger_url(run_url, record.id, attempt)) for attempt in used}
+    with store_errors(run_url):
+        if not record.resumed:
+            stores.delete(ledger_url(run_url, record.id, record.attempt))
+        used = {record.attempt, *record.parts.values()}
+        return {attempt: ledger.load_done(ledger_url(run_url, record.id, attempt)) for attempt in used}
 
 
 def open_book(record: StepRecord, kept: Mapping[int, Mapping[str, Entry]]) -> TaskBook:
@@ -308,7 +316,8 @@ def open_book(record: StepRecord, kept: Mapping[int, Mapping[str, Entry]]) -> Ta
 def keep_task_records(run_url: str, record: StepRecord, book: TaskBook) -> None:
     """Keep what became of each task; that it cannot be kept is no reason to lose the step."""
     try:
-        save_task_records(task_records_url(run_url, record.id, record.attempt), book.records())
+        with store_errors(run_url):
+            save_task_records(task_records_url(run_url, record.id, record.attempt), book.records())
     except (OSError, RadpsError):
         logger.warning("the records of the tasks of step %s cannot be written", record.id, exc_info=True)
 
@@ -318,6 +327,7 @@ def drop_ledger(run_url: str, record: StepRecord) -> None:
     if record.parts:
         return
     try:
-        stores.delete(ledger_url(run_url, record.id, record.attempt))
+        with store_errors(run_url):
+            stores.delete(ledger_url(run_url, record.id, record.attempt))
     except OSError:
         logger.warning("the ledger of step %s cannot be removed; `radps-run prune` does", record.id, exc_info=True)

@@ -1,10 +1,11 @@
-"""Where the data sets are that a config names."""
+"""Where the data sets are that a config names, and the files that parameters name."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from radps.data.urls import is_local, local_path
 
@@ -37,6 +38,38 @@ def find_data(path: str, folders: Sequence[str]) -> str:
         if os.path.exists(place):
             return place
     raise ValueError(f"there is no file or folder {path!r}; looked for {' and '.join(tried)}")
+
+
+def find_files(names: Iterable[str], folders: Sequence[str]) -> dict[str, str]:
+    """Return name -> absolute path of the files that parameters name by a relative path, of those that are there.
+
+    A name without folder and ending may be that of an image of the run, and is left alone.
+
+    Parameters
+    ----------
+    names : iterable of str
+        As they are given; paths and URLs.
+    folders : sequence of str
+        As of :func:`find_data`.
+    """
+    found = {}
+    for name in names:
+        if not is_local(name) or os.path.isabs(os.path.expanduser(name)) or not ("/" in name or "." in name):
+            continue
+        places = (os.path.abspath(os.path.join(folder, name)) for folder in folders)
+        place = next((place for place in places if os.path.exists(place)), None)
+        if place is not None:
+            found[name] = place
+    return found
+
+
+def replace_texts(value: Any, texts: Mapping[str, str]) -> Any:
+    """Return plain data in which some texts are replaced, at whatever depth; keys stay."""
+    if isinstance(value, str):
+        return texts.get(value, value)
+    if isinstance(value, Mapping):
+        return {key: replace_texts(inner, texts) for key, inner in value.items()}
+    return [replace_texts(inner, texts) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 def _find_casadata(path: str) -> str:

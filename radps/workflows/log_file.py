@@ -24,9 +24,17 @@ _PUT_SECONDS = 10.0
 
 @contextlib.contextmanager
 def log_to_file(url: str) -> Iterator[None]:
-    """Write the log of radps and distributed to the run folder at ``url``, after what is there."""
+    """Write the log of radps and distributed to the run folder at ``url``, after what is there.
+
+    A log that cannot be written, such as that of another user, is no reason not to run: a warning says so.
+    """
     place = join_url(url, LOG)
-    handler = DiskHandler(local_path(place), encoding="utf-8") if is_local(url) else ObjectHandler(place)
+    try:
+        handler = DiskHandler(local_path(place), encoding="utf-8") if is_local(url) else ObjectHandler(place)
+    except OSError as error:
+        logger.warning("cannot write the log %s: %s; the run has none", place, error)
+        yield
+        return
     formatter = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
     formatter.converter = time.gmtime
     handler.setFormatter(formatter)

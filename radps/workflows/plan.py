@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+import os
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from radps.context.fingerprint import code_stamp, data_stamp, files_stamp, fingerprint, inputs_differ, why_not_done
@@ -13,8 +15,9 @@ from radps.context.records import StepRecord, StepState
 from radps.context.user_code import find_code
 from radps.context.versions import current_versions
 from radps.errors import ConfigError
-from radps.run_folder.damage import describe_damage
+from radps.run_folder.damage import DamageFinder
 from radps.stages.base import find_stage
+from radps.workflows.data_paths import replace_texts
 from radps.workflows.model import Step, Workflow
 from radps.workflows.policy import When
 from radps.workflows.readiness import FAILED
@@ -104,7 +107,10 @@ class Selection(NamedTuple):
 
 
 def plan_steps(
-    workflow: Workflow, context: Context | None, selection: Selection | None = None
+    workflow: Workflow,
+    context: Context | None,
+    selection: Selection | None = None,
+    damage: DamageFinder | None = None,
 ) -> tuple[PlannedStep, ...]:
     """Return what a run would do, in the order of the workflow.
 
@@ -116,20 +122,25 @@ def plan_steps(
         What is there; None for a new run.
     selection : Selection, optional
         Which steps; default all.
+    damage : DamageFinder, optional
+        Of the run folder, for whoever plans twice; default: a new one.
 
     Raises
     ------
     ConfigError
         The selection names unknown steps, or a step whose inputs are neither there nor selected.
+    DataError
+        A data set is not there, or what a step wrote cannot be listed.
     """
     selection = selection or Selection()
+    damage = damage or DamageFinder(workflow.run)
     _check_names(workflow, selection)
     selected = _selected(workflow, selection)
     records = dict(context.steps) if context else {}
     versions = current_versions(workflow.dependencies)
     planned: dict[str, PlannedStep] = {}
     for step in workflow.steps:
-        planned[step.id] = _plan_step(workflow, step, records, planned, selected, selection.redo, versions)
+        planned[step.id] = _plan_step(workflow, step, records, planned, selected, selection.redo, versions, damage)
     _check_inputs(workflow, planned, records)
     return tuple(planned.values())
 
@@ -138,9 +149,11 @@ def step_fingerprint(workflow: Workflow, step: Step, records: dict[str, StepReco
     """Return the fingerprint that a step has now; the steps before it have to be in ``records``."""
     stage = find_stage(step.stage)
     data = data_stamp(workflow.data.path, workflow.data.intents) if stage.params_model.reads_data else ""
+    # Files count by what is in them, wherever they lie.
+    names = {path: os.path.basename(path) for path in step.params.files_read() if os.path.isabs(path)}
     return fingerprint(
         stage=step.stage,
-        params=step.params.model_dump(mode="json"),
+        params=replace_texts(step.params.model_dump(mode="json"), names),
         code=code_stamp(find_code(stage.module)),
         versions=current_versions(workflow.dependencies),
         data=data,
@@ -171,6 +184,7 @@ def _plan_step(
     selected: set[str],
     redo: tuple[str, ...],
     versions: dict[str, str],
+    damage: DamageFinder,
 ) -> PlannedStep:
     """Return the plan of one step; those before it are planned."""
     record = records.get(step.id)
@@ -184,8 +198,8 @@ def _plan_step(
         return PlannedStep(step, PlanState.LEFT_OUT, False, reason)
     if step.id in redo:
         return PlannedStep(step, PlanState.AGAIN, True, "asked for by --redo")
-    if record is not None and (damage := describe_damage(record, workflow.run)):
-        return PlannedStep(step, PlanState.CHANGED, True, damage)
+    if record is not None and (lost := damage.describe(record)):
+        return PlannedStep(step, PlanState.CHANGED, True, lost)
     before = [name for name in step.after if planned[name].runs]
     if step.when is When.FAILURE:
         if before:
@@ -244,6 +258,14 @@ def _selected(workflow: Workflow, selection: Selection) -> set[str]:
         selected &= {selection.until, *(step.id for step in workflow.ancestors(selection.until))}
     if selection.only:
         selected &= set(selection.only)
+    if not selected:
+        raise ConfigError(
+            "selection of steps",
+            [
+                f"the options {', '.join(_options_of(selection))} leave out every step: a step has to be in all of "
+                "them; drop one"
+            ],
+        )
     if problems := [
         f"step {name!r} is to be done again, but the other options leave it out; drop one of them"
         for name in selection.redo
@@ -251,6 +273,12 @@ def _selected(workflow: Workflow, selection: Selection) -> set[str]:
     ]:
         raise ConfigError("selection of steps", problems)
     return selected
+
+
+def _options_of(selection: Selection) -> Iterator[str]:
+    """Yield the options that leave out steps, as they are written on the command line."""
+    named = (("--from", selection.start), ("--until", selection.until), *(("--only", name) for name in selection.only))
+    yield from (f"{option} {name}" for option, name in named if name is not None)
 
 
 def _check_inputs(workflow: Workflow, planned: dict[str, PlannedStep], records: dict[str, StepRecord]) -> None:

@@ -24,7 +24,7 @@ from radps.execution.clusters import CLUSTER_KINDS, Cluster, InProcessCluster, p
 from radps.node_tasks.faults import Faults
 from radps.stages.base import Stage, StageParams, close_match, find_stage, forget_edited_stages
 from radps.workflows.conflicts import find_conflicts
-from radps.workflows.data_paths import find_data
+from radps.workflows.data_paths import find_data, find_files, replace_texts
 from radps.workflows.document import Document, describe, parse_scalar, read_yaml, unknown_keys
 from radps.workflows.model import DataConfig, Step, Workflow, describe_missing_step
 from radps.workflows.policy import POLICY_KEYS, StepPolicy, When
@@ -306,7 +306,9 @@ class _Reader:
                 self._say(("steps", step["number"], "stage"), problem)
             return None
         try:
-            return stage.params_model.model_validate(step["params"])
+            params = stage.params_model.model_validate(step["params"])
+            found = find_files(params.files_read(), self._folders(("set", step["id"])))
+            return stage.params_model.model_validate(replace_texts(step["params"], found)) if found else params
         except ValidationError as error:
             known = tuple(stage.params_model.model_fields)
             what = f"step {step['id']!r}" + ("" if step["id"] == stage.name else f" (stage {stage.name})")
@@ -431,15 +433,17 @@ class _Reader:
 
     def _find_data(self, path: str) -> str:
         """Return the absolute path or the URL of a data set, empty if there is none."""
-        folders = [str(self._folder), os.getcwd()]
-        if ("data", "path") in self._overridden:
-            # Who types a path means it from where they are.
-            folders.reverse()
         try:
-            return find_data(path, folders)
+            return find_data(path, self._folders(("data", "path")))
         except ValueError as error:
             self._say(("data", "path"), str(error))
             return ""
+
+    def _folders(self, path: tuple[str, ...]) -> list[str]:
+        """Return where a relative path begins: at the config, then where the user is; the other way round if typed."""
+        folders = [str(self._folder), os.getcwd()]
+        is_typed = any(option[: len(path)] == path for option in self._overridden)
+        return folders[::-1] if is_typed else folders
 
     def _intents(self, raw: Any) -> dict[str, tuple[str, ...]]:
         if not isinstance(raw, Mapping):

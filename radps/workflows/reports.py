@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from radps.context.model import Workspace
 from radps.data.urls import join_url
-from radps.errors import RadpsError
+from radps.errors import ContextError, RadpsError
 from radps.execution.clusters import InProcessCluster, open_engine
 from radps.report.pages import INDEX
 from radps.run_folder.store import RunStore
@@ -35,12 +35,19 @@ def make_report(url: str, *, visibilities: bool = True) -> str:
     Raises
     ------
     ContextError
-        There is no run, or it is damaged.
+        There is no run, it is damaged, or the report cannot be written.
     """
     store = RunStore(url)
     context = store.load().at(Workspace(url=store.url, step="report", stage="report"))
     with suppress(RadpsError):  # stages of the user can be imported then, which the page of their parameters needs
         load_workflow({**store.load_workflow(), "run": store.url})
     with open_engine(InProcessCluster()) as engine:
-        engine.compute(report_graph(context, FOLDER, visibilities=visibilities))
+        try:
+            engine.compute(report_graph(context, FOLDER, visibilities=visibilities))
+        except OSError as error:
+            place = join_url(store.url, FOLDER)
+            raise ContextError(
+                f"cannot make the report {place}: {error}; check permissions and space there, or copy the run to a "
+                "place of your own and report that"
+            ) from error
     return join_url(store.url, FOLDER, INDEX)

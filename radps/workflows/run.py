@@ -30,6 +30,7 @@ from radps.context.records import Resources, StepRecord, StepState
 from radps.errors import ClusterError, ClusterLostError, DataError, RadpsError, StageError
 from radps.execution.engine import Engine, StoppedError
 from radps.node_tasks.guard import TaskEnd
+from radps.run_folder.damage import DamageFinder
 from radps.run_folder.events import EventLog
 from radps.run_folder.heartbeat import Notice
 from radps.run_folder.store import RunStore
@@ -122,13 +123,14 @@ class Runner:
             with self._interrupts.allowed():
                 # What is wrong with the plan, or a second driver, is found before a cluster is started.
                 self._store.check_free()
-                self._start_cluster(plan_steps(self.workflow, self._load(), self._selection))
+                damage = DamageFinder(self.workflow.run)
+                self._start_cluster(plan_steps(self.workflow, self._load(), self._selection, damage))
             driver = stack.enter_context(self._store.lock(self._hear))
             recovered = self._store.recover()
             # Planned again, now that nobody else writes here.
             committed = self._load()
             self._context = committed or self._context
-            plan = plan_steps(self.workflow, committed, self._selection)
+            plan = plan_steps(self.workflow, committed, self._selection, damage)
             stack.enter_context(log_to_file(self.workflow.run))
             if not any(planned.runs for planned in plan):
                 self._observer.planned(plan, "nowhere")
@@ -411,7 +413,8 @@ class Runner:
         """Record and commit how a step ended."""
         before = self._records[step.id]
         # Parts that an attempt has begun are taken over by the next one, finished or not.
-        update = {"stop_s": time.time(), **book.counts(), "parts": {**before.parts, **parts}}
+        # The clock may have been set back meanwhile.
+        update = {"stop_s": max(time.time(), before.start_s), **book.counts(), "parts": {**before.parts, **parts}}
         record = before.model_copy(update=update)
         error = message.error
         if error is None and message.outcome is not None:

@@ -29,7 +29,7 @@ from radps.context.versions import current_versions
 from radps.errors import ConfigError, ContextError, RadpsError, StageError
 from radps.execution.clusters import InProcessCluster, open_engine
 from radps.execution.engine import Engine
-from radps.run_folder.damage import describe_damage
+from radps.run_folder.damage import DamageFinder
 from radps.run_folder.events import EventLog
 from radps.run_folder.store import RunStore
 from radps.stages.base import find_stage
@@ -198,7 +198,7 @@ class Trial:
             versions=current_versions(workflow.dependencies),
             code=find_code(find_stage(self.step.stage).module),
         )
-        if reason := reason or describe_damage(self.record, workflow.run):
+        if reason := reason or DamageFinder(workflow.run).describe(self.record):
             return reason
         # A stage may write what its outcome does not name.
         gone = set(self._outputs).difference(find_attempt(self._run, self.step.id, self.record.attempt))
@@ -314,7 +314,7 @@ def _compute(
     own = attempts.step_context(context, workflow, step, records, record, engine.host(work.on_task), kept)
     with interrupts.allowed():
         ended = work.run(own)
-    record = record.model_copy(update={"stop_s": time.time(), **book.counts()})
+    record = record.model_copy(update={"stop_s": max(time.time(), record.start_s), **book.counts()})
     record = _finish(workflow, context, records, record, ended, own.place().parts_used)
     attempts.drop_ledger(workflow.run, record)
     attempts.keep_task_records(workflow.run, record, book)

@@ -142,3 +142,23 @@ def test_a_driver_that_is_killed_ends_the_watching(start, folder: Path) -> None:
     output, _ = watcher.communicate(timeout=30)
     assert watcher.returncode == 130
     assert output.endswith(f"Nobody drives {folder}: it is stopped\n")
+
+
+def test_a_report_that_cannot_be_written_is_a_message(call, folder: Path) -> None:
+    write_slow(folder, seconds=0.0)
+    call("slow.yaml")
+    (folder / "products").write_text("in the way")
+    result = call("report", folder)
+    assert result.code == 2
+    assert "cannot make the report" in result.errors
+    assert "check permissions and space there" in result.errors
+
+
+def test_a_run_whose_log_of_events_is_of_an_earlier_radps_is_watched_to_its_end(call, folder: Path) -> None:
+    write_slow(folder, seconds=0.0)
+    call("slow.yaml")
+    events = folder / "events.jsonl"
+    events.write_text(re.sub(r', "exit_code": 0', "", events.read_text()))
+    result = call("watch", folder)
+    assert (result.code, result.errors) == (0, "")
+    assert result.output.endswith("it is done\n")

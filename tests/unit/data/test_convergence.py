@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
+from radps.data import convergence, stores
 from radps.data.convergence import (
+    STATISTICS,
     PlaneStatistics,
     create_convergence,
     load_convergence,
+    load_noise,
     load_stop_reasons,
     write_convergence,
 )
@@ -35,3 +39,18 @@ def test_creating_the_table_again_keeps_its_rows(folder: str) -> None:
         if load_stop_reasons(url)[0] == 0:
             write_convergence(url, 0, 1, np.zeros((1, 3)), PlaneStatistics(0, 0, 0, 0, 0, 0), 2)
     np.testing.assert_array_equal(load_stop_reasons(url), [1, 0])
+
+
+def test_a_table_of_an_earlier_radps_is_read_by_the_names_of_its_columns(
+    folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"{folder}/table"
+    with monkeypatch.context() as patch:
+        patch.setattr(convergence, "STATISTICS", ("noise", "max", "n_pixels"))
+        create_convergence(url, np.array([1.4e9]), 2, {})
+        stores.write_region(f"{url}/STATISTICS", (slice(0, 1), slice(None)), np.array([[0.02, 0.5, 64.0]]))
+    found = load_convergence(url).statistics
+    assert found.shape == (1, len(STATISTICS))
+    known = {name: value for name, value in zip(STATISTICS, found[0], strict=True) if np.isfinite(value)}
+    assert known == {"max": 0.5, "n_pixels": 64.0, "noise": 0.02}
+    np.testing.assert_array_equal(load_noise(url), [0.02])

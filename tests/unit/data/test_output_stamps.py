@@ -14,6 +14,7 @@ from fsspec import AbstractFileSystem
 from radps.data import stores
 from radps.data.files import delete_file, read_file, replace_file
 from radps.data.output_stamps import OutputStamp, describe_difference, stamp_output
+from radps.errors import DataError
 
 
 @pytest.fixture(params=["local", "memory", "s3"])
@@ -101,3 +102,31 @@ def test_a_remote_stamp_is_one_listing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(system), "cat_file", lambda *_: pytest.fail("contents were read"))
     assert stamp_output(url).files == 1
     assert asked == [path]
+
+
+def test_a_store_that_does_not_answer_is_an_error_and_no_lost_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(url: str) -> None:
+        raise RuntimeError("no such host")
+
+    monkeypatch.setattr("radps.data.output_stamps.file_system", fail)
+    words = (
+        r"cannot list the files of s3://b/images/cube-1, which a step wrote: .*no such host.*; check that the bucket"
+    )
+    with pytest.raises(DataError, match=words):
+        stamp_output("s3://b/images/cube-1")
+
+
+def test_a_folder_that_may_not_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: str) -> None:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr("radps.data.output_stamps.os.scandir", fail)
+    with pytest.raises(
+        DataError, match=r"cannot list the files of .*cube-1, .*Permission denied.*check its permissions"
+    ):
+        stamp_output(str(tmp_path / "cube-1"))
+
+
+def test_a_link_that_leads_nowhere_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("nowhere")
+    assert stamp_output(str(tmp_path)).files == 1

@@ -78,3 +78,19 @@ def test_a_large_file_is_known_by_size_and_time(tmp_path: Path, monkeypatch: pyt
     assert stamp_data(str(path)) == stamp
     os.utime(path, (2, 2))
     assert stamp_data(str(path)) != stamp
+
+
+def test_a_link_that_leads_nowhere_is_a_part_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "table").write_text("one")
+    (tmp_path / ".#table").symlink_to("somebody@editor.1234")
+    assert stamp_data(str(tmp_path)).of == "names, sizes and times"
+
+
+def test_data_that_cannot_be_read_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: str) -> None:
+        raise PermissionError(13, "Permission denied", path)
+
+    (tmp_path / "a.fits").touch()
+    monkeypatch.setattr("radps.data.stamps._stamp_file", fail)
+    with pytest.raises(DataError, match=r"cannot read .*a\.fits: .*Permission denied.*; check its permissions"):
+        stamp_data(str(tmp_path / "a.fits"))

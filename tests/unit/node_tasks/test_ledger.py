@@ -79,3 +79,15 @@ def test_a_resumed_attempt_forgets_failures_and_keeps_results(url: str) -> None:
     assert ledger.load_done(url) == {"good": entry(1)}
     assert ledger.load_failures(url, "bad") == ()
     assert ledger.load_entry(url, "bad") is None
+
+
+def test_the_plan_of_an_import_of_thousands_of_partitions_is_kept_and_arrays_of_its_size_are_not(url: str) -> None:
+    random = np.random.default_rng(1)
+    plan = [
+        (f"data-{number}", f"memory://run/visibilities/data.ps.zarr/{number}", *random.random(12).tolist())
+        for number in range(3000)
+    ]
+    assert ledger.save_entry(url, "plan", entry(plan))
+    assert ledger.require_entry(url, "plan").result == plan
+    assert not ledger.save_entry(url, "image", entry(random.random((200, 200))))
+    assert not ledger.save_entry(url, "plan", entry([plan, random.bytes(2**20)]))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from radps.context.model import Context
 from radps.context.records import StepRecord, StepState
+from radps.node_tasks.plotting import Picture
 from radps.report.pages import make_pages
 
 
@@ -27,3 +30,14 @@ def test_a_run_that_is_being_driven_has_pages() -> None:
     assert "<dt>Took</dt>" not in cube
     assert '<a href="step-flag.html">flag</a>' in cube
     assert "needs cube" in export
+
+
+def test_a_picture_leads_to_itself_in_the_colours_that_are_shown() -> None:
+    done = record("flag", StepState.DONE, stop_s=1.7e9 + 90)
+    picture = Picture("flag", "Flags", "How many.", "products/report/pictures/flags.png", "", "", 630, 360)
+    pages = make_pages(Context(run_id="r").with_records([done]), [picture], "products/report", {})
+    links = re.findall(r'<a class="in-(\w+)" href="([^"]+)"><img src="([^"]+)"', pages[1].content)
+    assert links == [
+        ("light", "pictures/flags.png", "pictures/flags.png"),
+        ("dark", "pictures/dark/flags.png", "pictures/dark/flags.png"),
+    ]

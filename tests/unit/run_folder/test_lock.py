@@ -119,6 +119,19 @@ def test_the_lock_of_a_process_number_that_is_in_use_again_is_taken_over(folder:
         pass
 
 
+@pytest.mark.skipif(
+    not Path("/proc/self/stat").exists(), reason="only Linux says when a process started since the boot"
+)
+def test_a_clock_that_is_set_kills_no_driver(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with RunStore(str(folder)).lock():
+        boot_time = psutil._pslinux.boot_time
+        # The time of boot follows the clock, and with it the time at which every process started.
+        monkeypatch.setattr(psutil._pslinux, "boot_time", lambda: boot_time() + 3600.0)
+        assert RunStore(str(folder)).driver() is not None
+        with pytest.raises(ContextError, match="is in use by process"):
+            RunStore(str(folder)).check_free()
+
+
 def test_a_driver_whose_lock_was_taken_away_does_not_remove_the_new_one(folder: Path) -> None:
     store = RunStore(str(folder))
     with store.lock():

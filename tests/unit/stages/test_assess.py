@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from radps.context.records import Beam, ImageRecord, Partition, PlannedImage, StatisticsRecord
-from radps.node_tasks.assessment import ImageQuality
+from radps.data import convergence, stores
+from radps.errors import DataError
+from radps.node_tasks.assessment import ImageQuality, measure_image_quality
 from radps.node_tasks.cube_imaging import measure_plane
 from radps.node_tasks.visibility_quality import VisibilityQuality
 from radps.stages._image_scores import find_planned, score_image
-from radps.stages._imaging import describe_beamless
+from radps.stages._imaging import describe_beamless, describe_records
 from radps.stages._visibility_scores import score_visibilities, summarise_visibilities
 
 
@@ -132,3 +136,26 @@ def test_calibrated_data_are_scored_by_what_is_known() -> None:
     assert [one.name for one in score_visibilities(CALIBRATOR, short)] == ["phase rms of long baselines in L"]
     assert summarise_visibilities(short)["closure_phase_deg"] is None
     assert score_visibilities(CALIBRATOR, found._replace(n_baselines=0)) == []
+
+
+def test_images_are_told_in_a_line_and_of_many_the_first() -> None:
+    one = image(ROUND, {"n_sigma": 3, "max_iterations": 1})
+    statistics = StatisticsRecord(max=0.0523, min=0.0, rms=0.0)
+    one = one.model_copy(update={"noise_jy": 1.2e-3, "statistics": statistics})
+    text = "cube: 4 channels, maximum 52.3 mJy/beam, noise 1.2 mJy/beam (stopped by n_sigma 3, max_iterations 1)"
+    assert describe_records([one]) == text
+    assert describe_records([one] * 6) == "; ".join([text] * 4) + "; and 2 more"
+
+
+def test_a_table_of_an_earlier_radps_says_which_numbers_it_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = str(tmp_path / "table")
+    with monkeypatch.context() as patch:
+        patch.setattr(convergence, "STATISTICS", convergence.STATISTICS[:6])
+        convergence.create_convergence(url, np.array([1.4e9]), 2, {})
+    stores.write_region(f"{url}/STATISTICS", (slice(0, 1), slice(None)), np.ones((1, 6)))
+    stores.write_region(f"{url}/STOP_REASON", (slice(0, 1),), np.array([1], np.uint8))
+    words = "has no residual_rms, residual_peak, mask_pixels: an earlier radps made it; image again, by --redo"
+    with pytest.raises(DataError, match=words):
+        measure_image_quality(url)

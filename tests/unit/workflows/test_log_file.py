@@ -86,3 +86,11 @@ def test_a_disk_that_is_full_raises_no_error_of_the_log(capsys: pytest.CaptureFi
     handler.emit(logging.LogRecord("radps", logging.INFO, __file__, 1, "no room", None, None))
     handler.close()
     assert capsys.readouterr().err == ""
+
+
+def test_a_log_that_cannot_be_written_does_not_stop_the_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "log.txt").mkdir()
+    with log_to_file(str(tmp_path)):
+        logging.getLogger("radps").info("on it goes")
+    assert "cannot write the log" in caplog.text
+    assert "the run has none" in caplog.text

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 import radps
 from radps.context.model import Context
+from radps.data.output_stamps import OutputStamp, stamp_output
 from radps.errors import ConfigError
 from radps.run_folder.store import RunStore
 from radps.workflows.model import Workflow
@@ -319,3 +321,61 @@ def test_redo_of_a_step_that_is_left_out_is_refused(tmp_path: Path) -> None:
         ConfigError, match="step 'last' is to be done again, but the other options leave it out; drop one"
     ):
         plan_steps(workflow(tmp_path), None, Selection(until="left", redo=("last",)))
+
+
+def test_options_that_leave_out_every_step_are_refused(tmp_path: Path, done: Context) -> None:
+    with pytest.raises(ConfigError, match="the options --from last, --until first leave out every step: a step has to"):
+        plan_steps(workflow(tmp_path), done, Selection(start="last", until="first"))
+    with pytest.raises(ConfigError, match="the options --until left, --only right leave out every step"):
+        plan_steps(workflow(tmp_path), done, Selection(until="left", only=("right",)))
+
+
+def test_a_run_lists_each_output_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = workflow(tmp_path, steps=NOTES)
+    run_workflow(wanted)
+    listed: list[str] = []
+
+    def note(url: str) -> OutputStamp:
+        listed.append(Path(url).name)
+        return stamp_output(url)
+
+    monkeypatch.setattr("radps.run_folder.damage.stamp_output", note)
+    run_workflow(wanted)
+    assert listed == ["first-1", "left-1", "right-1"]
+
+
+def test_a_file_of_a_parameter_is_found_at_the_config_from_everywhere_and_counts_by_its_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = [{"user_stages:masked": {"mask": "mask.crtf"}}]
+    for place in ("here", "there"):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "mask.crtf").write_text("circle")
+        config = yaml.safe_dump({"run": str(tmp_path / "run"), "cluster": "none", "steps": steps})
+        (tmp_path / place / "config.yaml").write_text(config)
+    monkeypatch.chdir(tmp_path)
+    done = run_workflow(load_workflow("here/config.yaml"))
+    assert done.steps["masked"].outcome.message == "circle"
+    assert done.steps["masked"].params["mask"] == str(tmp_path / "here/mask.crtf")
+    assert states(load_workflow("there/config.yaml"), done) == {"masked": "done"}
+    (tmp_path / "mask.crtf").write_text("ellipse")
+    assert states(load_workflow("here/config.yaml"), done) == {"masked": "done"}
+    typed = load_workflow("here/config.yaml", {"masked.mask": "mask.crtf"})
+    assert reasons(typed, done) == {"masked": "a file that its parameters name changed"}
+    kept = load_workflow(RunStore(str(tmp_path / "run")).load_workflow())
+    monkeypatch.chdir(tmp_path / "there")
+    assert states(kept, done) == {"masked": "done"}
+
+
+def test_a_step_that_is_now_there_for_a_failure_leaves_the_context(tmp_path: Path, done: Context) -> None:
+    edited = workflow(tmp_path, steps=[*STEPS[:2], {**STEPS[2], "when": "failure"}, {**STEPS[3], "after": ["left"]}])
+    assert states(edited, done) == {"first": "done", "left": "done", "right": "skipped", "last": "changed"}
+    context = run_workflow(edited)
+    assert (context.steps["right"].state, context.steps["right"].outcome) == ("skipped", None)
+    again = run_workflow(workflow(tmp_path))
+    assert {name: (str(one.state), one.attempt) for name, one in again.steps.items()} == {
+        "first": ("done", 1),
+        "left": ("done", 1),
+        "right": ("done", 2),
+        "last": ("done", 3),
+    }
