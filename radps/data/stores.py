@@ -21,6 +21,7 @@ import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from typing import Any, Literal
 
 import fsspec
@@ -43,6 +44,8 @@ from radps.errors import DataError, ResourceError
 
 _NO_LISTINGS = {"use_listings_cache": False}
 """A listing that is kept in memory would miss what another process has written since."""
+
+_kept_open: ContextVar[dict[tuple[str, str], zarr.Array[Any]] | None] = ContextVar("radps_open_arrays", default=None)
 
 
 def file_system(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
@@ -289,14 +292,25 @@ def open_array(url: str, mode: Literal["r", "r+"] = "r") -> zarr.Array[Any]:
     DataError
         If there is none.
     """
-    store = open_store(url, read_only=mode == "r")
+    kept = _kept_open.get()
+    if kept is None:
+        return _open_array(url, mode)
+    if (url, mode) not in kept:
+        kept[url, mode] = _open_array(url, mode)
+    return kept[url, mode]
+
+
+@contextmanager
+def keep_open() -> Iterator[None]:
+    """Open each array once in the block, by this thread: for tasks that read or write an array piece by piece.
+
+    What is opened stays as it was found: nothing in the block may replace or resize an array.
+    """
+    token = _kept_open.set({})
     try:
-        # Whoever asks for one format alone asks for one file instead of three.
-        with suppress(FileNotFoundError):
-            return zarr.open_array(store=store, mode=mode, zarr_format=3)
-        return zarr.open_array(store=store, mode=mode)
-    except (FileNotFoundError, ValueError, OSError) as error:
-        raise DataError(f"no zarr array at {url}: {_first_line(error)}; check the path") from error
+        yield
+    finally:
+        _kept_open.reset(token)
 
 
 def load_array(url: str, region: Region | None = None) -> npt.NDArray[Any]:
@@ -354,6 +368,17 @@ def consolidate(url: str) -> None:
     """Copy the metadata of all members of a group into the group, so that xarray opens it with one read."""
     with _quiet():
         zarr.consolidate_metadata(open_store(url))
+
+
+def _open_array(url: str, mode: Literal["r", "r+"]) -> zarr.Array[Any]:
+    store = open_store(url, read_only=mode == "r")
+    try:
+        # Whoever asks for one format alone asks for one file instead of three.
+        with suppress(FileNotFoundError):
+            return zarr.open_array(store=store, mode=mode, zarr_format=3)
+        return zarr.open_array(store=store, mode=mode)
+    except (FileNotFoundError, ValueError, OSError) as error:
+        raise DataError(f"no zarr array at {url}: {_first_line(error)}; check the path") from error
 
 
 @contextmanager

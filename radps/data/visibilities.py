@@ -55,6 +55,11 @@ class VisibilityChunk(NamedTuple):
     scan_names: tuple[str, ...]
     """(time,)"""
 
+    def of_times(self, times: slice) -> VisibilityChunk:
+        """Return some of the times, as views of the same arrays."""
+        names = ("visibilities", "flags", "weights", "uvw_m", "time_s", "scan_names")
+        return self._replace(**{name: getattr(self, name)[times] for name in names})
+
 
 def load_visibilities(
     address: VisibilityAddress,

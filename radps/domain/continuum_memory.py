@@ -7,7 +7,7 @@ sums of a block are S = Q (1 + K // 2) planes and n images. At its peak a task t
 1. sums of a block: its samples, the sums, 7 planes in the gridder, and one more set of sums that waits to be added;
 2. adding: the sums of two parts and of both;
 3. spectra: the sums, then for one term 1 + K // 2 images, K half planes, their transforms and compressed bytes;
-4. a residual by convolution: Q K half planes, those of a term as read, K complex half planes;
+4. a residual by convolution: Q K half planes, those of a term as read, n K complex half planes;
 5. a model update: Hogbom 4; with scales 4 + 2.5 for each; with Taylor terms 6 Q + 1 for each scale;
 6. restored images: 3 + 2 Q.
 
@@ -53,7 +53,7 @@ def estimate_continuum_memory(
     update = 4 + 2.5 * n_scales if n_terms == 1 else 6 * n_psfs + n_scales
     planes = max(
         n_rows_of_sums + 1.5 * series + 3 + sums / plane,
-        0.5 * series * (n_psfs + 3) + 2,
+        0.5 * series * (n_psfs + 1 + 2 * n_terms) + 2,
         update,
         3 + 2 * n_psfs,
     )

@@ -208,8 +208,7 @@ def make_normal_operator(
         spectra[odd] = transform.imag
         if odd + 1 < n_terms:
             spectra[odd + 1] = transform.real
-    height = (grid.n_minus_1 / grid.max_1_minus_n + 0.5).astype(np.float32)
-    return NormalOperator(grid, spectra, height, errors)
+    return NormalOperator(grid, spectra, relative_height(grid), errors)
 
 
 def make_large_psf(
@@ -241,24 +240,58 @@ def apply_normal_operator(
     n_terms : int, optional
         Use the first terms only, with the error ``operator.errors[n_terms - 1]``; default: all.
     """
-    n_l, n_m = operator.grid.shape
     terms = operator.n_terms if n_terms is None else min(n_terms, operator.n_terms)
     large = large_grid(operator.grid)
-    forward = np.empty((terms, large.n_l, large.n_m // 2 + 1), np.complex64)
-    powers = model.astype(np.float32)
-    padded = np.zeros((n_l, large.n_m), np.float32)
-    for i in range(terms):
-        padded[:, :n_m] = powers
-        ducc0.fft.r2c(padded, axes=(1,), out=forward[i, :n_l], nthreads=1)
-        forward[i, n_l:] = 0
-        ducc0.fft.c2c(forward[i], axes=(0,), out=forward[i], nthreads=1)
-        powers = powers * -operator.height
-    _combine(forward, operator.spectra[:terms], _binomials(terms))
+    powers = np.empty((terms, large.n_l, large.n_m // 2 + 1), np.complex64)
+    transform_powers(model, operator.grid, operator.height, powers)
+    combine_powers(powers[np.newaxis], operator.spectra[np.newaxis, :terms])
+    return sum_powers(powers, operator.grid, operator.height)
+
+
+def relative_height(grid: ImageGrid) -> NDArray[np.float32]:
+    """Return (n - n_mid) / max(1 - n) of every pixel, shape (n_l, n_m): the coordinate that the series is in."""
+    return (grid.n_minus_1 / grid.max_1_minus_n + 0.5).astype(np.float32)
+
+
+def transform_powers(
+    model: NDArray[np.float32], grid: ImageGrid, height: NDArray[np.float32], powers: NDArray[np.complex64]
+) -> None:
+    """Fill ``powers``, (K, p_l, p_m // 2 + 1), with the transforms of a model times (-height)^i on the large grid."""
+    n_l, n_m = grid.shape
+    raised = model.astype(np.float32)
+    padded = np.zeros((n_l, large_grid(grid).n_m), np.float32)
+    for transform in powers:
+        padded[:, :n_m] = raised
+        ducc0.fft.r2c(padded, axes=(1,), out=transform[:n_l], nthreads=1)
+        transform[n_l:] = 0
+        ducc0.fft.c2c(transform, axes=(0,), out=transform, nthreads=1)
+        raised = raised * -height
+
+
+def combine_powers(powers: NDArray[np.complex64], spectra: NDArray[np.float32]) -> None:
+    """Multiply transforms of models by spectra of operators, in place: power a of what they are seen as.
+
+    Parameters
+    ----------
+    powers : ndarray of complex64, shape (term, K, p_l, p_m // 2 + 1)
+        From :func:`transform_powers`, for each Taylor term j; replaced, for each Taylor term i, by the sum over j and b
+        of binomial(a + b, b) S_(i+j, a+b) powers_(j, b), times the imaginary unit for odd a + b.
+    spectra : ndarray of float32, shape (2 term - 1, K, p_l, p_m // 2 + 1)
+        S: those of :class:`NormalOperator`, for each sum of two Taylor terms.
+    """
+    terms = powers.shape[1]
+    binomials = np.array([[math.comb(a + b, b) for b in range(terms)] for a in range(terms)], np.float32)
+    _combine(powers, spectra, binomials)
+
+
+def sum_powers(powers: NDArray[np.complex64], grid: ImageGrid, height: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the image, the sum of height^a times the image of each transform, (n_l, n_m); changes the transforms."""
+    n_l, n_m = grid.shape
     result = np.zeros((n_l, n_m), np.float32)
-    for a in reversed(range(terms)):
-        ducc0.fft.c2c(forward[a], axes=(0,), forward=False, out=forward[a], nthreads=1)
-        part = ducc0.fft.c2r(forward[a, :n_l], axes=(1,), lastsize=large.n_m, forward=False, nthreads=1)
-        result = result * operator.height + part[:, :n_m]
+    for transform in powers[::-1]:
+        ducc0.fft.c2c(transform, axes=(0,), forward=False, out=transform, nthreads=1)
+        part = ducc0.fft.c2r(transform[:n_l], axes=(1,), lastsize=large_grid(grid).n_m, forward=False, nthreads=1)
+        result = result * height + part[:, :n_m]
     return result
 
 
@@ -277,10 +310,6 @@ def transform_centred(image: NDArray[np.float32]) -> NDArray[np.complex64]:
     transform: NDArray[np.complex64] = ducc0.fft.r2c(image, nthreads=1)
     _shift(transform, np.float32(1 / image.size))
     return transform
-
-
-def _binomials(terms: int) -> NDArray[np.float32]:
-    return np.array([[math.comb(a + i, i) for i in range(terms)] for a in range(terms)], np.float32)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -306,23 +335,25 @@ def _find_envelope(psf, n_l, n_m, longest, n_rings):  # type: ignore[no-untyped-
 
 
 @numba.njit(cache=True, nogil=True)
-def _combine(forward, spectra, binomials):  # type: ignore[no-untyped-def]
-    """Replace forward[a] by sum_i binomials[a, i] spectra[a + i] forward[i], times the imaginary unit for odd a + i."""
-    terms, n_l, half = spectra.shape
-    row = np.empty((terms, half), np.complex64)
+def _combine(powers, spectra, binomials):  # type: ignore[no-untyped-def]
+    """Do what :func:`combine_powers` says, one row of the transforms after the other."""
+    n_taylor, terms, n_l, half = powers.shape
+    row = np.empty((n_taylor, terms, half), np.complex64)
     for x in range(n_l):
-        row[:] = forward[:, x]
-        for a in range(terms):
-            target = forward[a, x]
-            target[:] = 0
-            for i in range(terms - a):
-                spectrum = spectra[a + i, x]
-                factor = binomials[a, i]
-                source = row[i]
-                if (a + i) % 2 == 0:
-                    for y in range(half):
-                        target[y] += factor * spectrum[y] * source[y]
-                else:
-                    for y in range(half):
-                        product = factor * spectrum[y] * source[y]
-                        target[y] += np.complex64(complex(-product.imag, product.real))
+        row[:] = powers[:, :, x]
+        for i in range(n_taylor):
+            for a in range(terms):
+                target = powers[i, a, x]
+                target[:] = 0
+                for j in range(n_taylor):
+                    for b in range(terms - a):
+                        spectrum = spectra[i + j, a + b, x]
+                        factor = binomials[a, b]
+                        source = row[j, b]
+                        if (a + b) % 2 == 0:
+                            for y in range(half):
+                                target[y] += factor * spectrum[y] * source[y]
+                        else:
+                            for y in range(half):
+                                product = factor * spectrum[y] * source[y]
+                                target[y] += np.complex64(complex(-product.imag, product.real))

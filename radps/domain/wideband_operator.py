@@ -14,7 +14,7 @@ w is in wavelengths here, relative to the largest of all data; the phase X that 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -24,12 +24,14 @@ from radps.domain.geometry import SPEED_OF_LIGHT_M_S, ImageGrid, w_phase_error
 from radps.domain.gridding import DirtySum, Image, Visibilities, dirty_sum
 from radps.domain.multiterm import stack_images, times_power
 from radps.domain.normal_operator import (
-    NormalOperator,
-    apply_normal_operator,
+    combine_powers,
     count_terms,
     large_grid,
+    relative_height,
     series_coefficients,
+    sum_powers,
     transform_centred,
+    transform_powers,
 )
 
 MAX_SERIES_TERMS = 12
@@ -147,18 +149,21 @@ def make_spectrum(images: NDArray[Any], series: int) -> NDArray[np.float32]:
     return spectrum
 
 
-def make_operators(spectra: NDArray[np.float32], grid: ImageGrid) -> tuple[NormalOperator, ...]:
-    """Return N_q for q = 0 ... 2 n - 2, of the spectra of :func:`make_spectrum`."""
-    height = (grid.n_minus_1 / grid.max_1_minus_n + 0.5).astype(np.float32)
-    return tuple(NormalOperator(grid, row, height, (0.0,) * len(row)) for row in spectra)
+def apply_operators(spectra: NDArray[np.float32], model: NDArray[np.float32], grid: ImageGrid) -> NDArray[np.float32]:
+    """Return the dirty images [Jy/beam] of a model of Taylor terms [Jy/pixel], both of shape (term, n_l, n_m).
 
-
-def apply_operators(operators: Sequence[NormalOperator], model: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the dirty images [Jy/beam] of a model of Taylor terms [Jy/pixel], both of shape (term, n_l, n_m)."""
-    n_terms = len(model)
-    return np.stack(
-        [
-            np.sum([apply_normal_operator(operators[i + j], model[j]) for j in range(n_terms)], axis=0)
-            for i in range(n_terms)
-        ]
-    )
+    Parameters
+    ----------
+    spectra : ndarray of float32, shape (2 term - 1, series, p_l, p_m // 2 + 1)
+        Of :func:`make_spectrum`, for each q.
+    model : ndarray of float32, shape (term, n_l, n_m)
+        The model. Each term is transformed once, and the terms are added up before they are transformed back.
+    grid : ImageGrid
+        The image.
+    """
+    height = relative_height(grid)
+    powers = np.empty((len(model), *spectra.shape[1:]), np.complex64)
+    for image, of_term in zip(model, powers, strict=True):
+        transform_powers(image, grid, height, of_term)
+    combine_powers(powers, spectra)
+    return np.stack([sum_powers(of_term, grid, height) for of_term in powers])

@@ -19,7 +19,7 @@ from radps.node_tasks.applying import AppliedTable
 from radps.node_tasks.blocks import Block
 from radps.node_tasks.prediction import FieldModel
 from radps.node_tasks.solution_tables import join_times
-from radps.node_tasks.solving import ScanPart, load_corrected, predict_model, sum_scan
+from radps.node_tasks.solving import ScanPart, load_corrected, predict_model, sum_scans
 
 
 class AntennaFlags(NamedTuple):
@@ -52,6 +52,15 @@ class SolveSummary(NamedTuple):
     """Mean part of the data that robust solutions found off, over the cells with data; 0 if nobody looked."""
     misfit: float | None = None
     """Of a bandpass that is averaged, smoothed or fitted: its difference to single channels beyond noise, relative."""
+
+
+class ScanData(NamedTuple):
+    """One scan of a calibrator, to be solved."""
+
+    field: str
+    scan: str
+    parts: tuple[ScanPart, ...]
+    """One for each spectral window whose data share a gain."""
 
 
 class ScanGains(NamedTuple):
@@ -153,33 +162,36 @@ def solve_block(
 
 
 def solve_scan_gains(
-    parts: Sequence[ScanPart],
-    field: str,
-    scan: str,
+    scans: Sequence[ScanData],
     n_antennas: int,
     reference_order: Sequence[int],
     options: GainOptions,
     interval: SolutionInterval,
-) -> ScanGains:
-    """Solve one gain an antenna, hand and interval of a scan from all channels, after tables are divided out.
+) -> tuple[ScanGains, ...]:
+    """Solve one gain an antenna, hand and interval of each scan from all channels, after tables are divided out.
 
-    There is a part for each spectral window; the gains are those of all windows together.
+    The scans are those that are read together. Each has a part for each spectral window; the gains are those of all
+    windows together.
     """
-    scan_sums = sum_scan(parts, interval, n_antennas, options)
-    table = solve_gain_sums(
-        scan_sums.sums,
-        scan_sums.antenna1,
-        scan_sums.antenna2,
-        n_antennas,
-        list(reference_order),
-        np.array([np.mean(scan_sums.frequency_hz)]),
-        options,
-    )
-    return ScanGains(field, scan, table._replace(outliers=scan_sums.outliers))
+    found = []
+    for scan, scan_sums in zip(
+        scans, sum_scans([one.parts for one in scans], interval, n_antennas, options), strict=True
+    ):
+        table = solve_gain_sums(
+            scan_sums.sums,
+            scan_sums.antenna1,
+            scan_sums.antenna2,
+            n_antennas,
+            list(reference_order),
+            np.array([np.mean(scan_sums.frequency_hz)]),
+            options,
+        )
+        found.append(ScanGains(scan.field, scan.scan, table._replace(outliers=scan_sums.outliers)))
+    return tuple(found)
 
 
 def save_merged_gains(
-    parts: Sequence[ScanGains], url: str, description: SolutionDescription, reference_order: Sequence[int]
+    parts: Sequence[Sequence[ScanGains]], url: str, description: SolutionDescription, reference_order: Sequence[int]
 ) -> SolveSummary:
     """Join the gains of all scans to one table, write it, and count what it holds."""
     merged = merge_scan_gains(parts, reference_order)
@@ -188,7 +200,7 @@ def save_merged_gains(
 
 
 def save_phase_up(
-    parts: Sequence[ScanGains], url: str, description: SolutionDescription, reference_order: Sequence[int]
+    parts: Sequence[Sequence[ScanGains]], url: str, description: SolutionDescription, reference_order: Sequence[int]
 ) -> SolveSummary:
     """Join the phases of all scans, write what they drift by about their mean, and count what there is.
 
@@ -214,9 +226,10 @@ def merge_solve_summaries(parts: Sequence[SolveSummary]) -> SolveSummary:
     )
 
 
-def merge_scan_gains(parts: Sequence[ScanGains], reference_order: Sequence[int]) -> MergedGains:
-    """Join the gains of all scans to one table in the order of time, with the phases of one reference throughout."""
-    table, labels = join_times([part.table for part in parts], [(part.field, part.scan) for part in parts])
+def merge_scan_gains(parts: Sequence[Sequence[ScanGains]], reference_order: Sequence[int]) -> MergedGains:
+    """Join the gains of all scans, as tasks found them, to one table in the order of time, with one phase reference."""
+    scans = [scan for part in parts for scan in part]
+    table, labels = join_times([scan.table for scan in scans], [(scan.field, scan.scan) for scan in scans])
     gains = reference_phases(table.gains, table.flags, list(reference_order))
     return MergedGains(table._replace(gains=gains), labels.fields, labels.scans)
 

@@ -33,7 +33,7 @@ from radps.domain.multiterm_clean import clean_terms
 from radps.domain.solver import ModelUpdate, Residual, SolverResult
 from radps.domain.statistics import find_peak, robust_rms
 from radps.domain.wideband_beam import BeamMoments, ChannelWeights, beam_moments, correct_terms, find_beam_region
-from radps.domain.wideband_operator import apply_operators, make_operators, make_spectrum
+from radps.domain.wideband_operator import apply_operators, make_spectrum
 from radps.node_tasks.continuum_sums import ContinuumRules, FirstSums
 from radps.node_tasks.cube_imaging import PrimaryBeamRule, write_plane
 from radps.node_tasks.mask_files import load_channel_mask
@@ -177,9 +177,8 @@ def save_residual(total: DirtySum, rules: ContinuumRules, cycle: CycleImages, *,
 
 def convolve_residual(rules: ContinuumRules, cycle: CycleImages) -> Residual:
     """Make the residual images of a cycle from its model and the normal operator, without visibilities."""
-    operators = make_operators(load_array(cycle.operator_url), rules.imaging.grid)
-    dirty = load_array(cycle.dirty_url)
-    return _save_residual(dirty - apply_operators(operators, load_array(cycle.model_url)), rules, cycle)
+    seen = apply_operators(load_array(cycle.operator_url), load_array(cycle.model_url), rules.imaging.grid)
+    return _save_residual(load_array(cycle.dirty_url) - seen, rules, cycle)
 
 
 def update_model(rules: ContinuumRules, cycle: CycleImages, goal: float, max_iterations: int) -> TermsUpdate:

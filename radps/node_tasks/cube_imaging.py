@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from radps.data.convergence import PlaneStatistics, convergence_urls, load_stop_reasons, write_convergence
 from radps.data.images import write_beams, write_planes, write_weight_sums
+from radps.data.stores import keep_open
 from radps.domain.beam import RestoringBeam
 from radps.domain.geometry import ImageGrid
 from radps.domain.imaging import CleanOptions, PlaneImages, image_plane
@@ -71,6 +72,7 @@ class CubePart(NamedTuple):
     """Partitions, with the channels that the part covers."""
 
 
+@keep_open()
 def clean_channels(part: CubePart, rules: ImagingRules, image_url: str, convergence_url: str) -> int:
     """Image the channels of a part that are not done yet, and write their planes; returns how many it imaged."""
     first, last = part.channels

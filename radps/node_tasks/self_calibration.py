@@ -12,7 +12,7 @@ from radps.node_tasks.calibration import ScanGains, SolveSummary, merge_scan_gai
 
 
 def save_self_gains(
-    parts: Sequence[ScanGains],
+    parts: Sequence[Sequence[ScanGains]],
     url: str,
     description: SolutionDescription,
     reference_order: Sequence[int],

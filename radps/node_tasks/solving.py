@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from radps.data.stores import load_array
 from radps.data.urls import join_url
 from radps.data.visibilities import VisibilityChunk
-from radps.domain.gain_sums import GainSums, empty_gain_sums, place_empty_intervals
+from radps.domain.gain_sums import GainSums, add_gain_sums, empty_gain_sums, place_empty_intervals
 from radps.domain.polarization import StokesModel, parallel_hands, to_parallel_hands
 from radps.domain.robust_gains import CELLS_AT_ONCE, GainData, sum_robustly
 from radps.domain.solution_intervals import SolutionInterval, number_intervals
@@ -99,6 +99,51 @@ def sum_scan(parts: Sequence[ScanPart], interval: SolutionInterval, n_antennas: 
     )
 
 
+def sum_scans(
+    scans: Sequence[Sequence[ScanPart]], interval: SolutionInterval, n_antennas: int, options: GainOptions
+) -> list[ScanSums]:
+    """Sum the data of several scans, each by itself as :func:`sum_scan` does, and read them together.
+
+    A zarr chunk may hold many scans, and is decompressed as a whole: piece by piece, the times of all scans are read
+    at once. The pieces of all scans have the same channels, of the same partitions. Robust solutions read their pieces
+    many times, and are those of one scan after the other.
+
+    Raises
+    ------
+    DataError
+        If two windows of a scan have other baselines.
+    """
+    if len(scans) == 1 or options.robust is not Robustness.NONE:
+        return [sum_scan(parts, interval, n_antennas, options) for parts in scans]
+    antenna1, antenna2 = _common_baselines(scans[0])
+    times = [[part.load_times() for part in parts] for parts in scans]
+    joined = [np.unique(np.concatenate(of_scan)) for of_scan in times]
+    numbers = [number_intervals(time_s, interval) for time_s in joined]
+    totals: list[GainSums | None] = [None] * len(scans)
+    for window, parts in enumerate(zip(*scans, strict=True)):
+        for pieces in zip(*(part.pieces for part in parts), strict=True):
+            for scan, (data, piece, part) in enumerate(zip(_load_together(pieces), pieces, parts, strict=True)):
+                own = numbers[scan][np.searchsorted(joined[scan], times[scan][window])]
+                cut = own[piece.times[0] - part.times.start : piece.times[1] - part.times.start]
+                sums = _prepare_piece(data, piece, part, cut, int(numbers[scan].max()) + 1).accumulate()
+                before = totals[scan]
+                totals[scan] = sums if before is None else add_gain_sums(before, sums)
+    frequency_hz = np.concatenate([part.load_frequencies() for part in scans[0]])
+    return [
+        ScanSums(place_empty_intervals(sums, time_s, number), antenna1, antenna2, frequency_hz, None)
+        for sums, time_s, number in zip(totals, joined, numbers, strict=True)
+        if sums is not None
+    ]
+
+
+def _load_together(pieces: Sequence[Block]) -> Iterator[VisibilityChunk]:
+    """Read the times of all pieces, which have the same channels, at once; yield the data of each."""
+    first, last = min(piece.times[0] for piece in pieces), max(piece.times[1] for piece in pieces)
+    data = pieces[0].model_copy(update={"times": (first, last)}).load()
+    for piece in pieces:
+        yield data.of_times(slice(piece.times[0] - first, piece.times[1] - first))
+
+
 def sum_scan_channels(part: ScanPart, interval: SolutionInterval, n_antennas: int, options: GainOptions) -> ScanSums:
     """Sum the data of a scan over time alone, each channel by itself.
 
@@ -170,7 +215,7 @@ def load_corrected(block: Block, applied: Sequence[AppliedTable]) -> VisibilityC
 
     CASA's gaincal scales the weights by the tables that it applies on the fly, whatever is done with the data later.
     """
-    return divide_tables(_parallel_hands(block.load()), applied, calibrate_weights=True)
+    return _correct(block.load(), applied)
 
 
 def predict_model(block: Block, data: VisibilityChunk, model: FieldModel) -> NDArray[np.complex128]:
@@ -195,8 +240,21 @@ def predict_model(block: Block, data: VisibilityChunk, model: FieldModel) -> NDA
 def _load_piece(
     piece: Block, part: ScanPart, interval: NDArray[np.int64], n_intervals: int, *, by_channel: bool = False
 ) -> GainData:
-    """Return a piece of a scan as it is summed."""
-    data = load_corrected(piece, part.applied)
+    """Read a piece of a scan, and return it as it is summed."""
+    return _prepare_piece(piece.load(), piece, part, interval, n_intervals, by_channel=by_channel)
+
+
+def _prepare_piece(
+    data: VisibilityChunk,
+    piece: Block,
+    part: ScanPart,
+    interval: NDArray[np.int64],
+    n_intervals: int,
+    *,
+    by_channel: bool = False,
+) -> GainData:
+    """Return a piece of a scan, whose data are given as they were read, as it is summed."""
+    data = _correct(data, part.applied)
     n_channels = len(data.frequency_hz)
     return GainData(
         data.visibilities,
@@ -208,6 +266,11 @@ def _load_piece(
         channel=np.arange(n_channels) if by_channel else np.zeros(n_channels, np.int64),
         n_intervals=n_intervals,
     )
+
+
+def _correct(data: VisibilityChunk, applied: Sequence[AppliedTable]) -> VisibilityChunk:
+    """Return the parallel hands, with the tables divided out of data and weights."""
+    return divide_tables(_parallel_hands(data), applied, calibrate_weights=True)
 
 
 def _parallel_hands(data: VisibilityChunk) -> VisibilityChunk:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Hashable, Sequence
+from itertools import groupby, pairwise
 from typing import NamedTuple
 
 from radps.context.model import Context
@@ -24,6 +24,8 @@ class CalibratorScan(NamedTuple):
     field: str
     scan: str
     pieces: tuple[Block, ...]
+    read_with: Hashable
+    """The same for scans that are read together: their pieces have the same channels."""
 
 
 def calibrator_scans(
@@ -31,14 +33,21 @@ def calibrator_scans(
     words: Sequence[str],
     window: SpectralWindow,
     channels: tuple[int, int],
+    *,
+    together: bool = False,
 ) -> list[CalibratorScan]:
-    """Return the scans of calibrators in a window: their times, the channels asked for."""
-    found = [
-        CalibratorScan(partition.dataset, partition.field, scan, cut_scan(context, partition, span, channels))
-        for partition in context.visibilities(tuple(words))
-        if partition.window == window.name
-        for scan, span in partition.scans.items()
-    ]
+    """Return the scans of calibrators in a window: their times, the channels asked for.
+
+    ``together`` cuts those that are read together, of :func:`group_scans`, into pieces of the same channels.
+    """
+    found = []
+    for partition in context.visibilities(tuple(words)):
+        if partition.window != window.name:
+            continue
+        for scan, neighbours in group_scans(partition, together=together).items():
+            pieces = cut_scan(context, partition, scan, channels, neighbours)
+            read_with = (partition.name, neighbours)
+            found.append(CalibratorScan(partition.dataset, partition.field, scan, pieces, read_with))
     if not found:
         raise SelectionError(
             f"no data of the gain calibrators {', '.join(words)} in spectral window {window.name}; "
@@ -56,22 +65,63 @@ def inner_channels(wanted: ChannelRange | None, window: SpectralWindow) -> tuple
     return channels
 
 
+def group_scans(partition: Partition, *, together: bool) -> dict[str, tuple[str, ...]]:
+    """Return, for each scan, the scans that are read with it, itself included; alone unless ``together``.
+
+    A zarr chunk is decompressed as a whole, so that scans that begin in the same one are read together where they fit
+    into memory. It depends on the data alone, as sums do.
+    """
+    groups: dict[int, list[str]] = {}
+    for number, (scan, (first, _)) in enumerate(partition.scans.items()):
+        groups.setdefault(first // partition.chunks[0] if together else number, []).append(scan)
+    width = min(partition.chunks[1], partition.shape[2])
+    found: dict[str, tuple[str, ...]] = {}
+    for group in groups.values():
+        fits = _count_times(partition, group) * width * _bytes_of_sample(partition) <= SUM_BLOCK_BYTES
+        found |= {scan: tuple(group) if fits else (scan,) for scan in group}
+    return found
+
+
+def share_out(context: Context, read_with: Sequence[Hashable]) -> list[slice]:
+    """Return which scans, one after the other, go into one task: those that are read together, or some of them.
+
+    They are shared out to all slots, which reads a chunk more than once; no solution depends on it.
+    """
+    groups = [len(list(group)) for _, group in groupby(read_with)]
+    most = -(-context.place().resources.slots // max(1, len(groups)))
+    shares, first = [], 0
+    for size in groups:
+        n_tasks = min(size, most)
+        edges = [first + size * number // n_tasks for number in range(n_tasks + 1)]
+        shares += [slice(start, stop) for start, stop in pairwise(edges)]
+        first += size
+    return shares
+
+
 def cut_scan(
-    context: Context, partition: Partition, times: tuple[int, int], channels: tuple[int, int]
+    context: Context,
+    partition: Partition,
+    scan: str,
+    channels: tuple[int, int],
+    neighbours: Sequence[str],
 ) -> tuple[Block, ...]:
-    """Cut a scan into pieces of a fixed size; they are summed, so that the cut may not depend on the cluster."""
-    _, n_baselines, _, n_polarizations = partition.shape
-    cells = max(1, int(SUM_BLOCK_BYTES / (COPIES * n_baselines * n_polarizations * VISIBILITY_BYTES)))
-    n_times = min(times[1] - times[0], cells)
+    """Cut a scan into pieces of a fixed size; they are summed, so that the cut may not depend on the cluster.
+
+    The pieces of all ``neighbours``, of :func:`group_scans`, are read together, and have the same channels.
+    """
+    times, cell = partition.scans[scan], _bytes_of_sample(partition)
+    n_times = min(times[1] - times[0], max(1, int(SUM_BLOCK_BYTES / (COPIES * cell))))
+    in_memory = _count_times(partition, neighbours) if len(neighbours) > 1 else COPIES * n_times
     # Whole zarr chunks of channels where they fit, so that none is read twice.
     align = partition.chunks[1]
-    n_channels = max(1, cells // n_times)
+    n_channels = max(1, int(SUM_BLOCK_BYTES / (cell * in_memory)))
     n_channels = n_channels // align * align or n_channels
     starts = [channels[0], *range((channels[0] // n_channels + 1) * n_channels, channels[1], n_channels)]
     bands = list(pairwise([*starts, channels[1]]))
     widest = max(stop - start for start, stop in bands)
-    needed = COPIES * n_times * widest * n_baselines * n_polarizations * VISIBILITY_BYTES
-    require_memory(context, f"a piece of {n_times} integrations of a scan of {partition.name}", needed)
+    require_memory(
+        context, f"a piece of {n_times} integrations of a scan of {partition.name}", in_memory * widest * cell
+    )
     return tuple(
         Block(
             partition=partition.name,
@@ -82,6 +132,19 @@ def cut_scan(
         for first in range(times[0], times[1], n_times)
         for band in bands
     )
+
+
+def _count_times(partition: Partition, scans: Sequence[str]) -> float:
+    """Return the times that a task has in memory for scans that are read together and solved one by one."""
+    starts, stops = zip(*(partition.scans[scan] for scan in scans), strict=True)
+    longest = max(stop - start for start, stop in zip(starts, stops, strict=True))
+    return float(max(stops) - min(starts) + (COPIES - 1) * longest)
+
+
+def _bytes_of_sample(partition: Partition) -> int:
+    """Return the bytes of one time and channel as they are read."""
+    _, n_baselines, _, n_polarizations = partition.shape
+    return n_baselines * n_polarizations * VISIBILITY_BYTES
 
 
 def bandpass_partition(context: Context, word: str, window: SpectralWindow) -> Partition:

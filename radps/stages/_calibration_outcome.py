@@ -73,7 +73,7 @@ class _Transfer(NamedTuple):
 def finish_window(
     plan: WindowPlan,
     bandpass: SolveSummary,
-    parts: Sequence[ScanGains],
+    parts: Sequence[Sequence[ScanGains]],
     order: Sequence[int],
     delays: DelaySummary | None,
     outlier_sigma: float = 0.0,

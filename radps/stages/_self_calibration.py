@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import NamedTuple
 
 from dask.delayed import Delayed
@@ -14,10 +14,11 @@ from radps.data.solutions import SolutionDescription
 from radps.data.visibilities import create_like
 from radps.domain.polarization import parallel_hands
 from radps.domain.solution_intervals import SolutionInterval
-from radps.domain.stefcal import GainMode, GainOptions
+from radps.domain.stefcal import GainMode, GainOptions, Robustness
 from radps.graph_tasks.shapes import map_chunks, reduce_tree, run_task
 from radps.node_tasks.applying import AppliedTable, correct_block
 from radps.node_tasks.calibration import (
+    ScanData,
     count_antenna_flags,
     merge_antenna_flags,
     rank_antennas,
@@ -27,7 +28,7 @@ from radps.node_tasks.model_images import ImageSource, store_model_image
 from radps.node_tasks.prediction import FieldModel
 from radps.node_tasks.self_calibration import save_self_gains
 from radps.node_tasks.solving import ScanPart
-from radps.stages._calibration import COPIES, cut_scan
+from radps.stages._calibration import COPIES, cut_scan, group_scans, share_out
 from radps.stages._imaging import ImageTarget
 
 _Data = tuple[Partition, tuple[tuple[int, int], ...]]
@@ -133,20 +134,24 @@ def solve_graphs(
         path = context.new_path("context.zarr", f"{name}/{cycle.kind}", suffix="")
         windows = tuple(dict.fromkeys(partition.window for partition in partitions))
         table = SolvedTable(cycle, windows, path)
+        together = options.robust is Robustness.NONE
+        read_with = {one.name: group_scans(one, together=together) for one in partitions}
+        found = [
+            _find_scan(context, group, scan, model, before, read_with)
+            for scan in dict.fromkeys(scan for one in partitions for scan in one.scans)
+        ]
         parts = [
             run_task(
                 context,
                 solve_scan_gains,
-                _scan_parts(context, group, scan, model, before),
-                target.field,
-                scan,
+                [ScanData(target.field, one.scan, one.parts) for one in found[share]],
                 len(context.require_observation().antennas),
                 tuple(order),
                 options,
                 cycle.interval,
                 name=f"solve-{name}-{index:04d}",
             )
-            for index, scan in enumerate(dict.fromkeys(scan for one in partitions for scan in one.scans))
+            for index, share in enumerate(share_out(context, [one.read_with for one in found]))
         ]
         hands = tuple(partitions[0].polarizations[hand] for hand in parallel_hands(partitions[0].polarizations))
         antennas = tuple(antenna.name for antenna in context.require_observation().antennas)
@@ -214,24 +219,31 @@ def _group_data(target: ImageTarget, *, combine_windows: bool) -> list[list[_Dat
     return list(groups.values())
 
 
-def _scan_parts(
+class _Scan(NamedTuple):
+    """The data of a scan, in each partition that has it."""
+
+    scan: str
+    parts: tuple[ScanPart, ...]
+    read_with: Hashable
+    """The same for scans that are read together."""
+
+
+def _find_scan(
     context: Context,
     group: Sequence[_Data],
     scan: str,
     model: FieldModel,
     before: Sequence[SolvedTable],
-) -> tuple[ScanPart, ...]:
-    """Return the data of a scan, in each partition that has it."""
-    return tuple(
-        ScanPart(
-            pieces=tuple(
-                piece for span in channels for piece in cut_scan(context, partition, partition.scans[scan], span)
-            ),
-            applied=tuple(
-                table.applied(context, partition.field) for table in before if partition.window in table.windows
-            ),
-            model=model,
-        )
-        for partition, channels in group
-        if scan in partition.scans
-    )
+    read_with: Mapping[str, Mapping[str, tuple[str, ...]]],
+) -> _Scan:
+    """Return the data of a scan; ``read_with`` is what :func:`group_scans` says of each partition."""
+    parts, together = [], []
+    for partition, channels in group:
+        if scan not in partition.scans:
+            continue
+        neighbours = read_with[partition.name][scan]
+        applied = [table.applied(context, partition.field) for table in before if partition.window in table.windows]
+        pieces = [piece for span in channels for piece in cut_scan(context, partition, scan, span, neighbours)]
+        parts.append(ScanPart(tuple(pieces), tuple(applied), model))
+        together.append((partition.name, neighbours))
+    return _Scan(scan, tuple(parts), tuple(together))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 from dask.delayed import Delayed
@@ -25,6 +25,7 @@ from radps.node_tasks.applying import AppliedTable
 from radps.node_tasks.bandpass import find_averaging, finish_bandpass, solve_group_block
 from radps.node_tasks.blocks import Block
 from radps.node_tasks.calibration import (
+    ScanData,
     count_antenna_flags,
     merge_antenna_flags,
     merge_solve_summaries,
@@ -45,6 +46,7 @@ from radps.stages._calibration import (
     calibrator_scans,
     check_baselines,
     inner_channels,
+    share_out,
     sky_model,
 )
 from radps.stages._calibration_outcome import WindowPlan, finish_phases, finish_window, join_outcomes
@@ -99,6 +101,11 @@ class Params(StageParams):
         snr = self.min_snr if min_snr is None else min_snr
         return GainOptions(mode, self.min_baselines, snr, robust=self.robust)
 
+    @property
+    def is_plain(self) -> bool:
+        """True where solutions take every datum as it is, and so read it once."""
+        return self.robust is Robustness.NONE
+
 
 class _Window(NamedTuple):
     """A spectral window whose delays and bandpass are on their way."""
@@ -152,7 +159,9 @@ def _start_window(
     is_shared = params.phases is not None and params.phases.combine_windows
     context = context.for_part(*_window_inputs(context, windows if is_shared else [window]))
     partition = bandpass_partition(context, params.bandpass_calibrator, window)
-    scans = calibrator_scans(context, params.gain_calibrators, window, inner_channels(params.gain_channels, window))
+    scans = calibrator_scans(
+        context, params.gain_calibrators, window, inner_channels(params.gain_channels, window), together=params.is_plain
+    )
     plan = _plan_window(context, params, window, partition, scans)
     preferred = antenna_index(context, params.reference_antenna)
     blocks = plan_blocks(context, [partition], group="base", whole="time", copies=COPIES)
@@ -178,19 +187,18 @@ def _start_window(
 def _finish_window(params: Params, window: _Window, phases: _Phases | None) -> Delayed:
     """Return the graph of the gains of a window; it computes to an Outcome."""
     context, plan = window.context, window.plan
+    spectral_window = context.window(plan.window)
+    scans = [
+        _to_scan_data(
+            context, scan, (*window.applied, *(phases.applied(scan.field, spectral_window) if phases else ()))
+        )
+        for scan in window.scans
+    ]
     parts = [
         run_task(
             context,
             solve_scan_gains,
-            [
-                ScanPart(
-                    scan.pieces,
-                    (*window.applied, *(phases.applied(scan.field, context.window(plan.window)) if phases else ())),
-                    to_field_model(context, sky_model(context, scan.field)),
-                )
-            ],
-            scan.field,
-            scan.scan,
+            scans[share],
             len(plan.antennas),
             window.order,
             params.gain_options(params.mode),
@@ -198,11 +206,17 @@ def _finish_window(params: Params, window: _Window, phases: _Phases | None) -> D
             name=f"solve_gains-{plan.window}-{number:04d}",
             after=[window.bandpass, *([phases.outcome] if phases else [])],
         )
-        for number, scan in enumerate(window.scans)
+        for number, share in enumerate(share_out(context, [scan.read_with for scan in window.scans]))
     ]
     name = f"transfer_flux-{plan.window}"
     found = (plan, window.bandpass, parts, window.order, window.delays)
     return run_task(context, finish_window, *found, params.outlier_sigma, name=name)
+
+
+def _to_scan_data(context: Context, scan: CalibratorScan, applied: tuple[AppliedTable, ...]) -> ScanData:
+    """Return a scan of one window with its model and what is divided out of it."""
+    model = to_field_model(context, sky_model(context, scan.field))
+    return ScanData(scan.field, scan.scan, (ScanPart(scan.pieces, applied, model),))
 
 
 def _window_inputs(context: Context, windows: Sequence[SpectralWindow]) -> tuple[object, ...]:
@@ -373,13 +387,13 @@ def _solve_phase_up(
     """Return the graph of the phases of the bandpass calibrator; it computes to their SolveSummary."""
     phase_up = params.bandpass.phase_up or PhaseUp()
     channels = inner_channels(params.gain_channels, window)
+    found = calibrator_scans(context, (plan.bandpass_field,), window, channels, together=params.is_plain)
+    scans = [_to_scan_data(context, scan, applied) for scan in found]
     parts = [
         run_task(
             context,
             solve_scan_gains,
-            [ScanPart(scan.pieces, applied, to_field_model(context, sky_model(context, scan.field)))],
-            scan.field,
-            scan.scan,
+            scans[share],
             len(plan.antennas),
             order,
             params.gain_options(GainMode.PHASE, phase_up.min_snr),
@@ -387,7 +401,7 @@ def _solve_phase_up(
             name=f"solve_phase_up-{window.name}-{number:04d}",
             after=after,
         )
-        for number, scan in enumerate(calibrator_scans(context, (plan.bandpass_field,), window, channels))
+        for number, share in enumerate(share_out(context, [scan.read_with for scan in found]))
     ]
     description = SolutionDescription("phase", plan.window, plan.antennas, plan.polarizations)
     return run_task(context, save_phase_up, parts, url, description, order, name=f"save_phase_up-{window.name}")
@@ -411,10 +425,14 @@ def _solve_phases(params: Params, phases: Phases, windows: Sequence[_Window]) ->
     first = windows[0]
     context, plan, name = first.context, first.plan, "_".join(window.plan.window for window in windows)
     together: dict[tuple[str, str, str], list[ScanPart]] = {}
+    read_with: dict[tuple[str, str, str], tuple[Hashable, ...]] = {}
     for window in windows:
         for scan in window.scans:
             part = ScanPart(scan.pieces, window.applied, to_field_model(context, sky_model(context, scan.field)))
-            together.setdefault((scan.dataset, scan.field, scan.scan), []).append(part)
+            key = (scan.dataset, scan.field, scan.scan)
+            together.setdefault(key, []).append(part)
+            read_with[key] = (*read_with.get(key, ()), scan.read_with)
+    scans = [ScanData(field, scan, tuple(parts)) for (_, field, scan), parts in together.items()]
     description = SolutionDescription("phase", plan.window, plan.antennas, plan.polarizations)
     paths, saved = [], []
     for kind, interval in (("phase", phases.solution_interval), ("phase_scan", "scan")):
@@ -422,9 +440,7 @@ def _solve_phases(params: Params, phases: Phases, windows: Sequence[_Window]) ->
             run_task(
                 context,
                 solve_scan_gains,
-                scan_parts,
-                field,
-                scan,
+                scans[share],
                 len(plan.antennas),
                 first.order,
                 params.gain_options(GainMode.PHASE, phases.min_snr),
@@ -432,7 +448,7 @@ def _solve_phases(params: Params, phases: Phases, windows: Sequence[_Window]) ->
                 name=f"solve_{kind}-{name}-{number:04d}",
                 after=[window.bandpass for window in windows],
             )
-            for number, ((_, field, scan), scan_parts) in enumerate(together.items())
+            for number, share in enumerate(share_out(context, list(read_with.values())))
         ]
         paths.append(_table_path(context, plan.window, kind))
         url = context.locate(paths[-1])

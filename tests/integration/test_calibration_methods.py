@@ -32,10 +32,10 @@ from radps.data.simulated_truth import true_bandpasses, true_visibilities
 from radps.data.stores import load_array, write_region
 from radps.data.visibilities import load_visibilities
 from radps.domain.delays import DelayOptions, DelayTable
-from radps.domain.stefcal import Robustness
+from radps.domain.stefcal import GainOptions, Robustness
 from radps.errors import ContextError, SelectionError
 from radps.node_tasks.delays import solve_scan_delays
-from radps.node_tasks.solving import ScanPart
+from radps.node_tasks.solving import ScanPart, sum_scan, sum_scans
 from radps.stages._calibration import calibrator_scans, sky_model
 
 FLUX, PHASE, TARGET = "3C286", "J1445+0958", "N5921"
@@ -510,6 +510,56 @@ def test_robust_solutions_of_spoiled_data_are_those_of_good_ones(noisy_and_spoil
     assert tables["reject"]["bandpass"].outliers.shape == (1, 16, 2)
     assert tables["plain"]["bandpass"].outliers.max() == 0
     assert "data far off the bandpass solutions" not in {score.name for score in benches["plain"].outcome.qa}
+
+
+# --- scans that share a zarr chunk ---
+
+
+def test_scans_of_one_zarr_chunk_are_read_once_and_solved_as_each_by_itself(
+    delayed: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = delayed.after("set_model").context
+    (window,) = context.require_observation().windows
+    monkeypatch.setattr(
+        "radps.stages._calibration.SUM_BLOCK_BYTES", 100_000
+    )  # both zarr chunks of channels, one by one
+    found = calibrator_scans(context, ("phase",), window, (0, window.n_channels), together=True)
+    assert [len(scan.pieces) for scan in found] == [2, 2, 2]
+    assert found[0].read_with == found[1].read_with != found[2].read_with
+    model = to_field_model(context, sky_model(context, PHASE))
+    scans = [[ScanPart(scan.pieces, (), model)] for scan in found[:2]]
+    n_antennas = len(context.require_observation().antennas)
+    alone = [sum_scan(parts, "integration", n_antennas, GainOptions()) for parts in scans]
+    reads: list[tuple[int, int]] = []
+
+    def load(address: Any, *, times: slice, channels: slice, variables: Any) -> Any:
+        reads.append((times.start, times.stop))
+        return load_visibilities(address, times=times, channels=channels, variables=variables)
+
+    monkeypatch.setattr("radps.node_tasks.blocks.load_visibilities", load)
+    together = sum_scans(scans, "integration", n_antennas, GainOptions())
+    assert reads.count((0, 4)) == len(found[0].pieces)
+    for one, other in zip(together, alone, strict=True):
+        assert one.sums.vis_model.any()
+        for first, second in zip((*one.sums, *one[1:4]), (*other.sums, *other[1:4]), strict=True):
+            np.testing.assert_array_equal(first, second)
+
+
+def test_solutions_do_not_depend_on_how_scans_are_shared_out(make_bench: Callable[[ObservationModel], Bench]) -> None:
+    bench = make_bench(DELAYED.model_copy(update={"noise": Noise(sefd=400.0)}))
+    found = []
+    for slots in (1, 3, 64):
+        workspace = bench.context.place().model_copy(update={"resources": Resources(slots=slots)})
+        shared = Bench(bench.model, bench.context.at(workspace)).calibrated(
+            solution_interval="integration", bandpass={"phase_up": {}}, phases={}
+        )
+        tables = shared.context.calibration.tables
+        found.append([solutions.load_solution(shared.context.locate(one.path)).table for one in tables])
+    assert len(found[0]) == 4  # bandpass, phases of integrations and of scans, gains
+    for others in found[1:]:
+        for first, second in zip(found[0], others, strict=True):
+            np.testing.assert_array_equal(first.gains, second.gains)
+            np.testing.assert_array_equal(first.snr, second.snr)
 
 
 # --- linear feeds ---

@@ -44,6 +44,32 @@ def test_empty_text_is_stored(folder: str) -> None:
     assert stores.load_array(f"{folder}/text").tolist() == ["", ""]
 
 
+def test_arrays_are_opened_once_in_a_block_that_keeps_them_open(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = f"{folder}/A"
+    stores.create_array(url, (4, 2), chunks=(1, 2), dtype=float, dims=("x", "y"))
+    opened: list[str] = []
+
+    def count(**how: Any) -> Any:
+        opened.append(how["mode"])
+        return open_array(**how)
+
+    open_array = zarr.open_array
+    monkeypatch.setattr(zarr, "open_array", count)
+    with stores.keep_open():
+        for row in range(4):
+            stores.write_region(url, (slice(row, row + 1), slice(None)), np.full((1, 2), row))
+            assert stores.load_array(url)[row].tolist() == [row, row]
+        assert sorted(opened) == ["r", "r+"]
+        with pytest.raises(DataError, match="no zarr array"):
+            stores.load_array(f"{folder}/B")
+        stores.save_array(f"{folder}/B", [1.0], dims=("x",))
+        assert stores.load_array(f"{folder}/B").tolist() == [1.0], "what was missing is looked for again"
+    opened.clear()
+    stores.load_array(url)
+    stores.load_array(url)
+    assert len(opened) == 2
+
+
 @pytest.mark.parametrize("region", [slice(1, 4), slice(2, 3), slice(0, 3)])
 def test_region_that_cuts_a_chunk_is_refused(folder: str, region: slice) -> None:
     stores.create_array(f"{folder}/A", (5,), chunks=(2,), dtype=float, dims=("x",))

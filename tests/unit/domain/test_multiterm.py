@@ -24,7 +24,6 @@ from radps.domain.normal_operator import large_grid
 from radps.domain.wideband_operator import (
     MAX_SERIES_TERMS,
     apply_operators,
-    make_operators,
     make_spectrum,
     operator_sums,
     phase_of_w,
@@ -106,9 +105,7 @@ def test_residuals_by_convolution_are_those_of_the_visibilities(data: Data, stre
     series = plan_series(waves, data.grid, 2, epsilon=EPSILON, w_term=True)
     assert series == {0.0: 1, 1.0: 3, 220.0: 10}[stretch]
     sums = operator_sums(uvw_m, FREQUENCY_HZ, data.weights, data.grid, data.powers, waves, series, epsilon=EPSILON)
-    found = apply_operators(
-        make_operators(np.stack([make_spectrum(row, series) for row in sums.normalised()]), data.grid), model
-    )
+    found = apply_operators(np.stack([make_spectrum(row, series) for row in sums.normalised()]), model, data.grid)
     exact = predict_terms(
         model.astype(float), uvw_m, FREQUENCY_HZ, data.grid, data.powers[:2], epsilon=1e-9, w_term=True
     )
@@ -117,9 +114,7 @@ def test_residuals_by_convolution_are_those_of_the_visibilities(data: Data, stre
     ).normalised()
     # Twice the accuracy, relative to the peak: the two ends of the w-series meet at the corners.
     np.testing.assert_allclose(found, expected, atol=2 * EPSILON * np.abs(expected).max())
-    short = apply_operators(
-        make_operators(np.stack([make_spectrum(row, 1) for row in sums.normalised()]), data.grid), model
-    )
+    short = apply_operators(np.stack([make_spectrum(row, 1) for row in sums.normalised()]), model, data.grid)
     if stretch > 1:
         assert np.abs(short - expected).max() > 100 * EPSILON
 

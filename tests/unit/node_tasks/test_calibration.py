@@ -64,7 +64,7 @@ def test_scans_are_merged_in_the_order_of_time_with_their_fields() -> None:
         ScanGains("a", "1", make_table([0.0], 2)),
         ScanGains("a", "3", make_table([30.0], 3)),
     ]
-    merged = merge_scan_gains(parts, [1, 0])
+    merged = merge_scan_gains([parts[:2], parts[2:]], [1, 0])
     assert merged.table.time_s.tolist() == [0.0, 20.0, 30.0, 50.0]
     assert merged.fields == ("a", "b", "a", "b")
     assert merged.scans == ("1", "2", "3", "2")
@@ -81,7 +81,7 @@ def test_a_reference_that_drops_out_of_a_scan_does_not_make_phases_jump() -> Non
         if number == 1:
             table.flags[:, 1] = True
         parts.append(ScanGains("a", str(number), table))
-    merged = merge_scan_gains(parts, [1, 0, 2, 3])
+    merged = merge_scan_gains([parts], [1, 0, 2, 3])
     others = [0, 2, 3]
     expected = np.broadcast_to(merged.table.gains[:1, others], (3, 3, 1, 2))
     np.testing.assert_allclose(merged.table.gains[:, others], expected, rtol=1e-13)
