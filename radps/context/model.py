@@ -295,6 +295,20 @@ class Context(Record):
         """
         return find_line_free(self.line_free, self.line_searches, field, self.window(window))
 
+    def continuum_channels(self, field: str, window: str) -> tuple[tuple[int, int], ...]:
+        """Return the half-open ranges of channels that a continuum is made of.
+
+        Those without line; all of them where nothing is known, or where a search had too few channels to look at.
+
+        Raises
+        ------
+        SelectionError
+            There is no such window.
+        """
+        known = self.line_free_channels(field, window)
+        blind = any((one.field, one.window, one.coverage) == (field, window, "no data") for one in self.line_searches)
+        return ((0, self.window(window).n_channels),) if known is None or (blind and not known) else known
+
     def find_images(
         self,
         *,

@@ -2,7 +2,8 @@
 
 1. :func:`describe_processing_set` finds the MSv4 groups of visibilities, and in each of them its fields.
 2. :func:`load_cells` reads the data of one field at given times, baselines and channels. Cells that the group does not
-   have come as NaN and flagged, and so do cells that are padded with NaN but not flagged, as XRADIO leaves them.
+   have come as NaN and flagged, and so do cells that are padded with NaN but not flagged, as XRADIO leaves them. Data
+   without a positive weight are flagged.
 
 The groups may be of any chunking. Nothing of them is ever changed.
 """
@@ -174,7 +175,7 @@ def load_cells(
     flags = load(address.flag, VISIBILITY_DIMS) if address.flag else np.False_
     cells.visibilities[place] = visibilities
     cells.weights[place] = weights
-    cells.flags[place] = flags | ~np.isfinite(visibilities) | ~np.isfinite(weights)
+    cells.flags[place] = flags | ~np.isfinite(visibilities) | ~(np.isfinite(weights) & (weights > 0))
     uvw_m = load(address.uvw, ("time", "baseline_id", "uvw_label"))
     cells.uvw_m[place] = rotate_uvw(uvw_m.astype(np.float64), address.uvw_rotation_rad)
     return cells

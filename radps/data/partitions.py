@@ -4,7 +4,8 @@
    another pad between data sets is another antenna.
 2. Fields of the same name and direction are one field; of the same name and another direction they get different names.
 3. Parts of a data set that have the same field and the same channels are one partition, whatever their intents. Its
-   times and baselines are those of all parts.
+   times and baselines are those of all parts. Windows of the same channels that were observed at the same time (two
+   basebands that are tuned alike) stay two: each has data of its own.
 4. Windows of different data sets that match share a virtual window (:mod:`radps.data.virtual_windows`).
 """
 
@@ -106,8 +107,10 @@ def join_parts(
     for dataset, (title, parts) in enumerate(datasets):
         keys: dict[tuple[object, ...], int] = {}
         grouped: dict[tuple[str, int], list[int]] = {}
+        doubled = _doubled_windows(parts)
         for number, part in enumerate(parts):
             key = _window_key(part.description)
+            key = (*key, part.description.spectral_window_name) if key in doubled else key
             if key not in keys:
                 keys[key] = len(windows)
                 windows.append(_window(part.description, len(windows)))
@@ -239,6 +242,28 @@ def _check_intents(intents: Mapping[str, Sequence[str]], names: Sequence[str]) -
 def _window_key(description: MeasurementSetDescription) -> tuple[object, ...]:
     """Return what makes a spectral window: channels, frame, polarizations."""
     return (description.frequency_hz.tobytes(), description.spectral_frame, description.polarizations)
+
+
+def _doubled_windows(parts: Sequence[SourcePart]) -> set[tuple[object, ...]]:
+    """Return what two windows of different names have in common that were observed at the same times."""
+    doubled = set()
+    seen: dict[tuple[object, ...], list[MeasurementSetDescription]] = {}
+    for one in (part.description for part in parts):
+        key = _window_key(one)
+        others = seen.setdefault((*key, one.field_name), [])
+        for other in others:
+            is_another = other.spectral_window_name != one.spectral_window_name
+            if is_another and np.intersect1d(other.time_s, one.time_s).size and _pairs(other) & _pairs(one):
+                doubled.add(key)
+        others.append(one)
+    return doubled
+
+
+def _pairs(description: MeasurementSetDescription) -> set[tuple[str, str]]:
+    """Return the names of the antennas of each baseline."""
+    names = description.antennas.names
+    ends = zip(description.antenna1.tolist(), description.antenna2.tolist(), strict=True)
+    return {(names[first], names[second]) for first, second in ends}
 
 
 def _window(description: MeasurementSetDescription, number: int) -> JoinedWindow:

@@ -13,12 +13,13 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
-from radps.data import measurement_set, msv2, msv4, stores, uvfits
+from radps.data import measurement_set, msv2, msv2_rows, msv4, stores, uvfits
 from radps.data.chunks import plan_storage_chunks
 from radps.data.measurement_set import Antennas, MeasurementSetDescription
 from radps.data.msv4 import Cells, Msv4Address
 from radps.data.part_selection import DataSelection, select_parts
 from radps.data.partitions import JoinedData, JoinedPartition, JoinedWindow, join_parts
+from radps.data.repeated_data import find_repeated
 from radps.data.sources import SourceKind, SourcePart, describe_source, find_source
 from radps.data.uvfits import UvfitsAddress
 from radps.data.virtual_windows import SAME_BAND, VirtualMatching
@@ -27,6 +28,9 @@ from radps.errors import DataError
 
 COPY_BYTES_PER_VISIBILITY = 48
 """Peak memory of :func:`copy_block` for each visibility: 13 for the result, the rest for samples on their way."""
+
+_NOWHERE_M = 1e-3
+"""An antenna that is nearer to the centre of the Earth has no position."""
 
 _BYTES_ON_DISK = 13
 """A visibility, its flag and its weight, uncompressed."""
@@ -47,6 +51,8 @@ class DataSet(NamedTuple):
     """Where it is, as the user gave it."""
     is_imported: bool = False
     """True if ``path`` is the copy that an attempt before has made."""
+    n_repeated_rows: int = 0
+    """Rows of an MSv2 that are of the same time and baseline as another one, and are not used."""
 
 
 class ImportedScan(NamedTuple):
@@ -132,6 +138,10 @@ class ImportPlan(NamedTuple):
     """Windows and scans that no stage could use, in words."""
     not_applied: tuple[str, ...] = ()
     """Corrections that came with the data and that no stage applies, in words."""
+    repeated: tuple[str, ...] = ()
+    """Data sets that hold the same observation, in words."""
+    repeated_rows: tuple[tuple[str, int], ...] = ()
+    """Data sets with rows that are not used, as another one is of the same time and baseline, and how many."""
 
 
 class CopyBlock(BaseModel):
@@ -181,8 +191,11 @@ def find_dataset(path: str, name: str, scratch: str) -> DataSet:
         It is missing, damaged, or of a kind that is not read.
     """
     kind = find_source(path)
-    where = msv2.convert_msv2(path, scratch) if kind is SourceKind.MSV2 else path
-    return DataSet(name, where, kind, path)
+    if kind is not SourceKind.MSV2:
+        return DataSet(name, path, kind, path)
+    where = msv2.convert_msv2(path, scratch)
+    msv2_rows.flag_whole_rows(path, where)
+    return DataSet(name, where, kind, path, n_repeated_rows=msv2_rows.count_repeated_rows(path))
 
 
 def create_partitions(
@@ -235,6 +248,7 @@ def create_partitions(
     parts.update(selected.datasets)
     joined = join_parts(list(parts.items()), intents, matching, min_overlap)
     copied = [one for one in joined.partitions if not (one.is_kept and (keep or datasets[one.dataset].is_imported))]
+    _check_positions(joined)
     longest_m, idle = _measure_array(joined)
     needed = sum(int(np.prod(one.description.shape)) for one in copied) * _BYTES_ON_DISK
     stores.check_free_bytes(url, needed, f"stage import_data: the copy of {len(copied)} partitions")
@@ -261,6 +275,8 @@ def create_partitions(
         idle_antennas=idle,
         left_out=selected.left_out,
         not_applied=_name_corrections(parts),
+        repeated=find_repeated(joined, [one.name for one in datasets]),
+        repeated_rows=tuple((one.name, one.n_repeated_rows) for one in datasets if one.n_repeated_rows),
     )
 
 
@@ -347,6 +363,24 @@ def _name_corrections(parts: Mapping[str, Sequence[SourcePart]]) -> tuple[str, .
         for what in msv4.find_corrections(part.address.url)
     )
     return tuple(dict.fromkeys(found))
+
+
+def _check_positions(joined: JoinedData) -> None:
+    """Refuse antennas that have data and no position: array, beam and pixels come out as large as the Earth."""
+    ends = [one.description for one in joined.partitions]
+    used = np.unique(np.concatenate([array for one in ends for array in (one.antenna1, one.antenna2)]))
+    nowhere = [
+        joined.antennas.names[number]
+        for number in used.tolist()
+        if not np.linalg.norm(joined.antennas.positions_m[number]) > _NOWHERE_M
+    ]
+    if nowhere:
+        leave_out = ", ".join(f'"!{name}"' for name in nowhere)
+        remedy = f", or leave them out (import_data: {{antennas: [{leave_out}]}})" if len(nowhere) < used.size else ""
+        raise DataError(
+            f"{len(nowhere)} of {used.size} antennas with data ({', '.join(nowhere)}) have the position 0, 0, 0 or "
+            f"none, from which beam and pixels are found. Correct them in the data{remedy}"
+        )
 
 
 def _measure_array(joined: JoinedData) -> tuple[float, tuple[str, ...]]:

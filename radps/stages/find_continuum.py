@@ -208,7 +208,7 @@ def _say(search: LineSearch) -> str:
     """Return what was found in words."""
     name = f"{search.field} in {search.window}"
     if search.coverage == "no data":
-        return f"{name}: too few channels with data to look for lines"
+        return f"{name}: too few channels with data to look for lines; the continuum takes all"
     if search.coverage == "none":
         return f"{name}: lines all over the band, no continuum can be taken; give line_free if there is some"
     if search.origin == "config":

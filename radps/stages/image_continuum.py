@@ -166,8 +166,7 @@ def _channels(
     ranges = params.channels if params.channels is not None else planned.channels if planned else None
     if ranges is not None:
         return channels_without_line(context, partition, ranges)
-    known = context.line_free_channels(partition.field, window.name)
-    return ((0, window.n_channels),) if known is None else known
+    return context.continuum_channels(partition.field, window.name)
 
 
 def choose_data_group(params: Params, partition: Partition) -> str:

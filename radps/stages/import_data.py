@@ -277,28 +277,19 @@ def _outcome(
         f"{observation.telescope or 'unknown telescope'}, {len(observation.antennas)} antennas, "
         f"{n_fields} field{'s' * (n_fields > 1)}, {windows}, {n_visibilities:,} visibilities"
     )
-    problems = [f"no usable data of {list_some(silent)}"] if silent else []
+    agreement = copied.uvw_product_m2 / copied.uvw_norm_m2 if copied is not None and copied.uvw_norm_m2 > 0 else None
+    remarks = [f"no usable data of {list_some(silent)}"] if silent else []
     if plan.left_out:
-        problems.append(f"left out: {', '.join(plan.left_out)}")
+        remarks.append(f"left out: {', '.join(plan.left_out)}")
     if plan.not_applied:
-        problems.append(
+        remarks.append(
             f"{', '.join(plan.not_applied)} are not applied by any stage: if these data are raw, let CASA do it before "
             "the import (`gencal`, `applycal`)"
         )
-    agreement = copied.uvw_product_m2 / copied.uvw_norm_m2 if copied is not None and copied.uvw_norm_m2 > 0 else None
-    is_reversed = agreement is not None and agreement < -_REVERSED
-    if is_reversed:
-        problems.append(
-            "baseline vectors are the negative of those of the antenna positions: if the visibilities are not of that "
-            "order too, images are turned by 180 degrees; look for a source of a known place, and change the sign of "
-            "UVW in the data if it is on the other side"
-        )
-    is_empty = copied is not None and copied.n_flagged == copied.n_visibilities
-    if is_empty:
-        problems.append("every visibility is flagged")
+    problems = _problems(plan, copied, agreement)
     return Outcome(
-        status=OutcomeStatus.CAVEATS if is_empty or is_reversed else OutcomeStatus.SUCCESS,
-        message="; ".join([text, *problems]),
+        status=OutcomeStatus.CAVEATS if problems else OutcomeStatus.SUCCESS,
+        message="; ".join([text, *remarks, *problems]),
         observation=observation,
         summary={
             "datasets": {job.name: job.path for job in jobs},
@@ -311,12 +302,43 @@ def _outcome(
             "antennas_without_data": list(silent),
             "left_out": list(plan.left_out),
             "not_applied": list(plan.not_applied),
+            "repeated": list(plan.repeated),
+            "repeated_rows": dict(plan.repeated_rows),
             "longest_baseline_m": observation.longest_baseline_m,
             "synthesized_beam_arcsec": float(np.rad2deg(observation.synthesized_beam_rad) * 3600),
             "integration_times_s": sorted({partition.integration_time_s for partition in plan.partitions}),
         },
         qa=_scores(observation, fraction, agreement),
     )
+
+
+def _problems(plan: ImportPlan, copied: CopySummary | None, agreement: float | None) -> list[str]:
+    """Return what somebody should look at before going on; ``agreement`` is that of baseline vectors and positions."""
+    problems = []
+    if plan.repeated:
+        problems.append(
+            f"the same observation is in {' and in '.join(plan.repeated)}: its data count twice, and the noise looks "
+            "lower than it is; leave one of them out of data.path"
+        )
+    problems += [
+        f"{count} rows of {name} are of the same time, baseline, field and window as another one; one of each is used"
+        for name, count in plan.repeated_rows
+    ]
+    if copied is None:
+        return problems
+    if agreement is not None and agreement < -_REVERSED:
+        problems.append(
+            "baseline vectors are the negative of those of the antenna positions: if the visibilities are not of that "
+            "order too, images are turned by 180 degrees; look for a source of a known place, and change the sign of "
+            "UVW in the data if it is on the other side"
+        )
+    if agreement is None and copied.n_missing < copied.n_visibilities:
+        problems.append(
+            "every baseline vector (UVW) is zero: nothing can be imaged; have them computed, as by CASA `fixvis`"
+        )
+    if copied.n_flagged == copied.n_visibilities:
+        problems.append("every visibility is flagged")
+    return problems
 
 
 def _scores(observation: Observation, fraction: float | None, agreement: float | None) -> tuple[QAScore, ...]:

@@ -253,8 +253,7 @@ def _expect_noise(
 
 def _count_line_free(context: Context, partition: Partition) -> int:
     """Return how many channels of a partition go into the continuum: all of them as long as no line is known."""
-    known = context.line_free_channels(partition.field, partition.window)
-    return partition.shape[2] if known is None else sum(stop - start for start, stop in known)
+    return sum(stop - start for start, stop in context.continuum_channels(partition.field, partition.window))
 
 
 def _describe(one: PlannedImage) -> str:

@@ -161,6 +161,37 @@ def test_polarizations_make_windows_too(description: MeasurementSetDescription) 
     assert len(joined.windows) == 2
 
 
+def test_two_windows_of_the_same_channels_at_the_same_time_stay_two(description: MeasurementSetDescription) -> None:
+    """One would hide the other: they were one partition, with the data of the first alone."""
+    twins = [
+        part(description, spectral_window_name=name, field_name=field) for field in ("a", "b") for name in ("A0", "B0")
+    ]
+    # A field that only one of them observed belongs to that one.
+    twins.append(part(description, spectral_window_name="B0", field_name="c"))
+    joined = join_parts([("a", twins)], {})
+    assert [(window.label, window.virtual) for window in joined.windows] == [("A0", 0), ("B0", 1)]
+    assert [one.window for one in joined.partitions] == [0, 1, 0, 1, 1]
+    assert all(len(one.parts) == 1 for one in joined.partitions)
+
+
+def test_windows_of_the_same_channels_at_other_times_or_of_other_antennas_are_one(
+    description: MeasurementSetDescription,
+) -> None:
+    later = part(description, spectral_window_name="again", time_s=description.time_s + 3600.0)
+    halves = [
+        part(
+            description,
+            spectral_window_name=name,
+            antenna1=description.antenna1[own],
+            antenna2=description.antenna2[own],
+        )
+        for name, own in (("one subarray", [0]), ("another", [5]))
+    ]
+    for parts in ([part(description), later], halves):
+        joined = join_parts([("a", parts)], {})
+        assert len(joined.windows) == len(joined.partitions) == 1
+
+
 def test_rest_frequency_is_the_first_that_a_field_gives(description: MeasurementSetDescription) -> None:
     parts = [
         part(description, rest_frequency_hz=float("nan")),

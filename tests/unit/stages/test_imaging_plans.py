@@ -17,6 +17,7 @@ from radps.context.records import (
     DataSetMetadata,
     Direction,
     FrequencyRange,
+    LineSearch,
     Observation,
     ObservedField,
     Outcome,
@@ -195,6 +196,19 @@ def test_a_field_without_line_free_channels_is_an_error_that_says_what_to_give()
         image_continuum.find_continuum_targets(context, image_continuum.Params())
     with pytest.raises(SelectionError, match="no channel of field galaxy is line-free"):
         image_continuum.find_continuum_targets(context, image_continuum.Params(spectral_windows="each"))
+
+
+def test_a_window_with_too_few_channels_to_search_is_continuum_as_a_whole() -> None:
+    """It was taken for one that is all line, and refused: a window of one channel, or a field that is all flagged."""
+    search = LineSearch(
+        field="galaxy", window="spw0", coverage="no data", origin="find_continuum", n_channels=1, n_line_free=0
+    )
+    context = make_context().with_outcome("find_continuum", Outcome(line_free=(), line_searches=(search,)))
+    (target,) = image_continuum.find_continuum_targets(context, image_continuum.Params())
+    assert target.channels == (((0, N_CHANNELS),),)
+    given = FrequencyRange(start_hz=1.4e9 + 9.5e4, stop_hz=1.4e9 + 19.5e4, frame="LSRK", origin="config")
+    context = context.with_outcome("subtract_continuum", Outcome(line_free=(given,)))
+    assert context.continuum_channels("galaxy", "spw0") == ((10, 20),), "what the user gives wins"
 
 
 def test_automatic_pixels_sample_the_beam_and_cover_the_primary_beam() -> None:

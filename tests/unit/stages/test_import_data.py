@@ -316,3 +316,72 @@ def test_the_stage_asks_for_data_before_any_task() -> None:
     context = Context(run_id="x").at(Workspace(url="/nowhere", step="import_data"))
     with pytest.raises(DataError, match=r"there is no data set: name one by data\.path"):
         next(import_data(context, Params()))
+
+
+def test_odd_rows_of_an_msv2_are_said(tmp_path: Path, datasets: ModuleType) -> None:
+    """Rows that come twice are counted; without a weight, data are flagged; rows flagged as a whole are, too."""
+    from arcae.lib.arrow_tables import Table
+
+    truth = datasets.write_msv2(tmp_path / "a.ms")
+    main = Table.from_filename(str(tmp_path / "a.ms"), readonly=False)
+    n_rows = len(truth.data)
+    names = ["TIME", "ANTENNA1", "ANTENNA2", "FIELD_ID", "DATA_DESC_ID", "STATE_ID", "SCAN_NUMBER", "UVW", "DATA"]
+    columns = {name: main.getcol(name) for name in [*names, "FLAG", "SIGMA", "TIME_CENTROID", "INTERVAL"]}
+    main.addrows(1)
+    for name, values in columns.items():
+        main.putcol(name, values[:1], index=(slice(n_rows, n_rows + 1),))
+    weight = np.where(np.arange(n_rows + 1)[:, np.newaxis] % 2, 1.0, [0.0, -1.0])
+    main.putcol("WEIGHT", weight.astype(np.float32))
+    main.putcol("FLAG_ROW", np.arange(n_rows + 1) % 2 == 1)
+    main.close()
+    context, _ = run(tmp_path, [tmp_path / "a.ms"])
+    outcome = context.steps["import_data"].outcome
+    assert outcome is not None
+    assert outcome.status is OutcomeStatus.CAVEATS
+    assert "1 rows of a are of the same time, baseline, field and window as another one; one of each is used" in (
+        outcome.message
+    )
+    assert "every visibility is flagged" in outcome.message
+    assert outcome.summary["repeated_rows"] == {"a": 1}
+
+
+def test_a_data_set_that_comes_twice_is_said(tmp_path: Path, datasets: ModuleType) -> None:
+    """The noise would come out 1.4 times too low, and nobody would know why."""
+    datasets.write_uvfits(tmp_path / "day.fits")
+    datasets.write_uvfits(tmp_path / "copy.fits")
+    context, _ = run(tmp_path, [tmp_path / "day.fits", tmp_path / "copy.fits"])
+    outcome = context.steps["import_data"].outcome
+    assert outcome is not None
+    assert outcome.status is OutcomeStatus.CAVEATS
+    assert "the same observation is in day and copy (3C286, N5921_2): its data count twice" in outcome.message
+    assert outcome.summary["repeated"] == ["day and copy (3C286, N5921_2)"]
+
+
+def test_an_antenna_without_a_position_is_refused(tmp_path: Path, datasets: ModuleType) -> None:
+    """It was taken to stand in the middle of the Earth: baselines of 6,000 km, pixels of nothing."""
+    positions = datasets.ANTENNA_POSITIONS_M.copy()
+    positions[1] = 0.0
+    datasets.write_msv2(tmp_path / "a.ms", positions_m=positions)
+    text = failure(tmp_path, [tmp_path / "a.ms"])
+    assert "1 of 4 antennas with data (VA02) have the position 0, 0, 0 or none" in text
+    assert 'Correct them in the data, or leave them out (import_data: {antennas: ["!VA02"]})' in text
+    context, _ = run(tmp_path / "without", [tmp_path / "a.ms"], antennas=["!VA02"])
+    assert context.require_observation().longest_baseline_m < 500.0
+    datasets.write_msv2(tmp_path / "b.ms", positions_m=0 * positions)
+    text = failure(tmp_path / "none", [tmp_path / "b.ms"])
+    assert "4 of 4 antennas with data" in text
+    assert text.endswith("Correct them in the data (in task import_data.create_partitions-1)")
+
+
+def test_baseline_vectors_of_zero_are_said(tmp_path: Path, datasets: ModuleType) -> None:
+    from arcae.lib.arrow_tables import Table
+
+    truth = datasets.write_msv2(tmp_path / "a.ms")
+    main = Table.from_filename(str(tmp_path / "a.ms"), readonly=False)
+    main.putcol("UVW", 0 * truth.uvw_m)
+    main.close()
+    context, _ = run(tmp_path, [tmp_path / "a.ms"])
+    outcome = context.steps["import_data"].outcome
+    assert outcome is not None
+    assert outcome.status is OutcomeStatus.CAVEATS
+    assert "every baseline vector (UVW) is zero" in outcome.message
