@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 from typing import Annotated, Any, Literal, NamedTuple
@@ -60,6 +61,9 @@ PRIMARY_BEAM_WIDTH = 1.02
 
 _MOST_DESCRIBED = 4
 """Images in the message of a step."""
+
+_SPECIAL = re.compile(r"""[/\\*?\[\]#%:"'<>|]""")
+"""Characters that are not taken into the names of files: `Sgr A*` is also a pattern for the files of `Sgr A-east`."""
 
 TROUBLES = (StopReason.DIVERGED, StopReason.NO_DATA)
 """Ends of a channel's loop that somebody should look at."""
@@ -279,8 +283,19 @@ def image_name(context: Context, field: str, virtual: int) -> str:
     """
     partitions = [one for one in context.require_observation().partitions if one.field == field]
     first = {context.window(one.window).virtual for one in partitions if one.dataset == partitions[0].dataset}
-    name = field if first == {virtual} else f"{field}-{context.virtual_window(virtual).name}"
-    return name.replace("/", "_")
+    name = field_name_in_paths(context, field)
+    return name if first == {virtual} else f"{name}-{context.virtual_window(virtual).name}"
+
+
+def field_name_in_paths(context: Context, field: str) -> str:
+    """Return the name of a field for files: without what paths, URLs and patterns of names mean something by.
+
+    Two fields whose names come out the same are told apart by a number: "a/b" and "a*b" are "a_b" and "a_b_2".
+    """
+    names = [_SPECIAL.sub("_", one.name) for one in context.require_observation().fields]
+    place = [one.name for one in context.require_observation().fields].index(field)
+    count = names[: place + 1].count(names[place])
+    return names[place] if count == 1 else f"{names[place]}_{count}"
 
 
 def farthest_baseline(context: Context) -> NDArray[np.float64]:

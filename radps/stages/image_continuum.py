@@ -61,6 +61,7 @@ from radps.stages._imaging import (
     describe_choices,
     describe_image,
     describe_records,
+    field_name_in_paths,
     imaged_data,
     make_rules,
     plan_stores,
@@ -119,10 +120,11 @@ def image_continuum(context: Context, params: Params) -> Generator[Delayed | Kee
     blocks depend on the data alone, so that the sums come out the same on every cluster.
     """
     records, methods = [], {}
-    for target in find_continuum_targets(context, params):
+    targets = find_continuum_targets(context, params)
+    for target in targets:
         record, methods[target.name] = yield from image_target(context, params, target)
         records.append(record)
-    troubles = describe_beamless(records)
+    troubles = [*describe_unimaged(context, params, targets), *describe_beamless(records)]
     if listed := [record.name for record in records if record.listed]:
         troubles.append(f"look at {', '.join(listed)}: diverged or without data")
     return Outcome(
@@ -145,18 +147,30 @@ def find_continuum_targets(context: Context, params: Params) -> tuple[ImageTarge
         planned = context.imaging.find("continuum", field, [windows[one.window].virtual for one in every])
         ranges = [_channels(context, params, planned, one, windows[one.window]) for one in every]
         used = [(one, found) for one, found in zip(every, ranges, strict=True) if found]
-        if not used and each and len(groups) > 1:
-            continue  # a window that is all line has no continuum; the others do
+        if not used and len(groups) > 1:
+            continue  # a field or window that is all line has no continuum; the others do
         if not used:
             raise SelectionError(
                 f"no channel of field {field} is line-free; name channels to image by the parameter `channels`"
             )
         partitions, channels = zip(*used, strict=True)
-        name = f"{field}-{context.virtual_window(virtual).name}" if each else field
-        targets.append(ImageTarget(name.replace("/", "_"), field, partitions, channels, planned))
+        name = field_name_in_paths(context, field)
+        name = f"{name}-{context.virtual_window(virtual).name}" if each else name
+        targets.append(ImageTarget(name, field, partitions, channels, planned))
     if not targets:
         raise SelectionError("no spectral window has line-free channels; name channels by the parameter `channels`")
     return tuple(targets)
+
+
+def describe_unimaged(context: Context, params: Params, targets: Sequence[ImageTarget]) -> list[str]:
+    """Return a message if selected fields have no image at all, as all their channels have lines."""
+    imaged = {target.field for target in targets}
+    fields = dict.fromkeys(one.field for one in context.visibilities(params.field) if one.field not in imaged)
+    return [
+        f"no channel of field {field} is line-free, so that it has no continuum; name channels to image by the "
+        "parameter `channels`"
+        for field in fields
+    ]
 
 
 def _channels(

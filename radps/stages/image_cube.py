@@ -46,6 +46,7 @@ from radps.stages._imaging import (
     describe_image,
     describe_records,
     farthest_baseline,
+    field_name_in_paths,
     image_name,
     imaged_data,
     make_rules,
@@ -113,7 +114,7 @@ def find_targets(context: Context, params: Params) -> tuple[ImageTarget, ...]:
         used = [_channels(params, planned, window) for window in windows]
         _check_polarizations(params, partitions)
         choice = choose_axis(context, params, partitions, used)
-        name = field.replace("/", "_") if virtual is None else image_name(context, field, virtual)
+        name = field_name_in_paths(context, field) if virtual is None else image_name(context, field, virtual)
         channels = tuple((one,) for one in choice.channels)
         targets.append(ImageTarget(name, field, tuple(partitions), channels, planned, axis=choice.axis))
     return tuple(targets)

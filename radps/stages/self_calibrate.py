@@ -120,12 +120,15 @@ def self_calibrate(context: Context, params: Params) -> Generator[Delayed, Any, 
     """
     check_baselines(context, params.min_baselines)
     results = []
-    for target in image_continuum.find_continuum_targets(context, params):
+    targets = image_continuum.find_continuum_targets(context, params)
+    for target in targets:
         result = yield from _calibrate_field(context, params, target)
         results.append(result)
-    return _finish(
+    outcome = _finish(
         results, [table for table in context.calibration.tables if table.kind in ("self_phase", "self_gain")]
     )
+    left_out = image_continuum.describe_unimaged(context, params, targets)
+    return outcome.model_copy(update={"message": "; ".join([outcome.message, *left_out])})
 
 
 def _calibrate_field(context: Context, params: Params, target: ImageTarget) -> Generator[Delayed, Any, _Result]:

@@ -95,6 +95,22 @@ def make_context(
     return Context(run_id="r").with_outcome("import_data", Outcome(observation=observation)).at(workspace)
 
 
+def with_fields(*names: str) -> Context:
+    """Return a context with targets of these names."""
+    context = make_context(*(window(f"spw{number}") for number in range(len(names))))
+    observation = context.require_observation()
+    (field,) = observation.fields
+    changes = {
+        "fields": tuple(field.model_copy(update={"name": name}) for name in names),
+        "windows": observation.windows[:1],
+        "partitions": tuple(
+            one.model_copy(update={"field": name, "window": "spw0", "dataset": "day0"})
+            for one, name in zip(observation.partitions, names, strict=True)
+        ),
+    }
+    return context.with_outcome("again", Outcome(observation=observation.model_copy(update=changes)))
+
+
 def parts(context: Context, **parameters: object) -> tuple[image_cube.CubePart, ...]:
     params = image_cube.Params(image_size=64, cell_size=1e-5, **parameters)
     (target,) = image_cube.find_targets(context, params)
@@ -196,6 +212,39 @@ def test_a_field_without_line_free_channels_is_an_error_that_says_what_to_give()
         image_continuum.find_continuum_targets(context, image_continuum.Params())
     with pytest.raises(SelectionError, match="no channel of field galaxy is line-free"):
         image_continuum.find_continuum_targets(context, image_continuum.Params(spectral_windows="each"))
+
+
+def test_a_field_that_is_all_line_does_not_keep_the_others_from_their_continuum() -> None:
+    context = with_fields("galaxy", "maser")
+    first, second = context.require_observation().partitions
+    line_free = FrequencyRange(
+        start_hz=1.4e9 + 9.5e4, stop_hz=1.4e9 + 19.5e4, frame="LSRK", origin="config", field="galaxy"
+    )
+    searches = tuple(
+        LineSearch(
+            field=one.field,
+            window=one.window,
+            coverage=found,
+            origin="find_continuum",
+            n_channels=N_CHANNELS,
+            n_line_free=count,
+        )
+        for one, found, count in ((first, "some", 10), (second, "none", 0))
+    )
+    context = context.with_outcome("find_continuum", Outcome(line_free=(line_free,), line_searches=searches))
+    params = image_continuum.Params()
+    targets = image_continuum.find_continuum_targets(context, params)
+    assert [target.field for target in targets] == ["galaxy"]
+    (text,) = image_continuum.describe_unimaged(context, params, targets)
+    assert text.startswith("no channel of field maser is line-free, so that it has no continuum; name channels")
+
+
+def test_names_of_images_have_no_characters_that_stand_for_others() -> None:
+    """On an object store the files of `Sgr A*` would be those of `Sgr A-east`, too, when they are removed."""
+    context = with_fields("Sgr A*", "Sgr A/", "[HB89] 1+2")
+    names = [target.name for target in image_cube.find_targets(context, image_cube.Params())]
+    assert names == ["Sgr A_", "Sgr A__2", "_HB89_ 1+2"]
+    assert [one.name for one in image_continuum.find_continuum_targets(context, image_continuum.Params())] == names
 
 
 def test_a_window_with_too_few_channels_to_search_is_continuum_as_a_whole() -> None:
