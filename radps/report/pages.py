@@ -11,7 +11,16 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from radps.context.model import Context
-from radps.context.records import ImageRecord, Outcome, OutcomeStatus, ProductRecord, QAScore, StepRecord, StepState
+from radps.context.records import (
+    ImageRecord,
+    Outcome,
+    OutcomeStatus,
+    ProductKind,
+    ProductRecord,
+    QAScore,
+    StepRecord,
+    StepState,
+)
 from radps.context.scores import BAD_SCORE, GOOD_SCORE
 from radps.data.urls import format_bytes
 from radps.node_tasks.plotting import DPI, Picture, in_theme
@@ -119,7 +128,10 @@ def _step_page(
             inputs=[_show_input(context, step) for step in record.after],
             measures=explain_scores(outcome.qa),
             scores=[_show_score(score) for score in outcome.qa],
-            pictures=[_show(one, folder) for one in pictures if one.step == record.id],
+            pictures=[
+                *(_show(one, folder) for one in pictures if one.step == record.id),
+                *(_show_own_picture(one, folder) for one in outcome.products if one.kind is ProductKind.PICTURE),
+            ],
             outputs=outcome.list_outputs(),
             parameters=parameter_rows(record.params, meanings.get(record.stage, ())),
             summary=json.dumps(outcome.summary, indent=1, ensure_ascii=False) if outcome.summary else "",
@@ -269,6 +281,14 @@ def _show(picture: Picture, folder: str) -> dict[str, Any]:
         "height": picture.height_px,
         "is_wide": picture.width_px >= _WIDE_PX,
     }
+
+
+def _show_own_picture(product: ProductRecord, folder: str) -> dict[str, Any]:
+    """Return a picture that the step itself made for a template: there is one for both themes, of unknown size."""
+    href = posixpath.relpath(product.path, folder)
+    name = href.rpartition("/")[2]
+    fixed = {"dark_href": "", "width": 0, "height": 0, "is_wide": False}
+    return {"title": name, "caption": product.source, "href": href, "anchor": name, **fixed}
 
 
 def _show_product(product: ProductRecord, folder: str) -> dict[str, str]:

@@ -8,6 +8,7 @@ from radps.context.model import Context
 from radps.context.records import StepRecord, StepState
 from radps.node_tasks.plotting import Picture
 from radps.report.pages import make_pages
+from radps.report.parameters import ParameterMeaning
 
 
 def record(name: str, state: StepState, **changes: object) -> StepRecord:
@@ -41,3 +42,11 @@ def test_a_picture_leads_to_itself_in_the_colours_that_are_shown() -> None:
         ("light", "pictures/flags.png", "pictures/flags.png"),
         ("dark", "pictures/dark/flags.png", "pictures/dark/flags.png"),
     ]
+
+
+def test_words_of_code_in_a_meaning_are_code_and_nothing_in_it_is_markup() -> None:
+    done = record("cube", StepState.DONE, params={"threshold": 0.1}, stop_s=1.7e9 + 1)
+    meaning = ParameterMeaning("threshold", "0.0", "Jy", "Stop here (CASA `threshold`), if <b> is `x < y`.")
+    pages = make_pages(Context(run_id="r").with_records([done]), [], "products/report", {"cube": (meaning,)})
+    expected = "Stop here (CASA <code>threshold</code>), if &lt;b&gt; is <code>x &lt; y</code>."
+    assert expected in pages[1].content
