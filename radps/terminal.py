@@ -206,5 +206,6 @@ def make_table(*columns: str, right: tuple[str, ...] = ()) -> Table:
     """Return an empty table without lines; the columns named by ``right`` are aligned to the right."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        # As a text: rich takes what stands in square brackets, a unit, for a style.
+        table.add_column(Text(column), justify="right" if column in right else "left", overflow="fold")
     return table

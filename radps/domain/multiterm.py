@@ -165,7 +165,7 @@ def invert_hessian(hessian: NDArray[np.float64]) -> NDArray[np.float64]:
     if len(hessian) > 1 and not np.linalg.cond(hessian) < MAX_CONDITION:
         raise DataError(
             f"the data cannot tell {len(hessian)} Taylor terms apart (their Hessian has the condition number "
-            f"{np.linalg.cond(hessian):.3g}): the channels are too close to each other; image with nterms 1"
+            f"{np.linalg.cond(hessian):.3g}): the channels are too close to each other; image with n_terms: 1"
         )
     return np.asarray(np.linalg.inv(hessian), np.float64)
 

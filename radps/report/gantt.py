@@ -39,6 +39,7 @@ _CUT_PAUSE = 0.02
 """... to this."""
 _FAILED = "C3"
 """Red in the styles of matplotlib, and in both themes of the report."""
+_MOST_TICKS = 9
 _UNITS = ((3 * 3600.0, 3600.0, "h"), (300.0, 60.0, "min"), (0.0, 1.0, "s"))
 
 
@@ -330,12 +331,15 @@ def _label_workers(axes: Axes, workers: Sequence[str], rows: dict[tuple[str, int
 
 def _label_time(upper: Axes, lower: Axes, clock: _Clock) -> None:
     """Label the axis in a unit that fits, and mark the pauses that were cut."""
-    from matplotlib.ticker import FuncFormatter
+    from matplotlib.ticker import MaxNLocator
 
     _, unit_s, unit = next(found for found in _UNITS if clock.end >= found[0])
     margin = 0.01 * clock.end
+    # Round numbers of the unit, which those of seconds are not.
+    places = MaxNLocator(_MOST_TICKS, steps=[1, 2, 2.5, 5, 10]).tick_values(0, clock.end / unit_s)
+    ticks = [tick for tick in places if 0 <= tick * unit_s <= clock.end]
+    lower.set_xticks([tick * unit_s for tick in ticks], [f"{tick:g}" for tick in ticks])
     lower.set_xlim(-margin, clock.end + margin)
-    lower.xaxis.set_major_formatter(FuncFormatter(lambda place, _: f"{place / unit_s:g}"))
     without = ", without pauses" if clock.pauses else ""
     lower.set_xlabel(f"time since the start [{unit}]{without}")
     for place, pause_s in clock.pauses:

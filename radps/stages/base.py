@@ -108,12 +108,12 @@ def find_stage(name: str) -> Stage:
     if name not in stage_names():
         if reason := explain_missing(name):
             raise _problem(name, f"there is no stage {name!r}: {reason}")
-        hint = say_own_word(name, stage_names()) or close_match(name, stage_names())
-        raise _problem(
-            name,
-            f"there is no stage {name!r}{hint}; stages: "
-            f"{', '.join(stage_names()) or 'none'}; a stage of your own is named 'package.module:function'",
+        own = say_own_word(name, stage_names())
+        others = (
+            f"{close_match(name, stage_names())}; stages: {', '.join(stage_names())}; a stage of your own is named "
+            "'package.module:function'"
         )
+        raise _problem(name, f"there is no stage {name!r}{own or others}")
     module = _import(f"{_PACKAGE}.{name}", name)
     function, params_model = getattr(module, name, None), getattr(module, "Params", None)
     if not inspect.isfunction(function) or not _is_params(params_model):

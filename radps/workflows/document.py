@@ -139,12 +139,9 @@ def describe(error: ValidationError, known: tuple[str, ...], what: str, skip: in
         first = branches[0]
         if first["type"] == "extra_forbidden":
             reason = explain_missing(str(path[-1]))
-            hint = say_own_word(name, known) or close_match(name, known)
-            yield (
-                path,
-                f"{what} has no {name!r}"
-                + (f": {reason}" if reason else f"{hint}; it has: {', '.join(known) or 'none'}"),
-            )
+            own = say_own_word(name, known)
+            others = f"{close_match(name, known)}; it has: {', '.join(known) or 'none'}"
+            yield path, f"{what} has no {name!r}" + (f": {reason}" if reason else own or others)
         elif first["type"] == "missing":
             yield path, f"{what} needs {name!r}"
         elif not path:

@@ -364,7 +364,7 @@ class _Reader:
                 _put(by_id[first]["params"], rest, value)
                 path = ("set", first, *rest)
             else:
-                self._problems.append(f"{option}: {_unknown_override(first, rest, tuple(by_id))}")
+                self._problems.append(f"{option}: {_unknown_override(first, tuple(by_id))}")
                 continue
             self._overridden.add(path)
             self._document.move(path, option)
@@ -482,7 +482,7 @@ def _put(target: dict[str, Any], path: list[str], value: Any) -> None:
     target[path[-1]] = value
 
 
-def _unknown_override(first: str, rest: list[str], ids: tuple[str, ...]) -> str:
+def _unknown_override(first: str, ids: tuple[str, ...]) -> str:
     """Return what is wrong with the name of an override."""
     if first == "data":
         return f"data has the keys {', '.join(_DATA)}"

@@ -14,7 +14,9 @@ def test_fields_windows_and_scans_are_shown_and_missing_intents_are_asked_for(
     result = call("describe", tmp_path / "a.fits")
     assert result.code == 0
     assert "a.fits: UVFITS of VLA" in result.output
-    assert re.search(r"^window +name +channels +first \[GHz\]", result.output, re.MULTILINE)
+    assert re.search(
+        r"^window +name +channels +first \[GHz\] +last \[GHz\] +width \[kHz\]", result.output, re.MULTILINE
+    )
     assert re.search(r"^1 +\S+ +1995-\d\d-\d\d \d\d:\d\d:\d\d +\d+ +0, 1", result.output, re.MULTILINE)
     assert "The data do not say what the fields are for." in result.output
 

@@ -125,6 +125,17 @@ def test_a_long_pause_is_cut_and_named() -> None:
     assert "without pauses" in text
 
 
+@pytest.mark.parametrize(
+    ("stop", "last", "unit"), [(50.0, "50", "s"), (350.0, "5", "min"), (20000.0, "5", "h"), (0.5, "0.5", "s")]
+)
+def test_the_axis_of_time_has_round_numbers_of_its_unit(stop: float, last: str, unit: str) -> None:
+    axes = draw_gantt("x", [step("a", task(0, 0, stop), stop=stop)]).axes[-1]
+    labels = [label.get_text() for label in axes.get_xticklabels()]
+    assert axes.get_xlabel() == f"time since the start [{unit}]"
+    assert (labels[0], labels[-1]) == ("0", last)
+    assert max(map(len, labels)) <= 4
+
+
 def test_many_workers_and_no_tasks_at_all_can_be_drawn() -> None:
     many = [task(number, 0, 1, f"tcp://10.0.{number // 250}.{number % 250}:1") for number in range(500)]
     figure = draw_gantt("x", [step("a", *many)])
