@@ -75,6 +75,12 @@ def simulated_msv2() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def screens() -> ModuleType:
+    """The module of consoles that print into memory."""
+    return load_helper("screens")
+
+
+@pytest.fixture(scope="session")
 def notebooks() -> ModuleType:
     """The module that runs notebooks."""
     return load_helper("notebooks")

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from radps.data import stores
+from radps.domain.earth import DAY_S, UNIX_EPOCH_MJD
 from radps.domain.geometry import SPEED_OF_LIGHT_M_S
 from radps.errors import DataError
 
@@ -38,7 +39,6 @@ TILE_PIXELS = 2048
 BEAM_VARIABLE = "BEAM_FIT_PARAMS_SKY"
 WEIGHT_VARIABLE = "VISIBILITY_NORMALIZATION"
 
-_MJD_OF_UNIX_ZERO = 40587.0
 _OBSERVERS = {"LSRK": "lsrk", "LSRD": "lsrd", "GEO": "gcrs"}
 
 _KINDS: dict[str, tuple[str, str, Any, Any]] = {
@@ -395,7 +395,7 @@ def _write_coordinates(url: str, description: ImageDescription) -> None:
     }
     velocity = SPEED_OF_LIGHT_M_S * (1.0 - frequency / rest)
     time = {"type": "time", "units": "d", "scale": "utc", "format": "mjd"}
-    mjd = description.time_s / 86400.0 + _MJD_OF_UNIX_ZERO
+    mjd = description.time_s / DAY_S + UNIX_EPOCH_MJD
     # Products that need the coordinate of a one-pixel axis find its step here.
     l_values = (description.n_l // 2 - np.arange(description.n_l)) * cell
     m_values = (np.arange(description.n_m) - description.n_m // 2) * cell

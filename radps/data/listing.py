@@ -13,13 +13,16 @@ import numpy as np
 import numpy.typing as npt
 
 from radps.data import msv2
+from radps.data.measurement_set import MeasurementSetDescription
 from radps.data.part_selection import window_key, window_names
 from radps.data.sources import SourceKind, SourcePart, describe_source, find_source
 from radps.data.urls import local_path
+from radps.domain.earth import DAY_S, UNIX_EPOCH_MJD
 from radps.errors import DataError
 
 _ROWS_AT_ONCE = 2_000_000
-_MJD_OF_UNIX_S = 40587.0 * 86400.0
+_UNIX_EPOCH_MJD_S = UNIX_EPOCH_MJD * DAY_S
+"""Times of an MSv2 count seconds from MJD 0."""
 _CORRELATIONS = {
     1: "I", 2: "Q", 3: "U", 4: "V",
     5: "RR", 6: "RL", 7: "LR", 8: "LL", 9: "XX", 10: "XY", 11: "YX", 12: "YY",
@@ -104,7 +107,11 @@ def list_dataset(path: str) -> DataSetListing:
     kind = find_source(path)
     if kind is SourceKind.MSV2:
         return _list_msv2(local_path(path))
-    parts = describe_source(path, kind)
+    return _list_parts(path, kind, describe_source(path, kind))
+
+
+def _list_parts(path: str, kind: SourceKind, parts: Sequence[SourcePart]) -> DataSetListing:
+    """List a data set from the descriptions of its parts, of one field and spectral window each."""
     names = window_names(parts)
     first = parts[0].description
     fields: dict[str, ListedField] = {}
@@ -116,23 +123,25 @@ def list_dataset(path: str) -> DataSetListing:
         known = fields.get(one.field_name)
         intents = tuple(dict.fromkeys((*(known.intents if known else ()), *one.intents)))
         fields[one.field_name] = ListedField(one.field_name, one.phase_center_rad, intents)
-        windows.setdefault(
-            number,
-            ListedWindow(
-                number,
-                one.spectral_window_name,
-                len(one.frequency_hz),
-                (float(one.frequency_hz.min()), float(one.frequency_hz.max())),
-                one.channel_width_hz,
-                one.polarizations,
-            ),
-        )
+        windows.setdefault(number, _describe_window(number, one))
         spans += _spans_of(part, number)
     antennas = tuple(dict.fromkeys(name for part in parts for name in part.description.antennas.names))
     return DataSetListing(
         path, kind, first.telescope, first.observer, antennas, tuple(fields.values()), tuple(windows.values()),
         _join_spans(spans),
     )  # fmt: skip
+
+
+def _describe_window(number: str, description: MeasurementSetDescription) -> ListedWindow:
+    """Return the spectral window of a part."""
+    return ListedWindow(
+        number,
+        description.spectral_window_name,
+        len(description.frequency_hz),
+        (float(description.frequency_hz.min()), float(description.frequency_hz.max())),
+        description.channel_width_hz,
+        description.polarizations,
+    )
 
 
 def _spans_of(part: SourcePart, window: str) -> list[_Span]:
@@ -234,7 +243,7 @@ def _read_main(path: str, fields: Sequence[str]) -> tuple[list[_Span], dict[str,
         rows = slice(start, min(start + _ROWS_AT_ONCE, main.n_rows))
         keys = np.stack([main(name, rows) for name in ("SCAN_NUMBER", "FIELD_ID", "DATA_DESC_ID", "STATE_ID")], axis=1)
         found, where = np.unique(keys, axis=0, return_inverse=True)
-        time_s, half = main("TIME", rows) - _MJD_OF_UNIX_S, 0.5 * main("INTERVAL", rows)
+        time_s, half = main("TIME", rows) - _UNIX_EPOCH_MJD_S, 0.5 * main("INTERVAL", rows)
         first, last = np.full(len(found), np.inf), np.full(len(found), -np.inf)
         np.minimum.at(first, where.ravel(), time_s - half)
         np.maximum.at(last, where.ravel(), time_s + half)

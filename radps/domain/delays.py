@@ -179,7 +179,7 @@ def solve_delays(
         antennas.
     """
     order = order_reference_antennas(reference_antenna, n_antennas)
-    centre_hz, _ = _check_grid(frequency_hz)
+    centre_hz = _check_grid(frequency_hz)
     n_times, _, _, n_hands = sums.vis_model.shape
     shape = (n_times, n_antennas, 1, n_hands)
     table = DelayTable(
@@ -288,8 +288,8 @@ def interpolate_delays(
     return InterpolatedGains(np.broadcast_to(gains, shape), np.broadcast_to(missing[:, np.newaxis], shape))
 
 
-def _check_grid(frequency_hz: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the mean of the channels and their spacing, and refuse channels that are not equally spaced."""
+def _check_grid(frequency_hz: NDArray[np.float64]) -> float:
+    """Return the mean of the channels [Hz], and refuse channels that are not equally spaced."""
     if len(frequency_hz) < 2:
         raise SelectionError(
             f"delays of {len(frequency_hz)} channels: needs two or more; select more channels, or solve no delays"
@@ -301,7 +301,7 @@ def _check_grid(frequency_hz: NDArray[np.float64]) -> tuple[float, float]:
             f"delays need equally spaced channels, found steps of {steps.min()} to {steps.max()} Hz; solve each part "
             "of the band by itself"
         )
-    return float(np.mean(frequency_hz)), spacing
+    return float(np.mean(frequency_hz))
 
 
 def _solve_those_with_signal(

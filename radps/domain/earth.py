@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 DAY_S = 86400.0
 UNIX_EPOCH_JD = 2440587.5
+UNIX_EPOCH_MJD = 40587.0
 
 _TT_MINUS_UTC_S = 69.184
 """TT - UTC since 2017: precession and the orbit need it to minutes only, so that no table of leap seconds is read."""

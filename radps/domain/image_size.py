@@ -15,7 +15,6 @@ from radps.domain.geometry import find_good_size_within, suggest_image_size
 BYTES_PER_PIXEL = 4
 """Images are stored in single precision."""
 
-
 _ROUNDING = 1e-9
 """Fields of view that differ by less are the same."""
 

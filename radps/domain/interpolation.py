@@ -210,7 +210,13 @@ def apply_gains(
 
 
 def parse_method(method: InterpolationMethod | str, axis: str) -> InterpolationMethod:
-    """Return the method of that name."""
+    """Return the method of that name; ``axis`` is named where it is refused.
+
+    Raises
+    ------
+    SelectionError
+        There is no such method; lists those there are.
+    """
     try:
         return InterpolationMethod(method)
     except ValueError:

@@ -38,6 +38,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from radps.domain.deconvolution import DIVERGENCE_FACTOR, check_minor_cycle
 from radps.domain.multiscale import MASK_SHARE, check_scales, scale_kernel
 from radps.domain.multiterm import invert_hessian
 from radps.domain.padded_transforms import transform_back, transform_padded
@@ -48,9 +49,6 @@ DEPTH_OF_ONE_SCALE = 0.6
 
 DEPTH_OF_SCALES = 0.2
 """The same with several scales, which have to be compared anew more often (WSClean ``-multiscale-gain``)."""
-
-DIVERGENCE_FACTOR = 2.0
-"""A minor cycle stops when its peak exceeds this many times the smallest peak so far."""
 
 
 class TermUpdate(NamedTuple):
@@ -257,16 +255,14 @@ def _find_scale(
 def _check_arguments(
     residuals: NDArray[np.float32], psfs: NDArray[np.float32], mask: NDArray[np.bool_] | None, gain: float
 ) -> None:
-    n_terms, *shape = residuals.shape
+    n_terms, n_l, n_m = residuals.shape
+    shape = n_l, n_m
     if len(psfs) != 2 * n_terms - 1 or any(p < 2 * n for p, n in zip(psfs.shape[1:], shape, strict=True)):
         raise DataError(
-            f"{len(psfs)} point spread functions of {psfs.shape[1:]} for {n_terms} residuals of {tuple(shape)}: needed "
+            f"{len(psfs)} point spread functions of {psfs.shape[1:]} for {n_terms} residuals of {shape}: needed "
             f"are {2 * n_terms - 1} of at least twice the size"
         )
-    if mask is not None and list(mask.shape) != shape:
-        raise DataError(f"CLEAN mask of shape {mask.shape} for images of shape {tuple(shape)}: must be equal")
-    if not 0 < gain < 2:
-        raise DataError(f"CLEAN gain {gain}: must be above 0 and below 2, usually 0.1")
+    check_minor_cycle(shape, mask, gain)
 
 
 @numba.njit(cache=True, nogil=True)

@@ -43,7 +43,13 @@ def rank_reference_antennas(positions_m: NDArray[np.float64], flag_fraction: NDA
 def order_reference_antennas(
     reference_antenna: int | Sequence[int] | NDArray[np.int64], n_antennas: int
 ) -> NDArray[np.int64]:
-    """Return all antennas, the preferred ones first."""
+    """Return all antennas, the preferred ones first.
+
+    Raises
+    ------
+    SelectionError
+        An index is not one of the antennas, or there is none.
+    """
     wanted = np.atleast_1d(np.asarray(reference_antenna, np.int64))
     outside = wanted[(wanted < 0) | (wanted >= n_antennas)]
     if outside.size or wanted.size == 0:

@@ -41,7 +41,6 @@ MIN_SNR = 5.0
 MIN_LEVEL_SNR = 2.0
 """Level of a width over the error of the spectrum, at least."""
 
-
 MIN_LINE_FREE = 5
 """Channels beside the line from which on they say something."""
 
@@ -73,7 +72,7 @@ class LineProperties(NamedTuple):
     systemic_velocity_error_km_s: float
 
 
-class LineFreeChannels(NamedTuple):
+class LineFreeStatistics(NamedTuple):
     """What a spectrum is like beside its line; NaN with fewer than ``MIN_LINE_FREE`` channels."""
 
     n_channels: int
@@ -185,7 +184,7 @@ def measure_line_free(
     flux_jy: NDArray[np.float64],
     error_jy: NDArray[np.float64],
     line: LineProperties | None,
-) -> LineFreeChannels:
+) -> LineFreeStatistics:
     """Return mean and scatter of the channels beside the line, in units of their errors.
 
     Parameters
@@ -200,11 +199,11 @@ def measure_line_free(
         used &= np.abs(velocity_km_s - line.systemic_velocity_km_s) > line.width_20_km_s
     values = flux_jy[used] / error_jy[used]
     if values.size < MIN_LINE_FREE:
-        return LineFreeChannels(values.size, math.nan, math.nan)
+        return LineFreeStatistics(values.size, math.nan, math.nan)
     kept = sigma_clip(values, sigma=_CLIP_SIGMA, cenfunc="median", stdfunc="mad_std", masked=False)
     if kept.size < MIN_LINE_FREE:
-        return LineFreeChannels(kept.size, math.nan, math.nan)
-    return LineFreeChannels(kept.size, float(kept.mean()), float(kept.std(ddof=1)))
+        return LineFreeStatistics(kept.size, math.nan, math.nan)
+    return LineFreeStatistics(kept.size, float(kept.mean()), float(kept.std(ddof=1)))
 
 
 def _find_ends(

@@ -25,7 +25,7 @@ from radps.domain.moments import (
     integrate_spectrum,
 )
 from radps.domain.spectra import (
-    LineFreeChannels,
+    LineFreeStatistics,
     LineProperties,
     RegionFlux,
     make_circle,
@@ -90,7 +90,7 @@ class SpectrumSummary(NamedTuple):
     """Median of the channels, per beam; NaN without data."""
     snr: float
     """Of the channel with the largest flux density; NaN without data."""
-    line_free: LineFreeChannels
+    line_free: LineFreeStatistics
     line: LineProperties | None
 
 

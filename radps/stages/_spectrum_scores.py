@@ -7,7 +7,7 @@ from typing import Any
 
 from radps.context.records import ImageRecord, PlannedImage, QAScore, ScoreScope
 from radps.context.scores import score_between
-from radps.domain.spectra import LineFreeChannels
+from radps.domain.spectra import LineFreeStatistics
 from radps.node_tasks.spectra import SpectrumSummary
 
 
@@ -54,7 +54,7 @@ def score_spectrum(cube: ImageRecord, summary: SpectrumSummary, planned: Planned
     return scores
 
 
-def _score_line_free(line_free: LineFreeChannels, where: dict[str, Any]) -> list[QAScore]:
+def _score_line_free(line_free: LineFreeStatistics, where: dict[str, Any]) -> list[QAScore]:
     """Score what is left beside the line."""
     return [
         score_between(

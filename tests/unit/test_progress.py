@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import re
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from radps import progress
 from radps.node_tasks.guard import TaskEnd, TaskEvent
@@ -20,16 +19,6 @@ from radps.workflows.run import run_workflow
 @pytest.fixture(autouse=True)
 def _stages(user_stages: str) -> None:
     """The stages of the tests can be imported."""
-
-
-def console(*, is_terminal: bool) -> Console:
-    return Console(file=io.StringIO(), force_terminal=is_terminal, width=200, color_system=None)
-
-
-def text_of(screen: Console) -> str:
-    """Return what was printed, without the codes that move the cursor."""
-    assert isinstance(screen.file, io.StringIO)
-    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen.file.getvalue())
 
 
 STEPS = [
@@ -46,22 +35,22 @@ def run(folder: Path, observer: Any) -> None:
         run_workflow(load_workflow({"run": str(folder), "cluster": "none", "steps": STEPS}), observer=observer)
 
 
-def test_a_terminal_gets_bars_and_a_file_gets_lines() -> None:
-    assert isinstance(make_observer(console(is_terminal=True)), BarObserver)
-    assert isinstance(make_observer(console(is_terminal=False)), LineObserver)
-    assert isinstance(make_observer(console(is_terminal=True), quiet=True), LineObserver)
+def test_a_terminal_gets_bars_and_a_file_gets_lines(screens: ModuleType) -> None:
+    assert isinstance(make_observer(screens.console(is_terminal=True)), BarObserver)
+    assert isinstance(make_observer(screens.console(is_terminal=False)), LineObserver)
+    assert isinstance(make_observer(screens.console(is_terminal=True), quiet=True), LineObserver)
 
 
-def test_a_debugger_has_the_terminal_for_itself() -> None:
-    assert isinstance(make_observer(console(is_terminal=True), in_process=True), LineObserver)
+def test_a_debugger_has_the_terminal_for_itself(screens: ModuleType) -> None:
+    assert isinstance(make_observer(screens.console(is_terminal=True), in_process=True), LineObserver)
 
 
 @pytest.mark.parametrize("is_terminal", [False, True])
 @pytest.mark.parametrize(("answers", "goes_on"), [(["x", " Q "], False), ([""], True), ([], False)])
 def test_a_question_is_asked_until_it_is_answered(
-    monkeypatch: pytest.MonkeyPatch, is_terminal: bool, answers: list[str], goes_on: bool
+    monkeypatch: pytest.MonkeyPatch, is_terminal: bool, answers: list[str], goes_on: bool, screens: ModuleType
 ) -> None:
-    screen = console(is_terminal=is_terminal)
+    screen = screens.console(is_terminal=is_terminal)
     left = iter(answers)
 
     def answer() -> str:
@@ -72,14 +61,14 @@ def test_a_question_is_asked_until_it_is_answered(
     monkeypatch.setattr("builtins.input", answer)
     with make_observer(screen) as observer:
         assert observer.ask("cube") is goes_on
-    assert text_of(screen).count("cube: paused before it. Enter goes on, q ends here") == max(len(answers), 1)
+    assert screens.text_of(screen).count("cube: paused before it. Enter goes on, q ends here") == max(len(answers), 1)
     assert next(left, None) is None
 
 
-def test_bars_count_tasks_and_end_with_the_state(tmp_path: Path) -> None:
-    screen = console(is_terminal=True)
+def test_bars_count_tasks_and_end_with_the_state(tmp_path: Path, screens: ModuleType) -> None:
+    screen = screens.console(is_terminal=True)
     run(tmp_path / "run", BarObserver(screen))
-    last = text_of(screen).splitlines()[-5:]
+    last = screens.text_of(screen).splitlines()[-5:]
     assert re.search(r"first .* 5/5 tasks .* done", last[0])
     assert re.search(r"bad .* failed", last[1])
     assert re.search(r"waits .* blocked", last[2])
@@ -87,34 +76,38 @@ def test_bars_count_tasks_and_end_with_the_state(tmp_path: Path) -> None:
     assert re.search(r"tried .* caveats", last[4])
 
 
-def test_a_bar_counts_repeated_tasks_and_has_the_largest_memory(tmp_path: Path) -> None:
-    screen = console(is_terminal=True)
+def test_a_bar_counts_repeated_tasks_and_has_the_largest_memory(tmp_path: Path, screens: ModuleType) -> None:
+    screen = screens.console(is_terminal=True)
     config = {"run": str(tmp_path / "run"), "cluster": "none", "steps": STEPS[:1]}
     config |= {"defaults": {"retries": 9, "retry_delay": "1 ms"}, "faults": {"rate": 0.5, "seed": 1}}
     with BarObserver(screen) as observer:
         run_workflow(load_workflow(config), observer=observer)
-    assert re.search(r"first .* 5/5 tasks +\d+ repeated .* up to [\d.]+ GiB done", text_of(screen).splitlines()[-1])
+    assert re.search(
+        r"first .* 5/5 tasks +\d+ repeated .* up to [\d.]+ GiB done", screens.text_of(screen).splitlines()[-1]
+    )
 
 
-def test_lines_say_how_each_step_ended(tmp_path: Path) -> None:
-    screen = console(is_terminal=False)
+def test_lines_say_how_each_step_ended(tmp_path: Path, screens: ModuleType) -> None:
+    screen = screens.console(is_terminal=False)
     run(tmp_path / "run", LineObserver(screen))
-    text = text_of(screen)
+    text = screens.text_of(screen)
     assert "Computing: in this process\n" in text
     assert re.search(r"bad: failed in \d\.\d s \(0 tasks\): ValueError: nothing works\n", text)
     assert "waits: blocked: needs bad (failed)\n" in text
     assert re.search(r"tried: caveats in \d\.\d s \(2 tasks\)\n", text)
 
 
-def test_a_long_step_says_now_and_then_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_step_says_now_and_then_how_far_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, screens: ModuleType
+) -> None:
     monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", -1.0)
-    screen = console(is_terminal=False)
+    screen = screens.console(is_terminal=False)
     run(tmp_path / "run", LineObserver(screen))
-    assert "loop: 2 of 2 tasks\nloop: 3 of 3 tasks\n" in text_of(screen)
+    assert "loop: 2 of 2 tasks\nloop: 3 of 3 tasks\n" in screens.text_of(screen)
 
 
-def test_a_failed_task_does_not_count(tmp_path: Path) -> None:
-    screen = console(is_terminal=False)
+def test_a_failed_task_does_not_count(tmp_path: Path, screens: ModuleType) -> None:
+    screen = screens.console(is_terminal=False)
     observer = LineObserver(screen)
     workflow = load_workflow({"run": str(tmp_path), "cluster": "none", "steps": ["user_stages:squares"]})
     record = run_workflow(workflow).steps["squares"]

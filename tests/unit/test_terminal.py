@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from rich.console import Console
@@ -26,16 +27,6 @@ from radps.workflows.status import (
 @pytest.fixture(autouse=True)
 def _stages(user_stages: str) -> None:
     """The stages of the tests can be imported."""
-
-
-def console(*, is_terminal: bool) -> Console:
-    return Console(file=io.StringIO(), force_terminal=is_terminal, width=200, color_system=None)
-
-
-def text_of(screen: Console) -> str:
-    """Return what was printed, without the codes that move the cursor."""
-    assert isinstance(screen.file, io.StringIO)
-    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen.file.getvalue())
 
 
 def full_status(folder: Path) -> Status:
@@ -63,21 +54,21 @@ def full_status(folder: Path) -> Status:
     )
 
 
-def test_the_tables_of_a_run_show_what_it_found(tmp_path: Path) -> None:
-    screen = console(is_terminal=False)
+def test_the_tables_of_a_run_show_what_it_found(tmp_path: Path, screens: ModuleType) -> None:
+    screen = screens.console(is_terminal=False)
     show_status(screen, full_status(tmp_path / "run"))
-    text = text_of(screen)
+    text = screens.text_of(screen)
     assert re.search(r"noise\s+0\.30\s+bad\s+\[star\]\s+too \[noisy\]", text)
     assert re.search(r"1445\+099\s+spw0\s+2\.5265\s+0\.0022\s+1\.4134\s+flux transfer", text)
     assert re.search(r'sky\s+cube\s+1\.5\s+-0\.25\s+0\.01235\s+Jy/beam\s+20" x 10\.5", PA -30', text)
     assert text.endswith(f"Products:\n  /run/sky.zarr\nRun folder: {tmp_path / 'run'}\n")
 
 
-def test_exported_files_are_named_rather_than_stores(tmp_path: Path) -> None:
+def test_exported_files_are_named_rather_than_stores(tmp_path: Path, screens: ModuleType) -> None:
     product = ProductStatus(file="/run/sky.fits", kind="fits", source="sky", size_bytes=1, sha256="0")
-    screen = console(is_terminal=False)
+    screen = screens.console(is_terminal=False)
     show_status(screen, full_status(tmp_path / "run").model_copy(update={"products": (product,)}))
-    assert "Products:\n  /run/sky.fits\nRun folder" in text_of(screen)
+    assert "Products:\n  /run/sky.fits\nRun folder" in screens.text_of(screen)
 
 
 @pytest.mark.parametrize(("name", "colours"), [("NO_COLOR", False), ("UNRELATED", True)])
@@ -93,23 +84,25 @@ def test_who_wants_no_colours_gets_none(
     assert bool(re.search(r"\x1b\[[0-9;]*3[0-9]m", written.getvalue())) is colours
 
 
-def test_good_scores_are_counted_and_the_worst_one_comes_first(tmp_path: Path) -> None:
+def test_good_scores_are_counted_and_the_worst_one_comes_first(tmp_path: Path, screens: ModuleType) -> None:
     status = full_status(tmp_path / "run")
     (bad,) = status.qa
     scores = [bad.model_copy(update={"name": f"score{n}", "score": n / 10}) for n in (10, 7, 2, 9)]
-    screen = console(is_terminal=False)
+    screen = screens.console(is_terminal=False)
     show_status(screen, status.model_copy(update={"qa": tuple(scores)}))
-    text = text_of(screen)
+    text = screens.text_of(screen)
     assert "QA: 2 of 4 scores are 0.9 or better; a report has all" in text
     assert re.findall(r"score\d+", text) == ["score2", "score7"]
 
 
-def test_a_report_is_named_apart_from_the_products(tmp_path: Path) -> None:
+def test_a_report_is_named_apart_from_the_products(tmp_path: Path, screens: ModuleType) -> None:
     product = ProductStatus(file="/run/sky.fits", kind="fits", source="sky", size_bytes=1, sha256="0")
     report = product.model_copy(update={"file": "/run/report-1/index.html", "kind": "report"})
-    screen = console(is_terminal=False)
+    screen = screens.console(is_terminal=False)
     show_status(screen, full_status(tmp_path / "run").model_copy(update={"products": (product, report)}))
-    assert "Products:\n  /run/sky.fits\nOpen in a browser: /run/report-1/index.html\nRun folder" in text_of(screen)
+    assert "Products:\n  /run/sky.fits\nOpen in a browser: /run/report-1/index.html\nRun folder" in screens.text_of(
+        screen
+    )
 
 
 @pytest.mark.parametrize(("columns", "width"), [(None, 1000), ("100", 100)])
