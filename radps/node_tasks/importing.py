@@ -142,6 +142,8 @@ class ImportPlan(NamedTuple):
     """Data sets that hold the same observation, in words."""
     repeated_rows: tuple[tuple[str, int], ...] = ()
     """Data sets with rows that are not used, as another one is of the same time and baseline, and how many."""
+    unweighted: tuple[str, ...] = ()
+    """Data sets without weights."""
 
 
 class CopyBlock(BaseModel):
@@ -276,6 +278,7 @@ def create_partitions(
         left_out=selected.left_out,
         not_applied=_name_corrections(parts),
         repeated=find_repeated(joined, [one.name for one in datasets]),
+        unweighted=tuple(name for name, own in parts.items() if any(_lacks_weights(part) for part in own)),
         repeated_rows=tuple((one.name, one.n_repeated_rows) for one in datasets if one.n_repeated_rows),
     )
 
@@ -351,6 +354,10 @@ def _describe(dataset: DataSet, data_group: str) -> list[SourcePart]:
     names = msv2.read_names(dataset.original)
     parts = describe_source(dataset.path, dataset.kind, data_group=data_group, names=names)
     return [part._replace(chunks=None) for part in parts]
+
+
+def _lacks_weights(part: SourcePart) -> bool:
+    return isinstance(part.address, Msv4Address) and not part.address.weight
 
 
 def _name_corrections(parts: Mapping[str, Sequence[SourcePart]]) -> tuple[str, ...]:

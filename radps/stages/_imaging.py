@@ -62,7 +62,7 @@ PRIMARY_BEAM_WIDTH = 1.02
 _MOST_DESCRIBED = 4
 """Images in the message of a step."""
 
-_SPECIAL = re.compile(r"""[/\\*?\[\]#%:"'<>|]""")
+_SPECIAL = re.compile(r"""[/\\*?\[\]#%:"<>|]""")
 """Characters that are not taken into the names of files: `Sgr A*` is also a pattern for the files of `Sgr A-east`."""
 
 TROUBLES = (StopReason.DIVERGED, StopReason.NO_DATA)

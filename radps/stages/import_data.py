@@ -324,6 +324,8 @@ def _problems(plan: ImportPlan, copied: CopySummary | None, agreement: float | N
         f"{count} rows of {name} are of the same time, baseline, field and window as another one; one of each is used"
         for name, count in plan.repeated_rows
     ]
+    if plan.unweighted:
+        problems.append(f"there are no weights in {', '.join(plan.unweighted)}: each visibility has the weight 1")
     if copied is None:
         return problems
     if agreement is not None and agreement < -_REVERSED:

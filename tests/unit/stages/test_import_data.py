@@ -385,3 +385,15 @@ def test_baseline_vectors_of_zero_are_said(tmp_path: Path, datasets: ModuleType)
     assert outcome is not None
     assert outcome.status is OutcomeStatus.CAVEATS
     assert "every baseline vector (UVW) is zero" in outcome.message
+
+
+def test_data_without_weights_are_said(tmp_path: Path) -> None:
+    source = tmp_path / "mine.ps.zarr"
+    simulate_observation(str(source), demo_observation("tiny"))
+    for group in sorted(source.iterdir()):
+        stores.delete(str(group / "WEIGHT"))
+    context, _ = run(tmp_path, [source])
+    outcome = context.steps["import_data"].outcome
+    assert outcome is not None
+    assert outcome.status is OutcomeStatus.CAVEATS
+    assert "there are no weights in mine: each visibility has the weight 1" in outcome.message
