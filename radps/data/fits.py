@@ -4,8 +4,9 @@ XRADIO's writer makes the file: SIN projection with right ascension on the first
 frequency axes, RESTFRQ, SPECSYS, DATE-OBS, TELESCOP, OBJECT; one beam as BMAJ, BMIN, BPA, different beams as the table
 ``BEAMS`` (CASAMBM) that CASA and CARTA read. It writes channel by channel, so that a cube is never in memory.
 
-Three things are done here, because XRADIO's writer leaves them to its caller: channels without a beam (NaN) get a beam
-of size zero, casacore's null beam, because a table of beams with NaN means nothing to a reader; a file for another
+Three things are done here, because XRADIO's writer leaves them to its caller: channels without a beam (NaN) get that of
+the others where they all have the same one, so that it stands in the header, else a beam of size zero, casacore's null
+beam, because a table of beams with NaN means nothing to a reader; a file for another
 place than the local disk is written to a scratch folder and copied; and the planes are given with m before l, as FITS
 has them. XRADIO would swap the axes of an array that is not read yet, which xarray turns into a list of the indices of
 every pixel: 36 times the memory of a channel.
@@ -76,7 +77,7 @@ def export_fits(image_url: str, path: str, variable: str = "SKY", *, overwrite: 
     flag, beam = sky.attrs.pop("flag", None), sky.attrs.pop("beam_fit_params", None)
     beams = image[BEAM_VARIABLE].load()
     if beam is not None and np.isfinite(beams.values).any():
-        single[BEAM_VARIABLE] = beams.fillna(0.0)
+        single[BEAM_VARIABLE] = _fill_beams(beams)
         sky.attrs["beam_fit_params"] = BEAM_VARIABLE
         single.attrs["data_groups"]["base"]["beam_fit_params_sky"] = BEAM_VARIABLE
     if flag is not None:
@@ -128,6 +129,12 @@ def _swap_axes(image: xarray.Dataset, image_url: str) -> xarray.Dataset:
         data = indexing.LazilyIndexedArray(SwappedArray(stores.join_url(image_url, str(name))))
         swapped[name] = Variable((*old.dims[:3], "m", "l"), data, old.attrs)
     return image.assign(swapped)
+
+
+def _fill_beams(beams: xarray.DataArray) -> xarray.DataArray:
+    """Return beams for all planes: those without one have no pixels either, and get the only beam that there is."""
+    known = beams.values[np.isfinite(beams.values).all(axis=-1)]
+    return beams.fillna(0.0) if (known != known[0]).any() else beams.copy(data=np.broadcast_to(known[0], beams.shape))
 
 
 def _history(attrs: dict[str, object]) -> dict[str, object]:

@@ -50,6 +50,13 @@ _KINDS: dict[str, tuple[str, str, Any, Any]] = {
 }
 """First words of the name of a variable -> type, unit, dtype, fill value."""
 
+_SUB_TYPES = {
+    "SKY_SPECTRAL_INDEX": "SpectralIndex",
+    "SKY_MOMENT_1": "Velocity",
+    "SKY_MOMENT_2": "VelocityDispersion",
+}
+"""First words of the name of a variable -> what is in it (BTYPE of FITS), where it is no intensity."""
+
 
 class ImageDescription(NamedTuple):
     """The coordinates and the origin of an image or cube."""
@@ -355,11 +362,8 @@ def _data_groups(variables: Sequence[str]) -> dict[str, dict[str, str]]:
 
 
 def _coordinate_system(description: ImageDescription) -> dict[str, Any]:
-    direction = {"units": "rad", "frame": description.phase_center_frame, "type": "sky_coord"}
-    if description.phase_center_frame == "fk5":
-        direction["equinox"] = "j2000.0"
     return {
-        "reference_direction": _labelled(direction, description.phase_center_rad, "sky_dir_label", ("ra", "dec")),
+        "reference_direction": _direction(description),
         "native_pole_direction": _labelled(
             {"frame": "NATIVE_PROJECTION", "type": "location", "units": "rad"},
             (math.pi, 0.0),
@@ -370,6 +374,14 @@ def _coordinate_system(description: ImageDescription) -> dict[str, Any]:
         "projection": "SIN",
         "projection_parameters": [0.0, 0.0],
     }
+
+
+def _direction(description: ImageDescription) -> dict[str, Any]:
+    """Return the phase centre, at which the antennas point, as the schema stores it."""
+    direction = {"units": "rad", "frame": description.phase_center_frame, "type": "sky_coord"}
+    if description.phase_center_frame == "fk5":
+        direction["equinox"] = "j2000.0"
+    return _labelled(direction, description.phase_center_rad, "sky_dir_label", ("ra", "dec"))
 
 
 def _labelled(attrs: dict[str, Any], data: Sequence[float], dim: str, labels: Sequence[str]) -> dict[str, Any]:
@@ -435,14 +447,23 @@ def _variable_attributes(
         "telescope": _telescope(description),
         "object_name": description.object_name,
         "observer": description.observer,
+        "pointing_center": _direction(description),
     }
     if kind == "sky":
-        attrs["sub_type"] = "Intensity"
+        attrs["sub_type"] = _sub_type(variable)
         if variable != "SKY_MODEL":
             attrs["beam_fit_params"] = BEAM_VARIABLE
         if "FLAG_" + variable in variables:
             attrs["flag"] = "FLAG_" + variable
     return attrs
+
+
+def _sub_type(variable: str) -> str:
+    """Return what is in an image of the sky, in the words of the schema."""
+    for prefix, found in _SUB_TYPES.items():
+        if variable.startswith(prefix):
+            return found
+    return "Intensity"
 
 
 def _telescope(description: ImageDescription) -> dict[str, Any]:

@@ -4,7 +4,8 @@
    (:func:`radps.domain.spectral_frames.doppler_factors`) says where that is in the frame of the data.
 2. A channel of the cube that is wider than those of the data is a row of equal parts, none wider than a channel of the
    data. Each part is a set of samples of its own, with the (u, v, w) of its own frequency, so that a wide channel is
-   not smeared; their sum in the image is the average over the channel. CASA's gridder does the same.
+   not smeared; their sum in the image is the average over the channel. CASA's gridder does the same for channels of two
+   or more of the data; below, it interpolates at the centre.
 3. A part takes its value from the channels around its centre: ``linear`` mixes two neighbours, v = (1 - t) v0 + t v1,
    and their weights alike, as CASA (``interpolation``) does. So all parts of a channel count the same, and the flux of
    a line is kept; a mixture has less noise than its weight says, by a half of the variance in the middle between two

@@ -1,10 +1,11 @@
 """Imaging weights: natural, uniform, Briggs, with CASA's density grid (VisImagingWeight).
 
 1. **Density** W_k: the weights are summed on the uv-grid of the image, whose cells are 1 / (n * cell) wavelengths wide.
-   A sample counts in the cell of (u, v) and in the cell of (-u, -v), as the sky is real. As in CASA 6.7, whose sums of
-   weights the tests reproduce, cell i holds what lies from i to i + 1 cells from the corner, the origin being at a
-   border: n / 2. Densities of several chunks add up, so that a common density of all channels (CASA:
-   ``perchanweightdensity=False``) is their sum.
+   A sample counts in the cell of (u, v) and in the cell of (-u, -v), as the sky is real. The origin is at n / 2 cells
+   from the corner. CASA has two kinds of cells (:class:`DensityCells`), and images of few samples show it, sidelobes by
+   some per cent of the peak: those of a density of all channels (``perchanweightdensity=False``, and continuum images),
+   whose sums of weights the tests reproduce, lie between whole numbers, those of a channel's own density around them.
+   Densities of several chunks add up, so that the common density of all channels is their sum.
 2. **Weight** of a sample of data weight w in cell k:
 
    - natural:  w
@@ -45,8 +46,21 @@ class Weighting(enum.StrEnum):
     """Between the two, set by the robustness."""
 
 
+class DensityCells(enum.Enum):
+    """Which samples are in cell i of the uv-grid, x being the place of a sample in cells from the corner."""
+
+    BETWEEN = 0.0
+    """i <= x < i + 1: CASA's cells of a common density (``VisImagingWeight``)."""
+    AROUND = 0.5
+    """i - 1/2 <= x < i + 1/2: CASA's cells of the density of one channel (``BriggsCubeWeightor``)."""
+
+
 def density_grid(
-    uvw_m: NDArray[np.float64], frequency_hz: NDArray[np.float64], weights: NDArray[np.float32], grid: ImageGrid
+    uvw_m: NDArray[np.float64],
+    frequency_hz: NDArray[np.float64],
+    weights: NDArray[np.float32],
+    grid: ImageGrid,
+    cells: DensityCells = DensityCells.BETWEEN,
 ) -> NDArray[np.float64]:
     """Sum the weights on the uv-grid.
 
@@ -60,6 +74,8 @@ def density_grid(
         Data weights; 0 = not used.
     grid : ImageGrid
         The image.
+    cells : DensityCells
+        Where the cells lie.
 
     Returns
     -------
@@ -68,7 +84,8 @@ def density_grid(
     """
     density = np.zeros(grid.shape)
     scale_l, scale_m = _cells_per_wavelength(grid)
-    _add_density(uvw_m, np.atleast_1d(frequency_hz) / SPEED_OF_LIGHT_M_S, weights, scale_l, scale_m, density)
+    per_metre = np.atleast_1d(frequency_hz) / SPEED_OF_LIGHT_M_S
+    _add_density(uvw_m, per_metre, weights, scale_l, scale_m, cells.value, density)
     return density
 
 
@@ -81,6 +98,7 @@ def imaging_weights(
     weighting: Weighting = Weighting.BRIGGS,
     robust: float = 0.5,
     density: NDArray[np.float64] | None = None,
+    cells: DensityCells = DensityCells.BETWEEN,
 ) -> NDArray[np.float32]:
     """Return the imaging weights of samples.
 
@@ -94,6 +112,8 @@ def imaging_weights(
         Briggs' robustness, -2 (almost uniform) to 2 (almost natural).
     density : ndarray of float64, shape (n_l, n_m), optional
         Density to use; default: that of these samples alone.
+    cells : DensityCells
+        Where the cells lie; those of ``density``.
 
     Returns
     -------
@@ -108,13 +128,16 @@ def imaging_weights(
     if weighting is Weighting.NATURAL:
         return np.array(weights, np.float32)
     if density is None:
-        density = density_grid(uvw_m, frequency_hz, weights, grid)
+        density = density_grid(uvw_m, frequency_hz, weights, grid, cells)
     elif density.shape != grid.shape:
         raise DataError(f"weight density of shape {density.shape} for an image of shape {grid.shape}: must be equal")
     constant, factor = (0.0, 1.0) if weighting is Weighting.UNIFORM else (1.0, briggs_factor(density, robust))
     scale_l, scale_m = _cells_per_wavelength(grid)
     per_metre = np.atleast_1d(frequency_hz) / SPEED_OF_LIGHT_M_S
-    return _divide_by_density(uvw_m, per_metre, weights, scale_l, scale_m, density, constant, factor)  # type: ignore[no-any-return]
+    result: NDArray[np.float32] = _divide_by_density(
+        uvw_m, per_metre, weights, scale_l, scale_m, cells.value, density, constant, factor
+    )
+    return result
 
 
 def briggs_factor(density: NDArray[np.float64], robust: float) -> float:
@@ -139,17 +162,17 @@ def _cells_per_wavelength(grid: ImageGrid) -> tuple[float, float]:
 
 
 @numba.njit(cache=True, nogil=True)
-def _find_cell(u, v, scale_l, scale_m, n_l, n_m):  # type: ignore[no-untyped-def]
+def _find_cell(u, v, scale_l, scale_m, shift, n_l, n_m):  # type: ignore[no-untyped-def]
     """Return the cell of (u, v), or (0, 0) = outside."""
-    x = scale_l * u + n_l // 2
-    y = scale_m * v + n_m // 2
+    x = scale_l * u + n_l // 2 + shift
+    y = scale_m * v + n_m // 2 + shift
     if not (1 <= x < n_l and 1 <= y < n_m):
         return 0, 0
     return int(x), int(y)
 
 
 @numba.njit(cache=True, nogil=True)
-def _add_density(uvw_m, per_metre, weights, scale_l, scale_m, density):  # type: ignore[no-untyped-def]
+def _add_density(uvw_m, per_metre, weights, scale_l, scale_m, shift, density):  # type: ignore[no-untyped-def]
     n_l, n_m = density.shape
     for row in range(weights.shape[0]):
         for channel in range(weights.shape[1]):
@@ -159,13 +182,13 @@ def _add_density(uvw_m, per_metre, weights, scale_l, scale_m, density):  # type:
             u = uvw_m[row, 0] * per_metre[channel]
             v = uvw_m[row, 1] * per_metre[channel]
             for sign in (1.0, -1.0):
-                i, j = _find_cell(sign * u, sign * v, scale_l, scale_m, n_l, n_m)
+                i, j = _find_cell(sign * u, sign * v, scale_l, scale_m, shift, n_l, n_m)
                 if i > 0:
                     density[i, j] += weight
 
 
 @numba.njit(cache=True, nogil=True)
-def _divide_by_density(uvw_m, per_metre, weights, scale_l, scale_m, density, constant, factor):  # type: ignore[no-untyped-def]
+def _divide_by_density(uvw_m, per_metre, weights, scale_l, scale_m, shift, density, constant, factor):  # type: ignore[no-untyped-def]
     n_l, n_m = density.shape
     result = np.zeros(weights.shape, np.float32)
     for row in range(weights.shape[0]):
@@ -175,7 +198,7 @@ def _divide_by_density(uvw_m, per_metre, weights, scale_l, scale_m, density, con
                 continue
             u = uvw_m[row, 0] * per_metre[channel]
             v = uvw_m[row, 1] * per_metre[channel]
-            i, j = _find_cell(u, v, scale_l, scale_m, n_l, n_m)
+            i, j = _find_cell(u, v, scale_l, scale_m, shift, n_l, n_m)
             if i > 0 and density[i, j] > 0:
                 result[row, channel] = weight / (constant + factor * density[i, j])
     return result

@@ -15,7 +15,7 @@ from radps.domain.geometry import ImageGrid
 from radps.domain.polarization import StokesI, to_stokes
 from radps.domain.regridding import SpectralAxis
 from radps.domain.spectral_frames import DopplerRule
-from radps.domain.weights import Weighting, density_grid, imaging_weights
+from radps.domain.weights import DensityCells, Weighting, density_grid, imaging_weights
 from radps.node_tasks.feeds import FeedRule, find_feed_angle
 
 
@@ -92,6 +92,7 @@ def weigh_samples(samples: Samples, rule: WeightingRule, grid: ImageGrid) -> NDA
     if rule.density_url is not None:
         return imaging_weights(uvw_m, frequency_hz, weights, grid, **how, density=load_array(rule.density_url))
     columns = [slice(channel, channel + 1) for channel in range(len(frequency_hz))]
+    how["cells"] = DensityCells.AROUND
     return np.concatenate(
         [imaging_weights(uvw_m, frequency_hz[one], weights[:, one], grid, **how) for one in columns], axis=1
     )

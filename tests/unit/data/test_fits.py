@@ -18,10 +18,8 @@ CENTER = SkyCoord(230.5, 5.1, unit="deg", frame="fk5")
 
 
 @pytest.fixture
-def cube(folder: str) -> str:
-    """A cube of three channels with one source 20 pixels east and 7 pixels north of the phase centre."""
-    url = f"{folder}/cube.zarr"
-    description = ImageDescription(
+def image() -> ImageDescription:
+    return ImageDescription(
         n_l=64,
         n_m=48,
         cell_size_rad=15 * ARCSEC,
@@ -36,7 +34,13 @@ def cube(folder: str) -> str:
         object_name="N5921_2",
         observer="TEST",
     )
-    images.create_image(url, description, variables=("SKY", "SKY_MODEL", "MASK"), provenance={"stage": "image_cube"})
+
+
+@pytest.fixture
+def cube(folder: str, image: ImageDescription) -> str:
+    """A cube of three channels with one source 20 pixels east and 7 pixels north of the phase centre."""
+    url = f"{folder}/cube.zarr"
+    images.create_image(url, image, variables=("SKY", "SKY_MODEL", "MASK"), provenance={"stage": "image_cube"})
     planes = np.zeros((3, 64, 48), dtype=np.float32)
     planes[1, 32 - 20, 24 + 7] = 2.5
     images.write_planes(url, "SKY", slice(0, 3), planes)
@@ -84,6 +88,8 @@ def test_source_is_found_where_it_was_put(cube: str, tmp_path: Path) -> None:
         assert header["OBJECT"] == "N5921_2"
         assert header["OBSERVER"] == "TEST"
         assert header["DATE-OBS"].startswith("1995-04-13T09:18:59")
+        assert header["OBSRA"] == pytest.approx(230.5)
+        assert header["OBSDEC"] == pytest.approx(5.1)
         assert header["RADESYS"] == "FK5"
         assert header["EQUINOX"] == 2000.0
         assert "radps stage: image_cube" in str(header["HISTORY"])
@@ -109,6 +115,32 @@ def test_a_beam_for_each_channel_is_written_as_a_table_and_none_as_zero(cube: st
         np.testing.assert_allclose(beams["BMAJ"], [60, 0, 62], rtol=1e-6)
         np.testing.assert_allclose(beams["BPA"], [17, 0, 17], rtol=1e-6)
         np.testing.assert_array_equal(beams["CHAN"], [0, 1, 2])
+
+
+def test_a_common_beam_is_in_the_header_though_a_channel_is_blank(cube: str, tmp_path: Path) -> None:
+    write_beams(cube, [60, np.nan, 60])
+    export_fits(cube, str(tmp_path / "cube.fits"))
+    with fits.open(tmp_path / "cube.fits") as hdus:
+        assert len(hdus) == 1
+        assert hdus[0].header["BMAJ"] * 3600 == pytest.approx(60.0)
+        assert hdus[0].header["BPA"] == pytest.approx(17.0)
+
+
+@pytest.mark.parametrize(
+    ("variable", "kind"),
+    [
+        ("SKY_MOMENT_0", "Intensity"),
+        ("SKY_MOMENT_1", "Velocity"),
+        ("SKY_MOMENT_2", "Velocity Dispersion"),
+        ("SKY_SPECTRAL_INDEX_ERROR", "Spectral Index"),
+    ],
+)
+def test_the_file_says_what_is_in_it(
+    folder: str, image: ImageDescription, tmp_path: Path, variable: str, kind: str
+) -> None:
+    images.create_image(f"{folder}/image.zarr", image, variables=(variable,))
+    export_fits(f"{folder}/image.zarr", str(tmp_path / "image.fits"), variable)
+    assert fits.getheader(tmp_path / "image.fits")["BTYPE"] == kind
 
 
 def test_model_has_its_own_unit_and_no_beam(cube: str, tmp_path: Path) -> None:

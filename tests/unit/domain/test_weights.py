@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from radps.domain.array import baselines, uvw_from_positions, vla_array
 from radps.domain.geometry import SPEED_OF_LIGHT_M_S, ImageGrid
-from radps.domain.weights import Weighting, briggs_factor, density_grid, imaging_weights
+from radps.domain.weights import DensityCells, Weighting, briggs_factor, density_grid, imaging_weights
 from radps.errors import DataError
 
 GRID = ImageGrid(96, 80, math.radians(12 / 3600))
@@ -31,21 +31,25 @@ def weights(uvw_m: NDArray[np.float64]) -> NDArray[np.float32]:
     return result
 
 
-def find_cell(u: float, v: float) -> tuple[int, int] | None:
+def find_cell(u: float, v: float, cells: DensityCells = DensityCells.BETWEEN) -> tuple[int, int] | None:
     """CASA's cell of a sample; l runs against the index, so u does too."""
-    i = math.floor(-GRID.n_l * GRID.cell_size_rad * u + GRID.n_l // 2)
-    j = math.floor(GRID.n_m * GRID.cell_size_rad * v + GRID.n_m // 2)
+    to_cell = math.floor if cells is DensityCells.BETWEEN else round
+    i = to_cell(-GRID.n_l * GRID.cell_size_rad * u + GRID.n_l // 2)
+    j = to_cell(GRID.n_m * GRID.cell_size_rad * v + GRID.n_m // 2)
     return (i, j) if 0 < i < GRID.n_l and 0 < j < GRID.n_m else None
 
 
 def slow_density(
-    uvw_m: NDArray[np.float64], frequency_hz: NDArray[np.float64], weights: NDArray[np.float32]
+    uvw_m: NDArray[np.float64],
+    frequency_hz: NDArray[np.float64],
+    weights: NDArray[np.float32],
+    cells: DensityCells = DensityCells.BETWEEN,
 ) -> dict[tuple[int, int], float]:
     density: dict[tuple[int, int], float] = {}
     for row in range(len(uvw_m)):
         for channel, frequency in enumerate(frequency_hz):
             u, v = uvw_m[row, :2] * frequency / SPEED_OF_LIGHT_M_S
-            for cell in (find_cell(u, v), find_cell(-u, -v)):
+            for cell in (find_cell(u, v, cells), find_cell(-u, -v, cells)):
                 if cell is not None:
                     density[cell] = density.get(cell, 0.0) + float(weights[row, channel])
     return density
@@ -57,6 +61,7 @@ def slow_weights(
     weights: NDArray[np.float32],
     density: dict[tuple[int, int], float],
     robust: float | None,
+    cells: DensityCells = DensityCells.BETWEEN,
 ) -> NDArray[np.float64]:
     """Uniform weights if ``robust`` is None, else Briggs'."""
     squares, total = sum(w * w for w in density.values()), sum(density.values())
@@ -65,7 +70,7 @@ def slow_weights(
     for row in range(len(uvw_m)):
         for channel, frequency in enumerate(frequency_hz):
             u, v = uvw_m[row, :2] * frequency / SPEED_OF_LIGHT_M_S
-            cell = find_cell(u, v)
+            cell = find_cell(u, v, cells)
             if cell is not None and weights[row, channel] > 0:
                 below = density[cell] if robust is None else 1 + density[cell] * factor
                 result[row, channel] = weights[row, channel] / below
@@ -88,14 +93,17 @@ def test_density_counts_each_sample_at_both_of_its_places(
 
 
 @pytest.mark.parametrize("robust", [None, -2.0, 0.0, 0.5, 2.0])
-@pytest.mark.parametrize("n_channels", [1, 3])
+@pytest.mark.parametrize(
+    ("n_channels", "cells"), [(1, DensityCells.BETWEEN), (1, DensityCells.AROUND), (3, DensityCells.BETWEEN)]
+)
 def test_uniform_and_briggs_are_the_formulae_of_casa(
-    uvw_m: NDArray[np.float64], weights: NDArray[np.float32], robust: float | None, n_channels: int
+    uvw_m: NDArray[np.float64], weights: NDArray[np.float32], robust: float | None, n_channels: int, cells: DensityCells
 ) -> None:
     frequency_hz, part = FREQUENCY_HZ[:n_channels], weights[:, :n_channels]
-    expected = slow_weights(uvw_m, frequency_hz, part, slow_density(uvw_m, frequency_hz, part), robust)
+    density = slow_density(uvw_m, frequency_hz, part, cells)
+    expected = slow_weights(uvw_m, frequency_hz, part, density, robust, cells)
     weighting = Weighting.UNIFORM if robust is None else Weighting.BRIGGS
-    result = imaging_weights(uvw_m, frequency_hz, part, GRID, weighting=weighting, robust=robust or 0.0)
+    result = imaging_weights(uvw_m, frequency_hz, part, GRID, weighting=weighting, robust=robust or 0.0, cells=cells)
     np.testing.assert_allclose(result, expected, rtol=1e-6)  # single precision
     assert result.dtype == np.float32
     assert result.max() > 0
