@@ -287,5 +287,5 @@ def solve_gain_sums(
         n_iterations[time, channel] = cell.n_iterations
     time_s = np.divide(sums.weight_time, sums.weight, out=np.zeros(n_times), where=sums.weight > 0)
     if n_times > 1:
-        gains = reference_phases(gains, flags, order)
+        gains = reference_phases(gains, flags, order, time_s)
     return GainTable(time_s, np.asarray(frequency_hz, np.float64), gains, flags, snr, stop_reason, n_iterations)

@@ -230,7 +230,7 @@ def merge_scan_gains(parts: Sequence[Sequence[ScanGains]], reference_order: Sequ
     """Join the gains of all scans, as tasks found them, to one table in the order of time, with one phase reference."""
     scans = [scan for part in parts for scan in part]
     table, labels = join_times([scan.table for scan in scans], [(scan.field, scan.scan) for scan in scans])
-    gains = reference_phases(table.gains, table.flags, list(reference_order))
+    gains = reference_phases(table.gains, table.flags, list(reference_order), table.time_s)
     return MergedGains(table._replace(gains=gains), labels.fields, labels.scans)
 
 

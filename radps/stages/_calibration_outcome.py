@@ -59,6 +59,8 @@ class WindowPlan(NamedTuple):
     polarizations: tuple[str, ...]
     looks_for_outliers: bool = False
     """True = the solutions are robust, and count the data that are far off."""
+    has_amplitudes: bool = True
+    """False = gains are phases alone: they say nothing of flux densities."""
 
 
 class _Transfer(NamedTuple):
@@ -183,7 +185,7 @@ def _transfer_fluxes(plan: WindowPlan, gains: MergedGains) -> _Transfer:
             f"no calibrator of window {plan.window} has a known flux density: its gains are relative to 1 Jy of "
             f"{', '.join(plan.assumed_fields)}"
         )
-    for field in plan.assumed_fields if plan.flux_fields else ():
+    for field in plan.assumed_fields if plan.flux_fields and plan.has_amplitudes else ():
         chosen = np.isin(gains.fields, [field])
         try:
             found = transfer_flux(table, chosen, reference, field_name=field)
@@ -304,7 +306,7 @@ def _scores(
         *(
             score_between(
                 "error of the transferred flux density",
-                100 * flux.error_jy / flux.flux_jy,
+                100 * flux.error_jy / flux.flux_jy if flux.n_solutions != 1 else 100.0,
                 unit="%",
                 good=1.0,
                 bad=10.0,
@@ -410,6 +412,11 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def _error_text(error: float | None, digits: int) -> str:
+    """Return an error as a part of a text; 0, or none, is one that nobody knows, as that of a single ratio."""
+    return f"+- {error:.{digits}f}" if error else "(error unknown)"
+
+
 def _describe_tables(tables: Sequence[CalibrationTable]) -> str:
     """Return what was solved, in words."""
     kinds, windows, references = (
@@ -425,12 +432,12 @@ def join_outcomes(outcomes: Iterable[Outcome], order: int, stale: tuple[str, ...
     fluxes = tuple(flux for one in outcomes for flux in one.flux_densities)
     several = len({flux.window for flux in fluxes}) > 1
     texts = [
-        f"{flux.field}{f' in {flux.window}' if several else ''}: {flux.flux_jy:.4f} +- {flux.error_jy:.4f} Jy"
+        f"{flux.field}{f' in {flux.window}' if several else ''}: {flux.flux_jy:.4f} {_error_text(flux.error_jy, 4)} Jy"
         for flux in fluxes
     ]
     spectra = _fit_spectra(fluxes, order)
     texts += [
-        f"{field}: spectral index {one['terms'][0]:.3f} +- {one['term_errors'][0] or 0:.3f}"
+        f"{field}: spectral index {one['terms'][0]:.3f} {_error_text(one['term_errors'][0], 3)}"
         for field, one in spectra.items()
     ]
     tables = tuple(table for one in outcomes for table in one.tables)

@@ -259,6 +259,7 @@ def _plan_window(
         delay_fields=_delay_fields(context, params.delays, window, bandpass) if params.delays else (),
         antennas=tuple(antenna.name for antenna in observation.antennas),
         looks_for_outliers=params.robust is not Robustness.NONE,
+        has_amplitudes=params.mode is not GainMode.PHASE,
         polarizations=tuple(bandpass.polarizations[hand] for hand in parallel_hands(bandpass.polarizations)),
     )
 

@@ -231,6 +231,9 @@ def test_phase_solutions_leave_the_amplitudes_alone(steady: Bench) -> None:
     bench = steady.after("set_model").after("calibrate", mode="phase")
     found = bench.table("gain").table
     np.testing.assert_allclose(np.abs(found.gains[~found.flags]), 1.0, rtol=1e-12)
+    # and say nothing of flux densities: those of the models stay as they were
+    assert not bench.outcome.flux_densities
+    assert "Jy" not in bench.outcome.message
 
 
 def test_calibrated_weights_fit_to_the_calibrated_data(solved: Bench, corrected: Bench) -> None:

@@ -77,5 +77,30 @@ def test_the_stand_in_keeps_its_last_phase_so_that_nothing_jumps() -> None:
     assert np.abs(np.angle(turned[1, 0])).max() > 0.01  # the stand-in is not at phase 0
 
 
+@pytest.mark.parametrize("order", [[3, 0], [2, 3, 0]], ids=["in use", "after one that is dead"])
+def test_phases_do_not_jump_when_the_reference_antenna_comes_back(order: list[int]) -> None:
+    # the stand-in drifts linearly against the reference antenna: the phases are those of an array that lacks nothing
+    time_s = np.array([0.0, 100.0, 130.0, 300.0, 400.0])
+    gains = draw_gains(4, 5)
+    gains[:, 3] = gains[:1, 3]
+    gains[:, 0] = gains[:1, 0] * np.exp(1j * 0.007 * time_s)[:, None, None]
+    flags = np.zeros(gains.shape, np.bool_)
+    flags[:, 2] = 2 in order
+    complete = reference_phases(gains, flags, order, time_s)
+    flags[1:4, 3] = True
+    turned = reference_phases(gains, flags, order, time_s)
+    np.testing.assert_allclose(turned[~flags], complete[~flags], rtol=1e-12)
+
+
+def test_before_the_reference_antenna_is_there_its_stand_in_has_the_phase_that_it_will_have() -> None:
+    gains = np.repeat(draw_gains(5, 1), 4, axis=0)
+    flags = np.zeros(gains.shape, np.bool_)
+    flags[:2, 3] = True
+    turned = reference_phases(gains, flags, [3, 0])
+    others = [0, 1, 2, 4]
+    np.testing.assert_allclose(turned[:, others], np.broadcast_to(turned[-1:, others], (4, 4, 1, 2)), rtol=1e-12)
+    assert np.abs(np.angle(turned[0, 0])).max() > 0.01
+
+
 def test_unit_phasors_leave_zero_alone() -> None:
     np.testing.assert_allclose(unit_phasors(np.array([3 + 4j, 0j, -2.0 + 0j])), [0.6 + 0.8j, 0, -1])
