@@ -198,9 +198,11 @@ def _list_msv2(path: str) -> DataSetListing:
             for name, station in zip(antennas("NAME"), antennas("STATION"), strict=True)
         ),
         tuple(
-            ListedField(name, (float(ra) % (2 * np.pi), float(dec)), intents.get(name, ()))
-            for name, (ra, dec) in zip(names, directions, strict=True)
-            if name in seen
+            {
+                name: ListedField(name, (float(ra) % (2 * np.pi), float(dec)), intents.get(name, ()))
+                for name, (ra, dec) in zip(names, directions, strict=True)
+                if name in seen
+            }.values()
         ),
         tuple(window for window in windows if any(span.window == window.number for span in spans)),
         _join_spans(spans),

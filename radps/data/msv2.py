@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
+import numpy as np
+
 from radps.data import stores
 from radps.errors import DataError
 
@@ -62,7 +64,8 @@ def convert_msv2(path: str, url: str) -> str:
 def read_names(path: str) -> Msv2Names:
     """Return the names of fields and antennas of an MSv2, by the names that XRADIO gives them.
 
-    Names that are not unique in the MSv2 stay as XRADIO has them.
+    Fields of one name and direction, as of data sets that were put together, are one field. Names that are not unique
+    else stay as XRADIO has them.
 
     Raises
     ------
@@ -78,8 +81,12 @@ def read_names(path: str) -> Msv2Names:
             raise DataError(f"{path}: the table {table} cannot be read ({error}); the MSv2 is damaged") from error
 
     fields, antennas, stations = column("FIELD", "NAME"), column("ANTENNA", "NAME"), column("ANTENNA", "STATION")
+    places = _directions(path, len(fields))
+    single = {
+        name for name in fields if len({place for one, place in zip(fields, places, strict=True) if one == name}) == 1
+    }
     return Msv2Names(
-        fields={f"{name}_{number}": name for number, name in enumerate(fields) if fields.count(name) == 1},
+        fields={f"{name}_{number}": name for number, name in enumerate(fields) if name in single},
         antennas={
             f"{name}_{station}": name
             for name, station in zip(antennas, stations, strict=True)
@@ -87,6 +94,17 @@ def read_names(path: str) -> Msv2Names:
         },
         sources={f"{name}_{number}": name for number, name in enumerate(fields)},
     )
+
+
+def _directions(path: str, n_fields: int) -> list[tuple[object, ...]]:
+    """Return what tells the phase centres of the fields apart: to 0.02 arcsec, or not at all where they move."""
+    from arcae.lib.arrow_tables import Table
+
+    try:
+        centers = np.asarray(Table.from_filename(f"{path}/FIELD").getcol("PHASE_DIR"), np.float64)
+    except Exception:  # rows of different shapes, or none; arcae raises its own classes
+        return [(number,) for number in range(n_fields)]
+    return [tuple(np.round(one, 7).ravel().tolist()) for one in centers]
 
 
 @contextmanager

@@ -182,6 +182,7 @@ def _with_antennas(part: SourcePart, antennas: Antennas, renaming: dict[str, str
     """Return a part whose baselines count in the list of all antennas; each band has feeds of its own."""
     own, angles = part.description.antennas.names, part.description.antennas.receptor_angles_rad
     index = np.array([antennas.names.index(renaming[name]) for name in own], np.int64)
+    antennas = antennas._replace(receptors=part.description.antennas.receptors)
     if angles is not None:
         every = np.full((len(antennas.names), 2), np.nan)
         every[index] = angles

@@ -111,6 +111,18 @@ def test_each_band_keeps_the_angles_of_its_own_feeds(description: MeasurementSet
     np.testing.assert_array_equal(found[1], [[np.nan] * 2, [0.8] * 2, [0.8] * 2, [0.8] * 2])
 
 
+def test_each_band_keeps_its_own_kind_of_feeds(description: MeasurementSetDescription) -> None:
+    """A linear band after a circular one was written with antennas of R and L."""
+    linear = part(
+        description,
+        frequency_hz=description.frequency_hz / 4,
+        polarizations=("XX", "YY"),
+        antennas=description.antennas._replace(receptors=("X", "Y")),
+    )
+    joined = join_parts([("a", [part(description), linear])], {})
+    assert [one.description.antennas.receptors for one in joined.partitions] == [("R", "L"), ("X", "Y")]
+
+
 def test_an_antenna_on_another_pad_is_another_antenna(description: MeasurementSetDescription) -> None:
     stations = ("VLA:N9", *description.antennas.stations[1:])
     second = part(description, antennas=moved(description, 0, 500.0, stations=stations))

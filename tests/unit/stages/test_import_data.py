@@ -13,6 +13,7 @@ from radps.context.model import Context
 from radps.context.records import OutcomeStatus, StepState, VlaExtension
 from radps.data import stores
 from radps.data.demo_observation import demo_observation
+from radps.data.listing import list_dataset
 from radps.data.simulate import simulate_observation
 from radps.data.visibilities import load_visibilities
 from radps.errors import DataError, SelectionError
@@ -397,3 +398,23 @@ def test_data_without_weights_are_said(tmp_path: Path) -> None:
     assert outcome is not None
     assert outcome.status is OutcomeStatus.CAVEATS
     assert "there are no weights in mine: each visibility has the weight 1" in outcome.message
+
+
+def test_a_field_that_an_msv2_lists_twice_is_one_field(tmp_path: Path, datasets: ModuleType) -> None:
+    """As in data sets that were put together: it was two fields, with numbers in place of its name."""
+    from arcae.lib.arrow_tables import Table
+
+    datasets.write_msv2(tmp_path / "a.ms")
+    fields = Table.from_filename(str(tmp_path / "a.ms" / "FIELD"), readonly=False)
+    fields.putcol("NAME", np.array(["3C286", "3C286"], object))
+    fields.close()
+    apart, _ = run(tmp_path / "apart", [tmp_path / "a.ms"])
+    assert [field.name for field in apart.require_observation().fields] == ["3C286_0", "3C286_1"]
+    fields = Table.from_filename(str(tmp_path / "a.ms" / "FIELD"), readonly=False)
+    fields.putcol("PHASE_DIR", np.repeat(fields.getcol("PHASE_DIR")[:1], 2, axis=0))
+    fields.close()
+    observation = run(tmp_path, [tmp_path / "a.ms"])[0].require_observation()
+    assert [field.name for field in observation.fields] == ["3C286"]
+    (one,) = observation.partitions
+    assert one.shape[0] == 6
+    assert [field.name for field in list_dataset(str(tmp_path / "a.ms")).fields] == ["3C286"]
