@@ -97,19 +97,25 @@ def planned_records(plan: Sequence[PlannedStep], records: Mapping[str, StepRecor
     found: dict[str, StepRecord] = {}
     for planned in plan:
         step, old = planned.step, records.get(planned.step.id)
-        if old is None:
-            found[step.id] = waiting_record(step)
-        elif planned.state is PlanState.SKIPPED and old.state is not StepState.SKIPPED:
+        old = waiting_record(step) if old is None else old
+        if planned.state is PlanState.SKIPPED:
             # It may be done: the config says now that it is there for a failure.
             update = {"state": StepState.SKIPPED, "error": planned.reason, "outcome": None, "traceback": None}
-            found[step.id] = without_result(old).model_copy(update=update)
+            new = old if old.state is StepState.SKIPPED else without_result(old).model_copy(update=update)
+            found[step.id] = as_in_config(step, new)
         elif planned.runs and old.state is StepState.DONE and not _has_inputs(step, found):
             found[step.id] = _waiting_again(planned, without_result(old))
         elif planned.runs and old.state is not StepState.DONE:
             found[step.id] = _waiting_again(planned, old)
         else:
-            found[step.id] = old
+            found[step.id] = old if old.attempt else as_in_config(step, old)
     return found
+
+
+def as_in_config(step: Step, record: StepRecord) -> StepRecord:
+    """Return the record of a step that has no result with what the config says of it now."""
+    params = step.params.model_dump(mode="json")
+    return record.model_copy(update={"stage": step.stage, "after": step.after, "params": params})
 
 
 def _has_inputs(step: Step, records: Mapping[str, StepRecord]) -> bool:

@@ -204,7 +204,8 @@ def _plan_step(
     if step.when is When.FAILURE:
         if before:
             return PlannedStep(step, PlanState.NEW, True, f"if {' or '.join(before)} should fail")
-        if not any(name in records and records[name].state in FAILED for name in step.after):
+        may_fail = [name for name in step.after if planned[name].state is not PlanState.SKIPPED]
+        if not any(name in records and records[name].state in FAILED for name in may_fail):
             return PlannedStep(step, PlanState.SKIPPED, False, f"no failure of {', '.join(step.after)}")
     if step.when is When.SUCCESS and (skipped := _skipped(step, planned)):
         return PlannedStep(step, PlanState.SKIPPED, False, f"needs {', '.join(skipped)}, which is skipped")
@@ -212,6 +213,9 @@ def _plan_step(
     waits = record is not None and record.state is StepState.PENDING and record.attempt > 0
     if (done or waits) and before:
         return PlannedStep(step, PlanState.STALE, True, f"after {', '.join(before)}, which will run")
+    dropped = [name for name in _skipped(step, planned) if name in records and records[name].state is StepState.DONE]
+    if done and dropped:
+        return PlannedStep(step, PlanState.STALE, True, f"after {', '.join(dropped)}, which is skipped now")
     if not done and (record is None or record.attempt == 0):
         return PlannedStep(step, PlanState.NEW, True, "never run")
     if any(name not in records for name in step.after):

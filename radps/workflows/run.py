@@ -446,7 +446,8 @@ class Runner:
     def _leave_out(self, step: Step, state: StepState) -> None:
         """Record that a step does not start."""
         update = {"state": state, "error": explain(step, self._records), "outcome": None, "traceback": None}
-        self._commit_end(self._records[step.id].model_copy(update=update))
+        record = attempts.as_in_config(step, attempts.without_result(self._records[step.id]))
+        self._commit_end(record.model_copy(update=update))
 
     def _commit_end(self, record: StepRecord) -> None:
         """Commit the record of a step that ended, and tell of it."""

@@ -19,6 +19,7 @@ from radps.workflows.model import Workflow
 from radps.workflows.plan import PlanState, Selection, plan_steps
 from radps.workflows.reading import load_workflow
 from radps.workflows.run import run_workflow
+from radps.workflows.status import make_status
 
 STEPS: list[Any] = [
     {"id": "first", "stage": "user_stages:squares", "after": []},
@@ -379,3 +380,39 @@ def test_a_step_that_is_now_there_for_a_failure_leaves_the_context(tmp_path: Pat
         "right": ("done", 2),
         "last": ("done", 3),
     }
+
+
+def test_a_step_for_a_failure_of_nothing_is_skipped_and_its_run_is_done(tmp_path: Path) -> None:
+    alarm = {"id": "alarm", "stage": "user_stages:direct", "when": "failure", "after": []}
+    context = run_workflow(workflow(tmp_path, steps=[alarm, {**STEPS[1], "after": ["alarm"]}]))
+    assert {name: str(record.state) for name, record in context.steps.items()} == {
+        "alarm": "skipped",
+        "left": "skipped",
+    }
+    assert make_status(context, "").state == "done"
+    context = run_workflow(workflow(tmp_path, steps=[alarm, {**STEPS[0], "id": "new"}, {**STEPS[1], "after": ["new"]}]))
+    assert str(context.steps["left"].state) == "done"
+    alarm = {**alarm, "after": ["left"]}
+    steps = [{**STEPS[0], "id": "new"}, {**STEPS[1], "after": ["new"]}, alarm]
+    context = run_workflow(workflow(tmp_path, steps=steps))
+    assert context.steps["alarm"].after == ("left",)  # as the config says now
+
+
+def test_what_is_skipped_now_fails_no_more_and_is_no_input(tmp_path: Path) -> None:
+    bad = {"id": "bad", "stage": "user_stages:fails", "after": ["first"]}
+    alarm = {"id": "alarm", "stage": "user_stages:direct", "when": "failure", "after": ["bad"]}
+    always = {"id": "always", "stage": "user_stages:direct", "when": "always", "after": ["first"]}
+    context = run_workflow(workflow(tmp_path, steps=[STEPS[0], bad, alarm, always]))
+    assert str(context.steps["alarm"].state) == "done"
+    assert context.steps["always"].outcome.summary == {"seen": ["first"]}
+    edited = workflow(tmp_path, steps=[{**STEPS[0], "when": "failure"}, bad, alarm, always])
+    assert states(edited, context) == {"first": "skipped", "bad": "skipped", "alarm": "skipped", "always": "stale"}
+    assert reasons(edited, context) == {"always": "after first, which is skipped now"}
+    context = run_workflow(edited)
+    assert {name: str(record.state) for name, record in context.steps.items()} == {
+        "first": "skipped",
+        "bad": "skipped",
+        "alarm": "skipped",
+        "always": "done",
+    }
+    assert reasons(edited, context) == {}
