@@ -14,7 +14,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -59,6 +60,9 @@ _COMMON = {
         {"units": "", "meaning": "part of the data that a robust solution found off"},
     ),
 }
+_NEW = "OUTLIERS"
+"""Not in tables of an earlier radps: nobody looked for outliers then."""
+
 _GAIN_VARIABLES = {
     "GAIN": _Variable("gains", SOLUTION_DIMS, np.complex128, 1.0 + 0.0j, {"units": "", "formula": _FORMULA}),
     **_COMMON,
@@ -267,9 +271,21 @@ def _load(
         antenna_names=words("antenna_name", "antenna_name"),
         polarizations=words("polarization", "polarization"),
     )
-    arrays = {variable.field: load(name, variable.dims) for name, variable in variables.items()}
+    arrays = {variable.field: load(name, variable.dims) for name, variable in variables.items() if name != _NEW}
+    with _unless_missing(stores.join_url(url, _NEW)):
+        arrays[variables[_NEW].field] = load(_NEW, variables[_NEW].dims)
     arrays |= {"time_s": load("time", ("time",)), "frequency_hz": load("frequency", ("frequency",))}
     return description, words("field_name", "time"), words("scan_name", "time"), arrays
+
+
+@contextlib.contextmanager
+def _unless_missing(url: str) -> Iterator[None]:
+    """Pass over the error of an array that is not there."""
+    try:
+        yield
+    except DataError:
+        if stores.exists(url):
+            raise
 
 
 def _save(url: str, solution: Solution | DelaySolution, variables: dict[str, _Variable]) -> str:

@@ -216,3 +216,12 @@ def test_delays_are_not_taken_for_gains_nor_gains_for_delays(tmp_path: pathlib.P
         solutions.load_solution(delays)
     with pytest.raises(DataError, match="gain is a table of kind 'gain', not one of delays; check the path"):
         solutions.load_delays(gains)
+
+
+def test_a_table_of_an_earlier_radps_has_no_outliers(folder: str) -> None:
+    table = make_table(2, 3)
+    url = solutions.save_solution(f"{folder}/gain", Solution(describe(), table, ("a", "b"), ("1", "2")))
+    stores.delete(f"{url}/OUTLIERS")
+    found = solutions.load_solution(url).table
+    assert found.outliers is None
+    assert_same(found._replace(outliers=table.outliers), table)
