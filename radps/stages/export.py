@@ -123,7 +123,7 @@ def _finish(
         sha256=manifest.sha256,
     )
     return Outcome(
-        message=f"{len(products)} FITS files and a manifest in {manifest_path.rpartition('/')[0]}",
+        message=f"{len(products)} FITS file{'s' * (len(products) > 1)} and a manifest in {manifest_path.rpartition('/')[0]}",
         products=(*products, listed),
         summary={"files": len(products), "bytes": sum(product.size_bytes for product in products)},
     )

@@ -97,7 +97,8 @@ def _differences(one: StepRecord, other: StepRecord) -> Iterator[str]:
         yield f"{one.state} -> {other.state}"
     if one.params != other.params:
         yield describe_mapping_change(one.params, other.params)
-    if one.versions != other.versions:
+    # A step that was not reached has none yet.
+    if one.versions and other.versions and one.versions != other.versions:
         yield f"versions: {describe_mapping_change(one.versions, other.versions)}"
     if one.provenance is None or other.provenance is None:
         return

@@ -244,7 +244,7 @@ def _skipped(step: Step, planned: dict[str, PlannedStep]) -> tuple[str, ...]:
 def _check_names(workflow: Workflow, selection: Selection) -> None:
     """Refuse names that are no steps, all of them at once."""
     problems: list[str] = []
-    for name in selection.names():
+    for name in dict.fromkeys(selection.names()):
         try:
             workflow.step(name)
         except ConfigError as error:

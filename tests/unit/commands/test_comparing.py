@@ -13,7 +13,7 @@ from radps.api import Run
 from radps.context.records import Beam, ImageRecord, StatisticsRecord
 from radps.errors import ContextError
 from radps.run_folder.store import RunStore
-from radps.workflows.comparing import NumberPair, compare_runs
+from radps.workflows.comparing import NumberPair, StepDifference, compare_runs
 
 
 @pytest.fixture
@@ -33,6 +33,14 @@ def test_what_was_done_otherwise_is_told_by_step(call, runs: tuple[Run, Run]) ->
     assert 'text "a" -> "b"' in result.output
     assert "in the second run alone" in result.output
     assert "squares" not in result.output
+
+
+def test_a_step_that_one_run_has_not_reached_says_so_alone(runs: tuple[Run, Run], tmp_path: Path) -> None:
+    steps = [{"user_stages:direct": {"text": "a"}}, "user_stages:squares"]
+    config = {"run": str(tmp_path / "part"), "cluster": "none", "steps": steps}
+    part = radps.run(config, until="direct", progress=False)
+    (found,) = compare_runs(runs[0].url, part.url).steps
+    assert found == StepDifference("squares", ("done -> pending",))
 
 
 def test_a_copy_of_a_run_is_the_same(call, runs: tuple[Run, Run], tmp_path: Path) -> None:

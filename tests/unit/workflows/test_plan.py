@@ -310,7 +310,7 @@ def test_a_step_without_its_inputs_is_refused(tmp_path: Path) -> None:
 
 def test_names_that_are_no_steps_are_refused_together(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as error:
-        plan_steps(workflow(tmp_path), None, Selection(start="frist", until="right", redo=("x",)))
+        plan_steps(workflow(tmp_path), None, Selection(start="frist", until="right", only=("x",), redo=("x",)))
     assert error.value.problems == (
         "there is no step 'frist'; did you mean 'first'?; steps: first, left, right, last",
         "there is no step 'x'; steps: first, left, right, last",
