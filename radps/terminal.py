@@ -89,7 +89,7 @@ def show_parameters(console: Console, title: str, parameters: Iterable[Parameter
     table = make_table("parameter", "default", "unit", "meaning")
     for name, default, unit, meaning in parameters:
         short = default if len(default) <= _WIDTH_OF_DEFAULTS else default[: _WIDTH_OF_DEFAULTS - 3] + "..."
-        table.add_row(name, Text(short), unit, Text(" ".join(meaning.split())))
+        table.add_row(Text(name), Text(short), unit, Text(" ".join(meaning.split())))
     console.print(table)
 
 

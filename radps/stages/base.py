@@ -16,10 +16,10 @@ import ast
 import difflib
 import inspect
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from types import ModuleType
-from typing import Any, ClassVar, NamedTuple, TypeGuard
+from types import ModuleType, UnionType
+from typing import Annotated, Any, ClassVar, NamedTuple, TypeGuard, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict
 from pydantic_core import to_jsonable_python
@@ -140,14 +140,39 @@ def user_modules(stages: Iterable[str]) -> tuple[str, ...]:
 
 
 def parameter_meanings(stage: Stage) -> tuple[ParameterMeaning, ...]:
-    """Return what a user has to know of the parameters of a stage."""
-    properties = stage.params_model.model_json_schema().get("properties", {})
-    found = []
-    for name, field in stage.params_model.model_fields.items():
+    """Return what a user has to know of the parameters of a stage.
+
+    Parts of a parameter follow it, by the names that ``--set`` takes: ``bandpass.average``; those of each entry of a
+    list as ``manual[].antennas``, of a mapping as ``model_images.NAME.flux``.
+    """
+    return tuple(_meanings(stage.params_model))
+
+
+def _meanings(model: type[BaseModel], place: str = "") -> Iterator[ParameterMeaning]:
+    """Yield the fields of a model and of the models in them; not of one that does not say what its fields mean."""
+    if place and not any(field.description for field in model.model_fields.values()):
+        return
+    properties = model.model_json_schema().get("properties", {})
+    for name, field in model.model_fields.items():
         default = to_jsonable_python(None if field.is_required() else field.get_default(call_default_factory=True))
         text = "required" if field.is_required() else json.dumps(default)
-        found.append(ParameterMeaning(name, text, _find_unit(properties[name]), field.description or ""))
-    return tuple(found)
+        yield ParameterMeaning(f"{place}{name}", text, _find_unit(properties[name]), field.description or "")
+        for part, mark in _parts(field.annotation):
+            yield from _meanings(part, f"{place}{name}{mark}.")
+
+
+def _parts(annotation: Any, mark: str = "") -> Iterator[tuple[type[BaseModel], str]]:
+    """Yield the models that a parameter, or each entry of it, may be, with the mark of a list or a mapping."""
+    origin, branches = get_origin(annotation), get_args(annotation)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation, mark
+    elif origin in (Annotated, Union, UnionType):
+        for branch in branches:
+            yield from _parts(branch, mark)
+    elif origin is tuple:
+        yield from _parts(branches[0], f"{mark}[]")
+    elif origin is dict:
+        yield from _parts(branches[1], f"{mark}.NAME")
 
 
 def _find_unit(schema: Any) -> str:

@@ -122,8 +122,9 @@ def _finish(
         size_bytes=manifest.size_bytes,
         sha256=manifest.sha256,
     )
+    plural = "s" * (len(products) > 1)
     return Outcome(
-        message=f"{len(products)} FITS file{'s' * (len(products) > 1)} and a manifest in {manifest_path.rpartition('/')[0]}",
+        message=f"{len(products)} FITS file{plural} and a manifest in {manifest_path.rpartition('/')[0]}",
         products=(*products, listed),
         summary={"files": len(products), "bytes": sum(product.size_bytes for product in products)},
     )

@@ -232,6 +232,12 @@ def test_a_stage_shows_its_parameters_with_defaults_and_meaning(call) -> None:
     output = call("stages", "subtract_continuum").output
     assert re.search(r"^line_free +null +Channels without line", output, re.MULTILINE)
     assert re.search(r'^cell_size +"auto" +rad +Side of a pixel', call("stages", "image_cube").output, re.MULTILINE)
+    parts = call("stages", "calibrate").output
+    assert re.search(r"^bandpass\.average +1 +Channels that share", parts, re.MULTILINE)
+    assert re.search(r"^bandpass\.phase_up\.min_snr +\d", parts, re.MULTILINE)
+    assert re.search(r"^manual\[\]\.antennas +null +All baselines", call("stages", "flag").output, re.MULTILINE)
+    assert re.search(r"^models\.NAME\[\]\.flux ", call("stages", "set_model").output, re.MULTILINE)
+    assert "observation.seed" not in call("stages", "simulate").output  # `radps schema` has an observation
     wrong = call("stages", "image_cub")
     assert wrong.code == 2
     assert "did you mean 'image_cube'?" in wrong.errors
