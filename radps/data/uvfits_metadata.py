@@ -286,11 +286,12 @@ def _read_metadata(path: str, units: list[FitsUnit], layout: UvfitsLayout, sourc
         _write_excerpt(path, units, layout, first_rows, excerpt)
         data = UVData()
         try:
+            names = _separate_sources(excerpt)
             with iers.conf.set_temp("auto_download", False):
                 data.read_uvfits(excerpt, read_data=False, run_check=False, background_lsts=False)
             with fits.open(excerpt, memmap=False) as tables:
                 sources = tables["AIPS SU"].data if "AIPS SU" in tables else None
-                return _metadata(data, units, layout, sources)
+                return _metadata(data, units, layout, sources, names)
         except (KeyError, ValueError, IndexError, TypeError, AttributeError, OSError, RuntimeError) as error:
             raise DataError(
                 f"{path}: its tables cannot be read ({type(error).__name__}: {error}); the file is damaged, or of a "
@@ -321,13 +322,29 @@ def _write_excerpt(
             out.write(data + b"\0" * (-len(data) % BLOCK_BYTES))
 
 
-def _metadata(data: Any, units: list[FitsUnit], layout: UvfitsLayout, table: Any) -> _Metadata:
-    """Return what pyuvdata read, with what it leaves out."""
+def _separate_sources(path: str) -> dict[int, str]:
+    """Give sources that a table lists twice names of their own, as pyuvdata asks for; returns number -> old name."""
+    from astropy.io import fits
+
+    with fits.open(path, mode="update", memmap=False) as tables:
+        table = tables["AIPS SU"].data if "AIPS SU" in tables else None
+        if table is None:
+            return {}
+        names = [str(name).strip() for name in table["SOURCE"]]
+        numbers = [int(number) for number in table["ID. NO."]]
+        if len(set(names)) == len(names):
+            return {}
+        table["SOURCE"] = [str(number) for number in numbers]
+        return dict(zip(numbers, names, strict=True))
+
+
+def _metadata(data: Any, units: list[FitsUnit], layout: UvfitsLayout, table: Any, names: dict[int, str]) -> _Metadata:
+    """Return what pyuvdata read, with what it leaves out; ``names`` are those of sources that go by others there."""
     header = units[0].header
     shape = (layout.n_windows, layout.n_channels)
     sources = {
         0 if table is None else int(number): _Source(
-            name=str(entry["cat_name"]).strip() or "unnamed",
+            name=names.get(int(number), str(entry["cat_name"]).strip()) or "unnamed",
             ra_rad=float(entry["cat_lon"]),
             dec_rad=float(entry["cat_lat"]),
             frame=str(entry["cat_frame"]),
@@ -368,10 +385,15 @@ def _source_column(table: Any, name: str, n_windows: int) -> dict[int, npt.NDArr
 
 
 def _unique_names(sources: dict[int, _Source]) -> dict[int, _Source]:
-    """Return the sources with names that are unique: the number is appended where one occurs twice."""
-    names = [source.name for source in sources.values()]
+    """Return the sources with names that stand for one direction: a number is appended where one has several.
+
+    What is alike stays so, and becomes one field: AIPS lists a source once for each of its qualifiers.
+    """
+    places: dict[str, set[_Source]] = {}
+    for source in sources.values():
+        places.setdefault(source.name, set()).add(source)
     return {
-        number: source._replace(name=f"{source.name}_{number}") if names.count(source.name) > 1 else source
+        number: source._replace(name=f"{source.name}_{number}") if len(places[source.name]) > 1 else source
         for number, source in sources.items()
     }
 

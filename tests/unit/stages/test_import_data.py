@@ -418,3 +418,20 @@ def test_a_field_that_an_msv2_lists_twice_is_one_field(tmp_path: Path, datasets:
     (one,) = observation.partitions
     assert one.shape[0] == 6
     assert [field.name for field in list_dataset(str(tmp_path / "a.ms")).fields] == ["3C286"]
+
+
+def test_a_source_that_a_uvfits_file_lists_twice_is_one_field(
+    tmp_path: Path, datasets: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AIPS does so where its qualifiers differ."""
+    first, second = datasets.FIELDS
+    monkeypatch.setattr(datasets, "FIELDS", (first, first))
+    truth = datasets.write_uvfits(tmp_path / "a.fits")
+    observation = run(tmp_path, [tmp_path / "a.fits"])[0].require_observation()
+    assert [field.name for field in observation.fields] == ["3C286"]
+    (one,) = observation.partitions
+    assert one.shape[0] == len(np.unique(truth.seconds))
+    monkeypatch.setattr(datasets, "FIELDS", (first, ("3C286", *second[1:])))
+    datasets.write_uvfits(tmp_path / "b.fits")
+    observation = run(tmp_path / "b", [tmp_path / "b.fits"])[0].require_observation()
+    assert [field.name for field in observation.fields] == ["3C286_1", "3C286_2"]
