@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from radps.domain.statistics import find_peak, image_statistics, robust_rms
+from radps.domain.statistics import SMALLEST_COUNTED, find_median, find_peak, image_statistics, robust_rms
 
 
 def test_robust_rms_is_the_standard_deviation_of_gaussian_noise() -> None:
@@ -34,6 +34,27 @@ def test_blanked_pixels_do_not_count() -> None:
     assert found.mean == -1.0
     assert found.rms == pytest.approx(math.sqrt(5.0))
     assert robust_rms(image) == pytest.approx(2 * 1.4826, rel=1e-4)
+
+
+@pytest.mark.parametrize("odd", [0, 1])
+@pytest.mark.parametrize("kind", ["noise", "above", "below", "ties", "zeros", "wide", "two"])
+def test_median_of_many_values_is_that_of_numpy(kind: str, odd: int) -> None:
+    rng = np.random.default_rng(3)
+    noise = rng.normal(size=SMALLEST_COUNTED + odd)
+    values = {
+        "noise": noise,
+        "above": 5 + noise,
+        "below": -5 + noise,
+        "ties": np.round(noise),
+        "zeros": np.zeros(noise.size),
+        "wide": noise * 10.0 ** rng.integers(-40, 38, noise.size),  # denormal numbers among them
+        "two": np.where(np.arange(noise.size) < noise.size // 2, -3.0, 7.0),  # of an even number of them: the middle
+    }[kind].astype(np.float32)
+    found = find_median(values)
+    assert found == np.median(values)
+    assert found.dtype == np.float32
+    strided = np.repeat(values, 2)[::2]
+    assert robust_rms(strided) == 1.482602218505602 * float(np.median(np.abs(values - np.median(values))))
 
 
 def test_statistics_of_a_cube_agree_with_numpy() -> None:
