@@ -35,7 +35,8 @@ def copy_layout(source: Figure, target: Figure) -> None:
 
     Both show the same, in other colours.
     """
-    target.set_layout_engine("none")
+    # Not "none": that leaves a placeholder, for whose sake a figure is drawn once more before it is saved.
+    target.set_layout_engine(None)
     for axes, placed in zip(target.axes, source.axes, strict=True):
         axes.set_position(placed.get_position(original=True))
     for text, placed_text in zip(target.texts, source.texts, strict=True):
