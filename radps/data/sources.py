@@ -87,10 +87,16 @@ def find_source(path: str) -> SourceKind:
     place = local_path(path)
     if not os.path.exists(place):
         raise DataError(f"there is no file or folder {place}; check the path")
-    if os.path.isdir(place):
-        return _find_folder(place)
-    with open(place, "rb") as stream:
-        head = stream.read(_HEAD_BYTES)
+    try:
+        if os.path.isdir(place):
+            return _find_folder(place)
+        with open(place, "rb") as stream:
+            head = stream.read(_HEAD_BYTES)
+    except PermissionError as error:
+        raise DataError(
+            f"{place} may not be read by this user ({error.strerror}: {error.filename}); have its permissions changed, "
+            "or copy it"
+        ) from error
     if not head:
         raise DataError(f"{place} is empty (0 bytes); copy it again")
     if not head.startswith(b"SIMPLE  ="):

@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from radps.data import stores
+from radps.data import sources, stores
 from radps.data.measurement_set import MeasurementSetDescription, create_measurement_set, create_processing_set
 from radps.data.sources import SourceKind, describe_source, find_source
 from radps.errors import DataError
@@ -60,6 +60,21 @@ def test_files_that_are_not_read(tmp_path: Path, head: bytes, text: str) -> None
     path.write_bytes(head)
     with pytest.raises(DataError, match=text):
         find_source(str(path))
+
+
+def test_what_may_not_be_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As root, for whom everything may be read, the tests have to pretend."""
+
+    def refuse(path: str, *_: object) -> None:
+        raise PermissionError(13, "Permission denied", path)
+
+    (tmp_path / "file").write_bytes(b"SIMPLE")
+    monkeypatch.setattr(sources, "open", refuse, raising=False)
+    with pytest.raises(DataError, match=r"file may not be read by this user \(Permission denied: .*file\); have its"):
+        find_source(str(tmp_path / "file"))
+    monkeypatch.setattr("os.listdir", refuse)
+    with pytest.raises(DataError, match="may not be read by this user"):
+        find_source(str(tmp_path))
 
 
 def test_folders_that_are_not_read(tmp_path: Path) -> None:
