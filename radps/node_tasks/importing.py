@@ -254,25 +254,12 @@ def create_partitions(
     longest_m, idle = _measure_array(joined)
     needed = sum(int(np.prod(one.description.shape)) for one in copied) * _BYTES_ON_DISK
     stores.check_free_bytes(url, needed, f"stage import_data: the copy of {len(copied)} partitions")
-    # A repeated task creates what is there already, which changes nothing: data may have been copied since.
     sets = {one.dataset: processing_set_url(url, datasets[one.dataset].name) for one in copied}
-    for place in sets.values():
-        measurement_set.create_processing_set(place)
-    if copied:
-        stores.create_group(recipes)
-    partitions = []
-    for one in joined.partitions:
-        if any(one is other for other in copied):
-            partitions.append(_create(one, sets[one.dataset], recipes))
-        else:
-            partitions.append(_keep(one))
-    for place in sets.values():
-        measurement_set.consolidate_processing_set(place)
     return ImportPlan(
         datasets=tuple(_dataset(joined, number) for number in range(len(datasets))),
         antennas=joined.antennas,
         windows=tuple(_imported_window(window) for window in joined.windows),
-        partitions=tuple(partitions),
+        partitions=_create_or_keep(joined, copied, sets, recipes),
         longest_baseline_m=longest_m,
         idle_antennas=idle,
         left_out=selected.left_out,
@@ -405,6 +392,26 @@ def _measure_array(joined: JoinedData) -> tuple[float, tuple[str, ...]]:
             f"{len(used)} antennas and no baseline of two different places; check the data sets"
         )
     return longest, tuple(name for number, name in enumerate(joined.antennas.names) if number not in used)
+
+
+def _create_or_keep(
+    joined: JoinedData, copied: Sequence[JoinedPartition], sets: Mapping[int, str], recipes: str
+) -> tuple[ImportedPartition, ...]:
+    """Create the partitions that are copied, in the processing set of their data set, and return them all.
+
+    A repeated task creates what is there already, which changes nothing: data may have been copied since.
+    """
+    for place in sets.values():
+        measurement_set.create_processing_set(place)
+    if copied:
+        stores.create_group(recipes)
+    partitions = [
+        _create(one, sets[one.dataset], recipes) if any(one is other for other in copied) else _keep(one)
+        for one in joined.partitions
+    ]
+    for place in sets.values():
+        measurement_set.consolidate_processing_set(place)
+    return tuple(partitions)
 
 
 def _create(partition: JoinedPartition, url: str, recipes: str) -> ImportedPartition:
