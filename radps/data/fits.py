@@ -4,12 +4,11 @@ XRADIO's writer makes the file: SIN projection with right ascension on the first
 frequency axes, RESTFRQ, SPECSYS, DATE-OBS, TELESCOP, OBJECT; one beam as BMAJ, BMIN, BPA, different beams as the table
 ``BEAMS`` (CASAMBM) that CASA and CARTA read. It writes channel by channel, so that a cube is never in memory.
 
-Three things are done here, because XRADIO's writer leaves them to its caller: channels without a beam (NaN) get that of
-the others where they all have the same one, so that it stands in the header, else a beam of size zero, casacore's null
-beam, because a table of beams with NaN means nothing to a reader; a file for another
-place than the local disk is written to a scratch folder and copied; and the planes are given with m before l, as FITS
-has them. XRADIO would swap the axes of an array that is not read yet, which xarray turns into a list of the indices of
-every pixel: 36 times the memory of a channel.
+Three things are done here, because XRADIO's writer leaves them to its caller: channels without a beam (NaN), which are
+blank, get the largest beam of the others, as CASA's ``exportfits`` does: its ``importfits`` refuses files with beams of
+NaN or of size zero; a file for another place than the local disk is written to a scratch folder and copied; and the
+planes are given with m before l, as FITS has them. XRADIO would swap the axes of an array that is not read yet, which
+xarray turns into a list of the indices of every pixel: 36 times the memory of a channel.
 """
 
 from __future__ import annotations
@@ -132,9 +131,10 @@ def _swap_axes(image: xarray.Dataset, image_url: str) -> xarray.Dataset:
 
 
 def _fill_beams(beams: xarray.DataArray) -> xarray.DataArray:
-    """Return beams for all planes: those without one have no pixels either, and get the only beam that there is."""
-    known = beams.values[np.isfinite(beams.values).all(axis=-1)]
-    return beams.fillna(0.0) if (known != known[0]).any() else beams.copy(data=np.broadcast_to(known[0], beams.shape))
+    """Return beams for all planes: those without one, which are blank, get the largest of the others."""
+    values = beams.values.reshape(-1, 3)
+    largest = values[np.nanargmax(values[:, 0] * values[:, 1])]
+    return beams.copy(data=np.where(np.isfinite(values), values, largest).reshape(beams.shape))
 
 
 def _history(attrs: dict[str, object]) -> dict[str, object]:

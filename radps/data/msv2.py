@@ -107,6 +107,12 @@ def _directions(path: str, n_fields: int) -> list[tuple[object, ...]]:
     return [tuple(np.round(one, 7).ravel().tolist()) for one in centers]
 
 
+def drop_source_number(name: str) -> str:
+    """Return the name of a source in the MSv2: XRADIO appends its SOURCE_ID, to that of every source."""
+    own, separator, number = name.rpartition("_")
+    return own if separator and number.lstrip("-").isdigit() else name
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep XRADIO's progress out of the log, and its notes on formats, which the user cannot act on."""

@@ -238,7 +238,7 @@ def _rename(part: SourcePart, names: msv2.Msv2Names | None) -> SourcePart:
     is_nameless = source.lower() in ("", "unknown")
     description = part.description._replace(
         field_name=names.fields.get(field, field),
-        source_name=names.sources.get(field, field) if is_nameless else source,
+        source_name=names.sources.get(field, field) if is_nameless else msv2.drop_source_number(source),
         antennas=part.description.antennas._replace(names=new),
     )
     renamed = {old: name for old, name in zip(own, new, strict=True) if old != name}

@@ -47,6 +47,25 @@ def test_every_row_of_an_msv2_arrives(tmp_path: Path, datasets: ModuleType, capf
     assert seen == len(truth.data)
 
 
+def test_sources_have_the_names_of_the_msv2(tmp_path: Path, datasets: ModuleType) -> None:
+    datasets.write_msv2(tmp_path / "a.ms")
+    url = msv2.convert_msv2(str(tmp_path / "a.ms"), str(tmp_path / "out.ps.zarr"))
+    names = msv2.read_names(str(tmp_path / "a.ms"))
+    # This MSv2 has no table SOURCE, from which XRADIO takes them, with their numbers.
+    for found in list(Path(url).rglob("source_name")):
+        stores.delete(str(found))
+        stores.save_array(str(found), ["NGC_5921_7"], dims=("field_name",))
+    parts = describe_source(url, SourceKind.MSV2, names=names)
+    assert {part.description.source_name for part in parts} == {"NGC_5921"}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("3C286_0", "3C286"), ("NGC_5921_-1", "NGC_5921"), ("N5921", "N5921"), ("a_b", "a_b")]
+)
+def test_the_number_of_a_source_is_dropped(name: str, expected: str) -> None:
+    assert msv2.drop_source_number(name) == expected
+
+
 def test_a_missing_row_comes_flagged_though_xradio_leaves_it_unflagged(tmp_path: Path, datasets: ModuleType) -> None:
     truth = datasets.write_msv2(tmp_path / "a.ms")
     url = msv2.convert_msv2(str(tmp_path / "a.ms"), str(tmp_path / "out.ps.zarr"))
