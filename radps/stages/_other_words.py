@@ -31,6 +31,11 @@ _NOT_THERE = {
         "mosaics and moving sources are not imaged yet: choose one pointing of a fixed source by `import_data: "
         "{fields}`"
     ),
+    "uv_?range|uv_?taper": (
+        "baselines are not chosen by their length, nor tapered, yet: `weighting` and `robust` choose the beam, "
+        "`restoring_beam` of a cube smooths it, and `set_model: {model_images}` makes up for a resolved calibrator"
+    ),
+    "listobs": "it is a command: radps-run describe DATA",
     "statwt": (
         "weights by the scatter of the data are not made: `apply_calibration: {calibrate_weights: true}` scales those "
         "that there are"
@@ -40,6 +45,9 @@ _NOT_THERE = {
 
 CASA_TASKS = {
     "importuvfits": ("import_data",),
+    "split": ("import_data",),
+    "mstransform": ("import_data",),
+    "concat": ("import_data",),
     "flagdata": ("flag", "flag_rfi"),
     "flagmanager": ("restore_flags",),
     "setjy": ("set_model",),
@@ -89,6 +97,9 @@ CASA_PARAMETERS = {
     "refant": ("reference_antenna",),
     "minsnr": ("min_snr",),
     "minblperant": ("min_baselines",),
+    "datacolumn": ("data_group",),
+    "gridder": ("w_term",),
+    "parang": ("parallactic_angle",),
     "gaintype": ("delays",),
     "bandtype": ("bandpass",),
     "spwmap": ("window_map",),

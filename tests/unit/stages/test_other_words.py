@@ -33,6 +33,8 @@ def test_nothing_that_is_there_is_said_to_be_missing() -> None:
         ("importasdm", "an ASDM is not read yet: make an MSv2 of it by CASA `importasdm`"),
         ("mosaic", "mosaics and moving sources are not imaged yet: choose one pointing"),
         ("statwt", "weights by the scatter of the data are not made"),
+        ("listobs", "no stage 'listobs': it is a command: radps-run describe DATA"),
+        ("split", "no stage 'split'; it is 'import_data' here"),
         ("image_cub", "no stage 'image_cub'; did you mean 'image_cube'"),
     ],
 )
@@ -50,6 +52,10 @@ def test_a_stage_that_is_not_there_is_explained(stage: str, text: str) -> None:
         ("apply_calibration", "tsys", "system temperatures and water vapour are not applied yet"),
         ("image_cube", "mosaic", "mosaics and moving sources are not imaged yet"),
         ("image_cube", "imsize", "has no 'imsize'; it is 'image_size' here"),
+        ("image_cube", "datacolumn", "has no 'datacolumn'; it is 'data_group' here"),
+        ("image_continuum", "gridder", "has no 'gridder'; it is 'w_term' here"),
+        ("image_continuum", "uvtaper", "baselines are not chosen by their length, nor tapered, yet"),
+        ("calibrate", "uvrange", "baselines are not chosen by their length, nor tapered, yet"),
         # A name of CASA that means nothing in this stage.
         ("assess", "imsize", "has no 'imsize'; it has: low_score"),
     ],
