@@ -5,7 +5,8 @@
 2. ``linear``: amplitude and phase are linear between two solutions, the phase going the shorter way round.
    ``nearest``: the nearest solution, the earlier one of two equally near. Outside the range of the solutions, both take
    the first or last one (CASA ``applycal``). A single solution holds everywhere.
-3. Where an antenna and hand has no unflagged solution at all, its gains are flagged.
+3. Where an antenna and hand has no unflagged solution at all, its gains are flagged. CASA flags data beside a flagged
+   solution, too: :func:`find_flagged_beside` finds them.
 4. If asked for, phases are taken as those of a delay in air, which grow with frequency: those of solutions at the
    frequency f0 are, at f, the phases unwrapped in time times f / f0 (CASA ``linearPD`` and ``nearestPD``). The first
    solution is taken to be within half a turn of 0.
@@ -35,6 +36,9 @@ from numpy.typing import NDArray
 from radps.domain.gains import GainTable
 from radps.domain.polarization import find_receptors
 from radps.errors import SelectionError
+
+_SAME_TIME_S = 1e-3
+"""Solutions this near have the time of the data [s]: a weighted mean of times is rounded."""
 
 
 class InterpolationMethod(enum.StrEnum):
@@ -115,6 +119,45 @@ def interpolate_gains(
     n_times, n_channels = len(time_s), len(frequency_hz)
     shape = (n_times, table.gains.shape[1], n_channels, table.gains.shape[3])
     return InterpolatedGains(np.broadcast_to(gains, shape), np.broadcast_to(flags, shape))
+
+
+def find_flagged_beside(
+    solved_s: NDArray[np.float64],
+    flags: NDArray[np.bool_],
+    time_s: NDArray[np.float64],
+    method: InterpolationMethod | str = InterpolationMethod.LINEAR,
+) -> NDArray[np.bool_]:
+    """Return the times of data beside a flagged solution, which CASA ``applycal`` flags and interpolation passes over.
+
+    Parameters
+    ----------
+    solved_s : ndarray, shape (solution,)
+        Times of the solutions, ascending [s].
+    flags : ndarray of bool, shape (solution, ...)
+        True = the solution is flagged.
+    time_s : ndarray, shape (time,)
+        Times of the data [s].
+    method : InterpolationMethod or str
+        ``"linear"`` looks at the solutions on either side, or at the one of that very time; ``"nearest"`` at the
+        nearest one, the earlier of two.
+
+    Returns
+    -------
+    ndarray of bool, shape (time, ...)
+        True = flagged. Before the first and after the last solution these count.
+    """
+    method = parse_method(method, "time")
+    last = len(solved_s) - 1
+    after = np.searchsorted(solved_s, time_s)
+    high = np.minimum(after, last)
+    low = np.maximum(after - 1, 0)
+    to_low, to_high = np.abs(time_s - solved_s[low]), np.abs(solved_s[high] - time_s)
+    nearest = np.where(to_low <= to_high, low, high)
+    is_between = np.minimum(to_low, to_high) > _SAME_TIME_S
+    if method is InterpolationMethod.NEAREST:
+        low = high = nearest
+    low, high = np.where(is_between, low, nearest), np.where(is_between, high, nearest)
+    return np.asarray(flags[low] | flags[high])
 
 
 def multiply_gains(*factors: InterpolatedGains) -> InterpolatedGains:

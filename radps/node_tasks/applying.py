@@ -7,8 +7,15 @@ from typing import NamedTuple
 
 from radps.data import solutions
 from radps.data.visibilities import VisibilityChunk, write_chunk
-from radps.domain.delays import interpolate_delays
-from radps.domain.interpolation import InterpolatedGains, apply_gains, interpolate_gains, multiply_gains
+from radps.domain.delays import DelayTable, interpolate_delays
+from radps.domain.gains import GainTable
+from radps.domain.interpolation import (
+    InterpolatedGains,
+    apply_gains,
+    find_flagged_beside,
+    interpolate_gains,
+    multiply_gains,
+)
 from radps.node_tasks.blocks import Block
 from radps.node_tasks.solution_tables import choose_times
 
@@ -25,6 +32,8 @@ class AppliedTable(NamedTuple):
     """``delay``, ``bandpass``, ``phase`` or ``gain``: says what the table holds."""
     phase_frequency_hz: float | None = None
     """Frequency of the data that the phases are scaled to, as those of a delay; None: they hold at all frequencies."""
+    flags_beside: bool = False
+    """True = data beside a flagged solution in time are flagged; False = it is passed over."""
 
 
 class ApplySummary(NamedTuple):
@@ -73,19 +82,30 @@ def _gains_for(data: VisibilityChunk, applied: AppliedTable) -> InterpolatedGain
     """Interpolate a table to the data of a block, from the solutions of the wanted fields."""
     if applied.kind == "delay":
         delays = solutions.load_delays(applied.url)
-        rows = _rows(delays.fields, applied)
-        return interpolate_delays(
-            choose_times(delays.table, rows), data.time_s, data.frequency_hz, time_method=applied.time_method
-        )
+        delay_table = choose_times(delays.table, _rows(delays.fields, applied))
+        gains = interpolate_delays(delay_table, data.time_s, data.frequency_hz, time_method=applied.time_method)
+        return _flag_beside(gains, data, delay_table, applied)
     solution = solutions.load_solution(applied.url)
-    return interpolate_gains(
-        choose_times(solution.table, _rows(solution.fields, applied)),
+    table = choose_times(solution.table, _rows(solution.fields, applied))
+    gains = interpolate_gains(
+        table,
         data.time_s,
         data.frequency_hz,
         time_method=applied.time_method,
         frequency_method=applied.frequency_method,
         phase_frequency_hz=applied.phase_frequency_hz,
     )
+    return _flag_beside(gains, data, table, applied)
+
+
+def _flag_beside(
+    gains: InterpolatedGains, data: VisibilityChunk, table: GainTable | DelayTable, applied: AppliedTable
+) -> InterpolatedGains:
+    """Flag the gains beside flagged solutions in time, if that is asked for; a bandpass has one time."""
+    if not applied.flags_beside or len(table.time_s) < 2:
+        return gains
+    beside = find_flagged_beside(table.time_s, table.flags, data.time_s, applied.time_method)
+    return gains._replace(flags=gains.flags | beside)
 
 
 def _rows(fields: Sequence[str], applied: AppliedTable) -> list[int]:

@@ -37,6 +37,9 @@ class Params(StageParams):
     time_interpolation: InterpolationMethod | dict[TableKind, InterpolationMethod] = InterpolationMethod.LINEAR
     """Solutions between two times: linear in amplitude and unwrapped phase, or nearest; of all tables, or by kind, such
     as {gain: nearest}, the others linear (CASA `interp`)."""
+    flagged_solutions: Literal["skip", "flag"] = "skip"
+    """What becomes of data beside a flagged solution in time: "skip" corrects them by the unflagged ones around it,
+    "flag" flags them, as CASA does: where a solution on either side is flagged, or, for `nearest`, the nearest."""
     frequency_interpolation: InterpolationMethod = InterpolationMethod.LINEAR
     """Bandpass at a channel whose solution is flagged: linear between its neighbours (as CASA), or the nearest one."""
     window_map: dict[TableKind, dict[str, str]] = Field(default_factory=dict)
@@ -169,6 +172,7 @@ def _applied(context: Context, params: Params, correction: Correction, frequency
         frequency_method=params.frequency_interpolation,
         kind=correction.table.kind,
         phase_frequency_hz=frequency_hz if is_scaled else None,
+        flags_beside=params.flagged_solutions == "flag",
     )
 
 

@@ -6,6 +6,7 @@ import importlib
 import itertools
 import uuid
 from collections.abc import Callable, Generator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -257,6 +258,24 @@ def test_a_field_is_corrected_by_the_calibrators_that_are_asked_for(steady: Benc
         bench.after("apply_calibration", gain_fields={TARGET: [TARGET]})
     with pytest.raises(SelectionError, match="there is no field 'elsewhere'"):
         bench.after("apply_calibration", gain_fields={"elsewhere": [PHASE]})
+
+
+def test_data_beside_a_flagged_solution_are_flagged_if_that_is_asked_for(steady: Bench) -> None:
+    (partition,) = steady.context.visibilities(PHASE)
+    times = steady.load(PHASE).time_s
+    start, stop = next(iter(partition.scans.values()))
+    span = [datetime.fromtimestamp(times[number], UTC) for number in (start, stop - 1)]
+    bench = steady.after("flag", manual=[{"fields": [PHASE], "antennas": ["ea03"], "times": span}])
+    bench = bench.after("set_model").after("calibrate")
+    data = {
+        choice: bench.after("apply_calibration", fields=("target",), flagged_solutions=choice).load(TARGET)
+        for choice in ("skip", "flag")
+    }
+    of_antenna = (data["skip"].antenna1 == 2) ^ (data["skip"].antenna2 == 2)
+    assert not data["skip"].flags[:, of_antenna].any()
+    lost = data["flag"].flags & ~data["skip"].flags
+    assert lost[:, of_antenna].any()
+    assert not lost[:, ~of_antenna & (data["skip"].antenna1 != data["skip"].antenna2)].any()
 
 
 def test_the_continuum_is_subtracted_and_the_line_stays(corrected: Bench) -> None:

@@ -13,6 +13,7 @@ from radps.domain.interpolation import (
     InterpolatedGains,
     InterpolationMethod,
     apply_gains,
+    find_flagged_beside,
     interpolate_gains,
     multiply_gains,
 )
@@ -128,6 +129,24 @@ def test_flagged_solutions_are_passed_over() -> None:
     found = along_time([1.0, 99.0, 3.0], [0.0, 10.0, 20.0], [10.0, 15.0], flags=[False, True, False])
     np.testing.assert_allclose(found.gains, [2.0, 2.5])
     assert not found.flags.any()
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        # the times are those before, at and between the solutions at 0, 10 and 20 s, of which that at 10 s is flagged
+        ("linear", [False, False, True, True, True, False, False]),
+        ("nearest", [False, False, False, True, True, False, False]),
+    ],
+)
+def test_data_beside_a_flagged_solution_are_found_as_casa_flags_them(method: str, expected: list[bool]) -> None:
+    solved_s, time_s = np.array([0.0, 10.0, 20.0]), np.array([-5.0, 1e-6, 4.0, 10.0, 14.0, 20.0 - 1e-6, 30.0])
+    flags = np.array([[False, True], [True, False], [False, False]])
+    found = find_flagged_beside(solved_s, flags, time_s, method)
+    np.testing.assert_array_equal(found[:, 0], expected)
+    # the first solution flagged: all before it, too
+    assert found[:3, 1].all()
+    assert not found[3:, 1].any()
 
 
 def test_without_any_solution_the_gains_are_flagged() -> None:
