@@ -67,6 +67,13 @@ def render(figure: Figure, format_: str, *, dpi: int = 150) -> bytes:
     from matplotlib import rc_context
 
     stream = io.BytesIO()
+    if format_ == "png":
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+        # `savefig` goes through all of it once more before, for the same pixels: up to a quarter of the time.
+        figure.set_dpi(dpi)
+        FigureCanvasAgg(figure).print_png(stream)  # type: ignore[no-untyped-call]
+        return stream.getvalue()
     metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(format_)
     with rc_context({"svg.hashsalt": "radps"}):
         figure.savefig(stream, format=format_, metadata=metadata, dpi=dpi)
