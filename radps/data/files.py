@@ -26,6 +26,7 @@ import fsspec
 
 from radps.data.stores import file_system, require_folder
 from radps.data.urls import is_local, local_path, split_url
+from radps.errors import RadpsError
 
 _NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 _CONDITION_FAILED = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
@@ -264,11 +265,11 @@ def store_errors(url: str) -> Iterator[None]:
     Raises
     ------
     OSError
-        Whatever the client raised in the block.
+        Whatever the client raised in the block; the package for this kind of URL is missing: what radps says of that.
     """
     try:
         yield
-    except OSError:
+    except (OSError, RadpsError):
         raise
     except Exception as error:
         if is_local(url):

@@ -40,7 +40,7 @@ from radps.data.urls import absolute_url as absolute_url
 from radps.data.urls import format_bytes, is_local, local_path
 from radps.data.urls import join_url as join_url
 from radps.data.urls import split_url as split_url
-from radps.errors import DataError, ResourceError
+from radps.errors import DataError, MissingPackageError, ResourceError
 
 _NO_LISTINGS = {"use_listings_cache": False}
 """A listing that is kept in memory would miss what another process has written since."""
@@ -49,11 +49,38 @@ _kept_open: ContextVar[dict[tuple[str, str], zarr.Array[Any]] | None] = ContextV
 
 
 def file_system(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    """Return the fsspec file system of a URL, and the path on it."""
+    """Return the fsspec file system of a URL, and the path on it.
+
+    Raises
+    ------
+    MissingPackageError
+        The package for this kind of URL is not installed.
+    DataError
+        fsspec knows no such kind of URL.
+    """
     if is_local(url):
         return LocalFileSystem(), local_path(url)
-    system, path = fsspec.core.url_to_fs(url, **_NO_LISTINGS)
+    with _explain_protocol(url):
+        system, path = fsspec.core.url_to_fs(url, **_NO_LISTINGS)
     return system, path
+
+
+@contextmanager
+def _explain_protocol(url: str) -> Iterator[None]:
+    """Say what fsspec lacks for a URL: a package, or all knowledge of it."""
+    protocol = fsspec.core.split_protocol(url)[0]
+    try:
+        yield
+    except ImportError as error:
+        raise MissingPackageError(
+            f"{url}: addresses of {protocol}:// need a package that is not installed: {error}"
+        ) from error
+    except ValueError as error:
+        if protocol in fsspec.available_protocols():
+            raise
+        raise DataError(
+            f"{url}: there is no kind of address {protocol}://; give a path, or one that fsspec knows, such as s3://"
+        ) from error
 
 
 def require_folder(url: str) -> None:
@@ -122,7 +149,8 @@ def open_store(url: str, *, read_only: bool = False) -> LocalStore | FsspecStore
     """Return the zarr store of a URL, for use with zarr or xarray."""
     if is_local(url):
         return LocalStore(local_path(url), read_only=read_only)
-    return FsspecStore.from_url(url, storage_options=_NO_LISTINGS, read_only=read_only)
+    with _explain_protocol(url):
+        return FsspecStore.from_url(url, storage_options=_NO_LISTINGS, read_only=read_only)
 
 
 def create_group(url: str, attrs: Mapping[str, Any] | None = None, *, overwrite: bool = False) -> None:

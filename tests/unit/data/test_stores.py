@@ -6,14 +6,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pytest
 import zarr
 from zarr.storage import LocalStore
 
-from radps.data import stores
+from radps.data import files, stores
 from radps.data.damage import remedy
-from radps.errors import DataError, ResourceError
+from radps.errors import DataError, MissingPackageError, ResourceError
 
 
 def test_array_comes_back_and_unwritten_chunks_hold_the_fill_value(folder: str) -> None:
@@ -237,3 +238,21 @@ def test_product_larger_than_the_disk_is_refused(tmp_path: Path) -> None:
     stores.check_free_bytes("memory://a", 2**80, "an object store has no end")
     with pytest.raises(ResourceError, match=r"stage image_cube: 4 images needs 1.049e\+06 TiB on disk, and .* free"):
         stores.check_free_bytes(str(tmp_path), 2**60, "stage image_cube: 4 images")
+
+
+@pytest.mark.parametrize("read", [stores.file_system, stores.open_store, files.read_file])
+def test_an_address_whose_package_is_not_installed_names_it(read: Callable[[str], Any]) -> None:
+    fsspec.register_implementation(
+        "absent", "package_that_is_absent.FileSystem", errtxt="Please install package_that_is_absent", clobber=True
+    )
+    with pytest.raises(
+        MissingPackageError,
+        match=r"^absent://bucket/a: addresses of absent:// need a package that is not installed: Please install",
+    ):
+        read("absent://bucket/a")
+
+
+@pytest.mark.parametrize("read", [stores.file_system, stores.open_store, files.read_file])
+def test_an_address_of_an_unknown_kind_is_refused(read: Callable[[str], Any]) -> None:
+    with pytest.raises(DataError, match=r"^s4://bucket/a: there is no kind of address s4://; give a path, or one that"):
+        read("s4://bucket/a")
