@@ -10,6 +10,7 @@ import numpy as np
 from radps.data import solutions
 from radps.data.solutions import Solution, SolutionDescription
 from radps.domain.bandpass import center_phases
+from radps.domain.flagging import count_times
 from radps.domain.gains import GainTable, solve_bandpass, solve_gain_sums
 from radps.domain.reference_antennas import rank_reference_antennas, reference_phases
 from radps.domain.solution_intervals import SolutionInterval
@@ -85,7 +86,7 @@ def count_antenna_flags(block: Block, n_antennas: int) -> AntennaFlags:
     """Count the flags of every antenna in a block, autocorrelations left out."""
     data = block.load(("visibility", "flag", "weight"))
     cross = data.antenna1 != data.antenna2
-    per_baseline = np.count_nonzero(data.flags, axis=(0, 2, 3))[cross]
+    per_baseline = count_times(data.flags).sum(axis=(1, 2))[cross]
     size = data.flags.size // len(data.antenna1)
     flagged, total = np.zeros(n_antennas, np.int64), np.zeros(n_antennas, np.int64)
     for antennas in (data.antenna1[cross], data.antenna2[cross]):

@@ -24,6 +24,7 @@ from radps.data.sources import SourceKind, SourcePart, describe_source, find_sou
 from radps.data.uvfits import UvfitsAddress
 from radps.data.virtual_windows import SAME_BAND, VirtualMatching
 from radps.domain.array import Baselines, uvw_from_positions
+from radps.domain.flagging import count_times
 from radps.errors import DataError
 
 COPY_BYTES_PER_VISIBILITY = 48
@@ -563,7 +564,7 @@ def _count(cells: Cells, url: str, first: Sequence[str], second: Sequence[str]) 
     """Count the data of a block."""
     names = stores.load_array(stores.join_url(url, "antenna_xds", "antenna_name")).tolist()
     index = {name: number for number, name in enumerate(names)}
-    unflagged = np.count_nonzero(~cells.flags, axis=(0, 2, 3))
+    unflagged = cells.flags[:, 0].size - count_times(cells.flags).sum(axis=(1, 2))
     per_antenna = np.zeros(len(names), np.int64)
     for one, two, count in zip(first, second, unflagged.tolist(), strict=True):
         if one != two:

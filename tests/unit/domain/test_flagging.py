@@ -11,6 +11,7 @@ from radps.domain.flagging import (
     QuackMode,
     add_flag_statistics,
     count_flags,
+    count_times,
     flag_autocorrelations,
     flag_clip,
     flag_edge_channels,
@@ -227,3 +228,10 @@ def test_a_chunk_outside_of_the_window_is_refused() -> None:
     before, after = draw_flags(3)
     with pytest.raises(SelectionError, match="channels 3 to 8 are outside of a window of 6 channels"):
         count_flags(before, after, ANTENNA1, ANTENNA2, N_ANTENNAS, first_channel=3, n_channels=6)
+
+
+def test_times_are_counted_of_masks_of_any_layout() -> None:
+    mask = np.random.default_rng(5).random((300, 4, 6, 2)) < 0.9  # more times than a byte counts
+    np.testing.assert_array_equal(count_times(mask), np.count_nonzero(mask, axis=0))
+    part = mask[::2, :, ::3].swapaxes(1, 2)
+    np.testing.assert_array_equal(count_times(part), np.count_nonzero(part, axis=0))
