@@ -136,14 +136,14 @@ def _read_regions(url: str, content: bytes, form: str, description: ImageDescrip
     mask = np.zeros((len(description.frequency_hz), description.n_l, description.n_m), np.bool_)
     is_ranged = False
     for region in regions:
-        on_pixels = region if isinstance(region, PixelRegion) else region.to_pixel(wcs)
         try:
+            on_pixels = region if isinstance(region, PixelRegion) else region.to_pixel(wcs)
             drawn = on_pixels.to_mask(mode="center").to_image((description.n_m, description.n_l))
         except NotImplementedError as error:
             raise DataError(
                 f"mask {url}: a {type(region).__name__} has no area; circles, ellipses, boxes, annuli and polygons do"
             ) from error
-        except ValueError:  # its places are NaN: not on the half of the sky that the projection shows
+        except ValueError:  # it has no pixels: not on the half of the sky that the projection shows
             drawn = None
         if drawn is None:
             continue
