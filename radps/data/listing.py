@@ -7,20 +7,18 @@ columns that tell times, fields, windows and scans, block by block.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from radps.data import msv2
+from radps.data.casacore_tables import open_table
 from radps.data.measurement_set import MeasurementSetDescription
 from radps.data.part_selection import window_key, window_names
 from radps.data.sources import SourceKind, SourcePart, describe_source, find_source
 from radps.data.urls import local_path
 from radps.domain.earth import DAY_S, UNIX_EPOCH_MJD
-from radps.errors import DataError
 
-_ROWS_AT_ONCE = 2_000_000
 _UNIX_EPOCH_MJD_S = UNIX_EPOCH_MJD * DAY_S
 """Times of an MSv2 count seconds from MJD 0."""
 _CORRELATIONS = {
@@ -179,13 +177,13 @@ def _join_spans(spans: Sequence[_Span]) -> tuple[ListedScan, ...]:
 def _list_msv2(path: str) -> DataSetListing:
     """List an MSv2 from its tables."""
     known = msv2.read_names(path)
-    fields = _table(path, "FIELD")
+    fields = open_table(path, "FIELD")
     original = [str(name) for name in fields("NAME")]
     names = [known.fields.get(f"{name}_{number}", f"{name}_{number}") for number, name in enumerate(original)]
     directions = np.asarray(fields("PHASE_DIR"), float)[:, 0]
     spans, intents = _read_main(path, names)
-    observation = _table(path, "OBSERVATION")
-    antennas = _table(path, "ANTENNA")
+    observation = open_table(path, "OBSERVATION")
+    antennas = open_table(path, "ANTENNA")
     seen = {span.field for span in spans}
     windows = _list_windows(path)
     return DataSetListing(
@@ -212,7 +210,7 @@ def _list_msv2(path: str) -> DataSetListing:
 def _list_windows(path: str) -> list[ListedWindow]:
     """Return the spectral windows of an MSv2 with their correlations."""
     windows, setups, described = (
-        _table(path, name) for name in ("SPECTRAL_WINDOW", "POLARIZATION", "DATA_DESCRIPTION")
+        open_table(path, name) for name in ("SPECTRAL_WINDOW", "POLARIZATION", "DATA_DESCRIPTION")
     )
     names, widths = windows("NAME"), windows("TOTAL_BANDWIDTH")
     listed = []
@@ -236,16 +234,16 @@ def _list_windows(path: str) -> list[ListedWindow]:
 
 def _read_main(path: str, fields: Sequence[str]) -> tuple[list[_Span], dict[str, tuple[str, ...]]]:
     """Return scans, and the intents of each field, from the main table of an MSv2."""
-    main = _table(path, "")
-    windows = _table(path, "DATA_DESCRIPTION")("SPECTRAL_WINDOW_ID")
-    states = _table(path, "STATE")
+    main = open_table(path)
+    windows = open_table(path, "DATA_DESCRIPTION")("SPECTRAL_WINDOW_ID")
+    states = open_table(path, "STATE")
     modes = [str(mode) for mode in states("OBS_MODE")] if states.n_rows else []
     ends: dict[tuple[int, int, int, int], tuple[float, float]] = {}
-    for start in range(0, main.n_rows, _ROWS_AT_ONCE):
-        rows = slice(start, min(start + _ROWS_AT_ONCE, main.n_rows))
-        keys = np.stack([main(name, rows) for name in ("SCAN_NUMBER", "FIELD_ID", "DATA_DESC_ID", "STATE_ID")], axis=1)
-        found, where = np.unique(keys, axis=0, return_inverse=True)
-        time_s, half = main("TIME", rows) - _UNIX_EPOCH_MJD_S, 0.5 * main("INTERVAL", rows)
+    for time, interval, *numbers in main.pieces(
+        ("TIME", "INTERVAL", "SCAN_NUMBER", "FIELD_ID", "DATA_DESC_ID", "STATE_ID")
+    ):
+        found, where = np.unique(np.stack(numbers, axis=1), axis=0, return_inverse=True)
+        time_s, half = time - _UNIX_EPOCH_MJD_S, 0.5 * interval
         first, last = np.full(len(found), np.inf), np.full(len(found), -np.inf)
         np.minimum.at(first, where.ravel(), time_s - half)
         np.maximum.at(last, where.ravel(), time_s + half)
@@ -259,41 +257,3 @@ def _read_main(path: str, fields: Sequence[str]) -> tuple[list[_Span], dict[str,
         intents[fields[field]] = tuple(dict.fromkeys((*intents.get(fields[field], ()), *words)))
         spans.append(_Span(str(scan), fields[field], str(windows[description]), begin, end))
     return spans, intents
-
-
-class _Columns(NamedTuple):
-    """A casacore table that is read by calling it: a column, or some of its rows."""
-
-    name: str
-    table: Any
-
-    @property
-    def n_rows(self) -> int:
-        """Number of its rows."""
-        return int(self.table.nrow())
-
-    def __call__(self, column: str, rows: slice | None = None) -> npt.NDArray[Any]:
-        """Return a column.
-
-        Raises
-        ------
-        DataError
-            It is missing or damaged.
-        """
-        try:
-            return np.asarray(self.table.getcol(column) if rows is None else self.table.getcol(column, (rows,)))
-        except Exception as error:  # arcae raises its own classes, which differ between versions
-            raise DataError(
-                f"{self.name}: the column {column} cannot be read ({error}); the MSv2 is damaged"
-            ) from error
-
-
-def _table(path: str, name: str) -> _Columns:
-    """Open a table of an MSv2; an empty name is the main table."""
-    from arcae.lib.arrow_tables import Table  # compiled; only MSv2 data need it
-
-    place = f"{path}/{name}" if name else path
-    try:
-        return _Columns(place, Table.from_filename(place))
-    except Exception as error:  # as above
-        raise DataError(f"{place} is no casacore table ({error}); the MSv2 is damaged") from error

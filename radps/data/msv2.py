@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from radps.data import stores
+from radps.data.casacore_tables import open_table
 from radps.errors import DataError
 
 
@@ -72,15 +73,10 @@ def read_names(path: str) -> Msv2Names:
     DataError
         A table is missing or damaged.
     """
-    from arcae.lib.arrow_tables import Table  # compiled; only MSv2 data need it
-
-    def column(table: str, name: str) -> list[str]:
-        try:
-            return [str(value) for value in Table.from_filename(f"{path}/{table}").getcol(name).tolist()]
-        except Exception as error:  # arcae raises its own classes, which differ between versions
-            raise DataError(f"{path}: the table {table} cannot be read ({error}); the MSv2 is damaged") from error
-
-    fields, antennas, stations = column("FIELD", "NAME"), column("ANTENNA", "NAME"), column("ANTENNA", "STATION")
+    fields, antennas, stations = (
+        [str(value) for value in open_table(path, table)(column).tolist()]
+        for table, column in (("FIELD", "NAME"), ("ANTENNA", "NAME"), ("ANTENNA", "STATION"))
+    )
     places = _directions(path, len(fields))
     single = {
         name for name in fields if len({place for one, place in zip(fields, places, strict=True) if one == name}) == 1
@@ -98,11 +94,9 @@ def read_names(path: str) -> Msv2Names:
 
 def _directions(path: str, n_fields: int) -> list[tuple[object, ...]]:
     """Return what tells the phase centres of the fields apart: to 0.02 arcsec, or not at all where they move."""
-    from arcae.lib.arrow_tables import Table
-
     try:
-        centers = np.asarray(Table.from_filename(f"{path}/FIELD").getcol("PHASE_DIR"), np.float64)
-    except Exception:  # rows of different shapes, or none; arcae raises its own classes
+        centers = open_table(path, "FIELD")("PHASE_DIR").astype(np.float64)
+    except DataError:  # rows of different shapes, or none
         return [(number,) for number in range(n_fields)]
     return [tuple(np.round(one, 7).ravel().tolist()) for one in centers]
 

@@ -5,6 +5,8 @@
 2. XRADIO has one place for each time and baseline of a field and window, where the last one of several rows stays:
    :func:`count_repeated_rows` counts the others.
 
+Rows are read piece by piece; of all of them together only a number each is kept.
+
 References
 ----------
 Kemball & Wieringa 2000, MeasurementSet definition version 2.0 (the columns FLAG and FLAG_ROW).
@@ -19,43 +21,37 @@ import numpy as np
 import numpy.typing as npt
 
 from radps.data import stores
-from radps.domain.earth import DAY_S
+from radps.data.casacore_tables import open_table
+from radps.domain.earth import DAY_S, UNIX_EPOCH_MJD
 
-_UNIX_EPOCH_MJD_S = 40587.0 * DAY_S
 _SAME_TIME_S = 1e-4
 """XRADIO's times of 1970 differ from those of the rows by what rounding does, some 1e-6 s."""
 
+_KEYS = ("FIELD_ID", "DATA_DESC_ID", "ANTENNA1", "ANTENNA2")
 
-class MainRows(NamedTuple):
-    """Columns of the MAIN table that tell rows apart, each of shape (row,)."""
 
+class _Group(NamedTuple):
+    """A partition that XRADIO has made."""
+
+    url: str
+    window: int
+    fields: tuple[int, ...]
     time_s: npt.NDArray[np.float64]
-    """[unix s]"""
-    antenna1: npt.NDArray[np.int64]
-    antenna2: npt.NDArray[np.int64]
-    field: npt.NDArray[np.int64]
-    description: npt.NDArray[np.int64]
-    """Row of the table DATA_DESCRIPTION: a window with its correlations."""
-
-    def take(self, chosen: npt.NDArray[Any]) -> MainRows:
-        """Return some of the rows."""
-        return MainRows(
-            self.time_s[chosen],
-            self.antenna1[chosen],
-            self.antenna2[chosen],
-            self.field[chosen],
-            self.description[chosen],
-        )
+    baseline_numbers: npt.NDArray[np.int64]
+    """(antenna, antenna) -> baseline, -1 = none"""
 
 
 def count_repeated_rows(path: str) -> int:
     """Return how many rows of an MSv2 are of the same time, baseline, field and window as another one."""
-    rows = _read_rows(path)
-    order = np.lexsort(rows)
-    is_same = np.ones(max(0, len(order) - 1), np.bool_)
-    for column in rows:
-        is_same &= np.diff(column[order]) == 0
-    return int(np.count_nonzero(is_same))
+    main = open_table(path)
+    times = np.unique(np.concatenate([np.empty(0), *(np.unique(time) for (time,) in main.pieces(["TIME"]))]))
+    sizes = [open_table(path, name).n_rows for name in ("FIELD", "DATA_DESCRIPTION", "ANTENNA", "ANTENNA")]
+    numbers = [
+        np.ravel_multi_index((np.searchsorted(times, time), *keys), (len(times), *sizes))
+        for time, *keys in main.pieces(["TIME", *_KEYS])
+    ]
+    rows = np.sort(np.concatenate([np.empty(0, np.int64), *numbers]))
+    return int(np.count_nonzero(rows[1:] == rows[:-1]))
 
 
 def flag_whole_rows(path: str, url: str) -> int:
@@ -74,51 +70,60 @@ def flag_whole_rows(path: str, url: str) -> int:
     int
         Rows that are flagged as a whole.
     """
-    wanted = np.flatnonzero(_column(path, "FLAG_ROW"))
-    if not wanted.size:
-        return 0
-    rows = _read_rows(path).take(wanted)
-    windows = _column(f"{path}/DATA_DESCRIPTION", "SPECTRAL_WINDOW_ID")[rows.description]
+    windows = open_table(path, "DATA_DESCRIPTION")("SPECTRAL_WINDOW_ID")
+    groups: list[_Group] = []
+    n_flagged = 0
+    for is_flagged, time, field, description, *ends in open_table(path).pieces(["FLAG_ROW", "TIME", *_KEYS]):
+        flagged = is_flagged.astype(np.bool_)
+        if not flagged.any():
+            continue
+        groups = groups or _find_groups(path, url)
+        n_flagged += int(np.count_nonzero(flagged))
+        time_s = time - UNIX_EPOCH_MJD * DAY_S
+        for group in groups:
+            is_here = flagged & (windows[description] == group.window) & np.isin(field, group.fields)
+            _flag_group(group, time_s[is_here], ends[0][is_here], ends[1][is_here])
+    return n_flagged
+
+
+def _find_groups(path: str, url: str) -> list[_Group]:
+    """Return the partitions that have flags and baselines."""
     antennas = _antenna_numbers(path)
-    root = stores.open_group(url)
-    for name in sorted(root.group_keys()):
-        group_url = stores.join_url(url, name)
-        group = stores.open_group(group_url)
+    n_antennas = max(antennas.values(), default=-1) + 1
+    found = []
+    for name in sorted(stores.open_group(url).group_keys()):
+        place = stores.join_url(url, name)
+        group = stores.open_group(place)
         if "FLAG" not in group or "baseline_antenna1_name" not in group:
             continue
+        numbers = np.full((n_antennas, n_antennas), -1)
+        ends = [
+            [antennas[one] for one in stores.load_array(stores.join_url(place, f"baseline_antenna{end}_name")).tolist()]
+            for end in (1, 2)
+        ]
+        numbers[ends[0], ends[1]] = np.arange(len(ends[0]))
         window = _last_number(str(group["frequency"].attrs["spectral_window_name"]))
-        for field in np.unique(stores.load_array(stores.join_url(group_url, "field_name"))).tolist():
-            here = (windows == window) & (rows.field == _last_number(field))
-            if here.any():
-                _flag_group(group_url, rows.take(here), antennas)
-    return len(wanted)
+        fields = np.unique(stores.load_array(stores.join_url(place, "field_name"))).tolist()
+        time_s = stores.load_array(stores.join_url(place, "time"))
+        found.append(_Group(place, window, tuple(map(_last_number, fields)), time_s, numbers))
+    return found
 
 
-def _flag_group(url: str, rows: MainRows, antennas: dict[str, int]) -> None:
-    """Set the flags of rows in one group; those of other times are in another group."""
-    own_s = stores.load_array(stores.join_url(url, "time"))
-    after = np.clip(np.searchsorted(own_s, rows.time_s - _SAME_TIME_S), 0, len(own_s) - 1)
-    is_here = np.abs(own_s[after] - rows.time_s) < _SAME_TIME_S
-    ends = [
-        [antennas[name] for name in stores.load_array(stores.join_url(url, f"baseline_antenna{end}_name")).tolist()]
-        for end in (1, 2)
-    ]
-    baselines = {pair: number for number, pair in enumerate(zip(*ends, strict=True))}
-    places: dict[int, list[int]] = {}
-    for time, pair in zip(after[is_here].tolist(), _pairs(rows, is_here), strict=True):
-        if pair in baselines:
-            places.setdefault(time, []).append(baselines[pair])
-    flags: Any = stores.open_array(stores.join_url(url, "FLAG"), mode="r+")
+def _flag_group(
+    group: _Group, time_s: npt.NDArray[np.float64], antenna1: npt.NDArray[Any], antenna2: npt.NDArray[Any]
+) -> None:
+    """Set the flags of rows of the field and window of a group; some may be of times that are in another group."""
+    times = np.clip(np.searchsorted(group.time_s, time_s - _SAME_TIME_S), 0, len(group.time_s) - 1)
+    baselines = group.baseline_numbers[antenna1, antenna2]
+    is_here = (np.abs(group.time_s[times] - time_s) < _SAME_TIME_S) & (baselines >= 0)
+    times, baselines = times[is_here], baselines[is_here]
+    flags: Any = stores.open_array(stores.join_url(group.url, "FLAG"), mode="r+")
     step = flags.chunks[0]
-    for first in sorted({time // step * step for time in places}):
-        block = np.asarray(flags[first : first + step])
-        for time in range(first, first + len(block)):
-            block[time - first, places.get(time, [])] = True
-        flags[first : first + step] = block
-
-
-def _pairs(rows: MainRows, chosen: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
-    return list(zip(rows.antenna1[chosen].tolist(), rows.antenna2[chosen].tolist(), strict=True))
+    for number in np.unique(times // step).tolist():
+        chosen = times // step == number
+        block = np.asarray(flags[number * step : (number + 1) * step])
+        block[times[chosen] - number * step, baselines[chosen]] = True
+        flags[number * step : (number + 1) * step] = block
 
 
 def _last_number(name: str) -> int:
@@ -129,19 +134,9 @@ def _last_number(name: str) -> int:
 
 def _antenna_numbers(path: str) -> dict[str, int]:
     """Return the number of each antenna, by either name that XRADIO gives it."""
-    names, stations = (_column(f"{path}/ANTENNA", column).tolist() for column in ("NAME", "STATION"))
+    antennas = open_table(path, "ANTENNA")
+    names, stations = antennas("NAME").tolist(), antennas("STATION").tolist()
     with_station = {
         f"{name}_{station}": number for number, (name, station) in enumerate(zip(names, stations, strict=True))
     }
     return {name: number for number, name in enumerate(names)} | with_station
-
-
-def _read_rows(path: str) -> MainRows:
-    numbers = (_column(path, name).astype(np.int64) for name in ("ANTENNA1", "ANTENNA2", "FIELD_ID", "DATA_DESC_ID"))
-    return MainRows(_column(path, "TIME") - _UNIX_EPOCH_MJD_S, *numbers)
-
-
-def _column(table: str, name: str) -> npt.NDArray[Any]:
-    from arcae.lib.arrow_tables import Table  # compiled; only MSv2 data need it
-
-    return np.asarray(Table.from_filename(table).getcol(name))

@@ -9,7 +9,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from radps.data import listing
+from radps.data import casacore_tables
 from radps.data.demo_telescopes import DemoObservation
 from radps.data.listing import list_dataset
 from radps.data.simulate import simulate_observation
@@ -43,7 +43,7 @@ def test_windows_of_an_msv2_have_their_numbers_and_own_numbers_of_channels(
 def test_scans_and_intents_of_an_msv2_do_not_depend_on_the_blocks(
     tmp_path: Path, datasets: ModuleType, rows_at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listing, "_ROWS_AT_ONCE", rows_at_once)
+    monkeypatch.setattr(casacore_tables, "ROWS_AT_ONCE", rows_at_once)
     truth = datasets.write_msv2(tmp_path / "a.ms")
     found = list_dataset(str(tmp_path / "a.ms"))
     assert [(one.name, one.field) for one in found.scans] == [

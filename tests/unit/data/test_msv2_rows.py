@@ -7,9 +7,10 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
-from radps.data import msv2, msv2_rows, msv4
+from radps.data import casacore_tables, msv2, msv2_rows, msv4
 from radps.data.sources import SourceKind, describe_source
 
 
@@ -36,6 +37,12 @@ def repeat_rows(path: Path, count: int) -> None:
     for name, values in columns.items():
         main.putcol(name, values[:count], index=(slice(n_rows, n_rows + count),))
     main.close()
+
+
+@pytest.fixture(autouse=True)
+def few_rows_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is found must not depend on how many rows are read together."""
+    monkeypatch.setattr(casacore_tables, "ROWS_AT_ONCE", 11)
 
 
 def test_rows_flagged_as_a_whole_are_flagged(tmp_path: Path, datasets: ModuleType) -> None:
