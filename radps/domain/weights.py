@@ -1,4 +1,4 @@
-"""Imaging weights: natural, uniform, Briggs, with CASA's density grid (VisImagingWeight).
+"""Imaging weights: natural, uniform, Briggs, and a taper, with CASA's density grid (VisImagingWeight).
 
 1. **Density** W_k: the weights are summed on the uv-grid of the image, whose cells are 1 / (n * cell) wavelengths wide.
    A sample counts in the cell of (u, v) and in the cell of (-u, -v), as the sky is real. The origin is at n / 2 cells
@@ -14,6 +14,8 @@
 
 3. A sample whose cell lies outside of the grid gets weight 0 in uniform and Briggs weighting; so does row 0 or column 0
    of the grid, as in CASA. Natural weighting has no grid.
+4. **Taper**: the weights are multiplied by the transform of a Gaussian, exp(-pi^2 t^2 (u^2 + v^2) / (4 ln 2)) for a full
+   width t at half maximum on the sky: the PSF is convolved with this Gaussian. So CASA's ``uvtaper`` in angles.
 
 It fails to do what is expected when the image is much smaller than the primary beam: cells become so large that uniform
 weighting suppresses most data (CASA behaves alike).
@@ -26,6 +28,7 @@ Briggs 1995, PhD thesis, New Mexico Institute of Mining and Technology, ch. 3.
 from __future__ import annotations
 
 import enum
+import math
 
 import numba
 import numpy as np
@@ -137,6 +140,27 @@ def imaging_weights(
     result: NDArray[np.float32] = _divide_by_density(
         uvw_m, per_metre, weights, scale_l, scale_m, cells.value, density, constant, factor
     )
+    return result
+
+
+def taper_weights(
+    uvw_m: NDArray[np.float64], frequency_hz: NDArray[np.float64], weights: NDArray[np.float32], width_rad: float
+) -> NDArray[np.float32]:
+    """Return weights that fall with the length of the baseline, so that the PSF is convolved with a Gaussian.
+
+    Parameters
+    ----------
+    uvw_m, frequency_hz
+        As for :func:`density_grid`.
+    weights : ndarray of float32, shape (row, channel)
+        Imaging weights.
+    width_rad : float
+        Full width at half maximum of the Gaussian [rad].
+    """
+    metres = np.hypot(uvw_m[:, 0], uvw_m[:, 1])[:, np.newaxis]
+    turns = width_rad / SPEED_OF_LIGHT_M_S * metres * np.atleast_1d(frequency_hz)
+    taper = np.exp(-(math.pi**2) / (4 * math.log(2)) * turns**2)
+    result: NDArray[np.float32] = (weights * taper).astype(np.float32)
     return result
 
 

@@ -15,7 +15,7 @@ from radps.domain.geometry import ImageGrid
 from radps.domain.polarization import StokesI, to_stokes
 from radps.domain.regridding import SpectralAxis
 from radps.domain.spectral_frames import DopplerRule
-from radps.domain.weights import DensityCells, Weighting, density_grid, imaging_weights
+from radps.domain.weights import DensityCells, Weighting, density_grid, imaging_weights, taper_weights
 from radps.node_tasks.feeds import FeedRule, find_feed_angle
 
 
@@ -49,6 +49,8 @@ class WeightingRule(NamedTuple):
     robust: float
     density_url: str | None = None
     """Common weight density of all channels; None: each channel has its own."""
+    taper_rad: float = 0.0
+    """Full width at half maximum of the Gaussian that the PSF is convolved with; 0: none."""
 
 
 class Samples(NamedTuple):
@@ -87,15 +89,8 @@ def load_stokes_samples(sources: Sequence[Source], stokes: Sequence[str]) -> tup
 
 def weigh_samples(samples: Samples, rule: WeightingRule, grid: ImageGrid) -> NDArray[np.float32]:
     """Return imaging weights, (row, channel); without a common density, of each channel by itself."""
-    uvw_m, frequency_hz, weights = samples.uvw_m, samples.frequency_hz, samples.weights
-    how: dict[str, Any] = {"weighting": rule.weighting, "robust": rule.robust}
-    if rule.density_url is not None:
-        return imaging_weights(uvw_m, frequency_hz, weights, grid, **how, density=load_array(rule.density_url))
-    columns = [slice(channel, channel + 1) for channel in range(len(frequency_hz))]
-    how["cells"] = DensityCells.AROUND
-    return np.concatenate(
-        [imaging_weights(uvw_m, frequency_hz[one], weights[:, one], grid, **how) for one in columns], axis=1
-    )
+    weights = _weigh(samples, rule, grid)
+    return taper_weights(samples.uvw_m, samples.frequency_hz, weights, rule.taper_rad) if rule.taper_rad else weights
 
 
 def sum_density(source: Source, grid: ImageGrid) -> NDArray[np.float64]:
@@ -124,6 +119,18 @@ def find_stokes(source: Source, data: VisibilityChunk, stokes: Sequence[str]) ->
     if source.feeds is not None and set(stokes) & {"Q", "U"}:
         angle = find_feed_angle(source.address.store, source.feeds, data.time_s)
     return to_stokes(data.visibilities, data.flags, data.weights, data.polarizations, stokes, angle)
+
+
+def _weigh(samples: Samples, rule: WeightingRule, grid: ImageGrid) -> NDArray[np.float32]:
+    uvw_m, frequency_hz, weights = samples.uvw_m, samples.frequency_hz, samples.weights
+    how: dict[str, Any] = {"weighting": rule.weighting, "robust": rule.robust}
+    if rule.density_url is not None:
+        return imaging_weights(uvw_m, frequency_hz, weights, grid, **how, density=load_array(rule.density_url))
+    columns = [slice(channel, channel + 1) for channel in range(len(frequency_hz))]
+    how["cells"] = DensityCells.AROUND
+    return np.concatenate(
+        [imaging_weights(uvw_m, frequency_hz[one], weights[:, one], grid, **how) for one in columns], axis=1
+    )
 
 
 def _load_source(source: Source, stokes: Sequence[str]) -> tuple[Samples, ...]:

@@ -104,6 +104,9 @@ class ImagingParams(StageParams):
     robust: Robustness | Literal["auto"] = "auto"
     """Briggs' robustness, from -2 (almost uniform) to 2 (almost natural); "auto" is that of the list of images to make,
     else 0.5."""
+    taper: Angle = Field(default=0.0, ge=0.0)
+    """Full width at half maximum of a Gaussian by which the beam is made wider: weights fall with the length of the
+    baseline (CASA `uvtaper`); 0 is off."""
     max_iterations: int = Field(default=10_000, ge=0)
     """CLEAN components of an image or channel at most; 0 makes the dirty image (CASA `niter`)."""
     max_cycles: int = Field(default=50, ge=1)
@@ -202,6 +205,7 @@ def choose_weighting(params: ImagingParams, planned: PlannedImage | None = None)
     return WeightingRule(
         weighting if params.weighting == "auto" else params.weighting,
         robust if params.robust == "auto" else params.robust,
+        taper_rad=params.taper,
     )
 
 

@@ -31,9 +31,9 @@ _NOT_THERE = {
         "mosaics and moving sources are not imaged yet: choose one pointing of a fixed source by `import_data: "
         "{fields}`"
     ),
-    "uv_?range|uv_?taper": (
-        "baselines are not chosen by their length, nor tapered, yet: `weighting` and `robust` choose the beam, "
-        "`restoring_beam` of a cube smooths it, and `set_model: {model_images}` makes up for a resolved calibrator"
+    "uv_?range": (
+        "baselines are not chosen by their length yet: `weighting`, `robust` and `taper` choose the beam, and "
+        "`set_model: {model_images}` makes up for a resolved calibrator"
     ),
     "listobs": "it is a command: radps-run describe DATA",
     "statwt": (
@@ -83,6 +83,7 @@ CASA_PARAMETERS = {
     "pbmask": ("mask_primary_beam",),
     "restoringbeam": ("restoring_beam",),
     "perchanweightdensity": ("weight_density",),
+    "uvtaper": ("taper",),
     "pbcor": ("primary_beam_correction",),
     "pblimit": ("primary_beam_cutoff",),
     "outframe": ("frame",),

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 import radps
 from radps.api import Run
@@ -130,6 +131,17 @@ def test_cube_has_continuum_in_every_channel_and_the_line_in_its_own(run: Run) -
         offset = (1.4e9 + channel * 1e5 - LINE["line_center"]) / LINE["line_width"]
         expected = LINE["line_peak"] * math.exp(-4 * math.log(2) * offset**2)
         assert sky[channel][pixel(LINE)] == pytest.approx(expected, abs=noise)
+
+
+def test_a_taper_convolves_the_beam_with_a_gaussian(run: Run) -> None:
+    psfs = []
+    for taper in (0.0, 4 * CELL):
+        with run.try_step("image_cube", weighting="natural", taper=taper, max_iterations=0) as trial:
+            psf = trial.image("sky_image_cube").POINT_SPREAD_FUNCTION
+            psfs.append(psf.isel(frequency=0).squeeze().values.astype(float))
+    smooth = gaussian_filter(psfs[0], 4 / math.sqrt(8 * math.log(2)), truncate=8)
+    middle = slice(SIZE // 4, -SIZE // 4)  # farther out the filter misses sidelobes beyond the image
+    np.testing.assert_allclose(psfs[1][middle, middle], (smooth / smooth.max())[middle, middle], atol=2e-3)
 
 
 def test_a_channel_without_data_is_blank_listed_and_does_not_touch_the_others(run: Run) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from radps.domain.array import baselines, uvw_from_positions, vla_array
 from radps.domain.geometry import SPEED_OF_LIGHT_M_S, ImageGrid
-from radps.domain.weights import DensityCells, Weighting, briggs_factor, density_grid, imaging_weights
+from radps.domain.weights import DensityCells, Weighting, briggs_factor, density_grid, imaging_weights, taper_weights
 from radps.errors import DataError
 
 GRID = ImageGrid(96, 80, math.radians(12 / 3600))
@@ -157,6 +157,27 @@ def test_samples_outside_of_the_grid_and_unused_ones_get_no_weight(uvw_m: NDArra
     for weighting in (Weighting.UNIFORM, Weighting.BRIGGS):
         result = imaging_weights(some, np.array([1.4e9]), weights, GRID, weighting=weighting)
         assert (result[:, 0] > 0).tolist() == [False, False, False, True]
+
+
+def test_a_taper_alone_makes_a_beam_of_its_width() -> None:
+    """Of points that fill the uv-plane far beyond it, the PSF is the Gaussian itself."""
+    width_rad, frequency_hz = 1e-3, np.array([1.4e9])
+    axis = np.arange(-32, 33) / (8 * width_rad)  # [wavelengths], up to where the taper is 1e-25
+    u, v = (one.ravel() for one in np.meshgrid(axis, axis))
+    uvw_m = np.stack([u, v, 0 * u], axis=1) * SPEED_OF_LIGHT_M_S / frequency_hz[0]
+    weights = taper_weights(uvw_m, frequency_hz, np.ones((len(u), 1), np.float32), width_rad)
+    assert weights.dtype == np.float32
+    for angle in (0.0, 0.7):
+        l, m = 0.5 * width_rad * math.cos(angle), 0.5 * width_rad * math.sin(angle)
+        psf = np.sum(weights[:, 0].astype(float) * np.cos(2 * np.pi * (u * l + v * m))) / weights.sum(dtype=float)
+        assert psf == pytest.approx(0.5, rel=1e-6)  # weights of single precision
+
+
+def test_a_taper_follows_the_frequency(uvw_m: NDArray[np.float64], weights: NDArray[np.float32]) -> None:
+    """Channels of half the frequency see baselines of half the length."""
+    low, high = (taper_weights(uvw_m * factor, FREQUENCY_HZ / factor, weights, 1e-3) for factor in (1.0, 2.0))
+    np.testing.assert_allclose(low, high, rtol=1e-6)
+    assert (low <= weights).all()
 
 
 def test_without_samples_all_weights_are_zero() -> None:

@@ -54,8 +54,8 @@ def test_a_stage_that_is_not_there_is_explained(stage: str, text: str) -> None:
         ("image_cube", "imsize", "has no 'imsize'; it is 'image_size' here"),
         ("image_cube", "datacolumn", "has no 'datacolumn'; it is 'data_group' here"),
         ("image_continuum", "gridder", "has no 'gridder'; it is 'w_term' here"),
-        ("image_continuum", "uvtaper", "baselines are not chosen by their length, nor tapered, yet"),
-        ("calibrate", "uvrange", "baselines are not chosen by their length, nor tapered, yet"),
+        ("image_continuum", "uvtaper", "has no 'uvtaper'; it is 'taper' here"),
+        ("calibrate", "uvrange", "baselines are not chosen by their length yet"),
         # A name of CASA that means nothing in this stage.
         ("assess", "imsize", "has no 'imsize'; it has: low_score"),
     ],
