@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -17,7 +18,12 @@ _WAIT_S = 300
 
 def run_notebook(notebook: nbformat.NotebookNode, folder: Path) -> None:
     """Run the cells of a notebook in a folder and store their outputs in it; raises where a cell does."""
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch,
+        pytest.MonkeyPatch.context() as patch,
+        warnings.catch_warnings(),
+    ):
+        patch.setenv("TMPDIR", scratch)  # the notebooks make runs there
         patch.setenv("MPLBACKEND", "agg")
         patch.setenv("JUPYTER_PLATFORM_DIRS", "1")
         warnings.simplefilter("ignore", DeprecationWarning)
