@@ -14,8 +14,8 @@
 
 3. A sample whose cell lies outside of the grid gets weight 0 in uniform and Briggs weighting; so does row 0 or column 0
    of the grid, as in CASA. Natural weighting has no grid.
-4. **Taper**: the weights are multiplied by the transform of a Gaussian, exp(-pi^2 t^2 (u^2 + v^2) / (4 ln 2)) for a full
-   width t at half maximum on the sky: the PSF is convolved with this Gaussian. So CASA's ``uvtaper`` in angles.
+4. **Taper**: the weights are multiplied by the transform of a Gaussian, exp(-pi^2 t^2 (u^2 + v^2) / (4 ln 2)) for a
+   full width t at half maximum on the sky: the PSF is convolved with this Gaussian. So CASA's ``uvtaper`` in angles.
 
 It fails to do what is expected when the image is much smaller than the primary beam: cells become so large that uniform
 weighting suppresses most data (CASA behaves alike).
